@@ -1,0 +1,34 @@
+"""Forecast multivariate time series with a model that keeps learning while it predicts.
+
+Public names are imported on first use (PEP 562): ``import titans_ts`` alone loads neither torch
+nor pandas, so command lines and large programs stay quick to start.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "TitansForecaster": "titans_ts.forecaster",
+    "SeasonalNaiveForecaster": "titans_ts.baselines",
+    "RidgeForecaster": "titans_ts.baselines",
+    "LinearForecaster": "titans_ts.baselines",
+    "TitansError": "titans_ts.errors",
+    "DataError": "titans_ts.errors",
+    "DataFileError": "titans_ts.errors",
+    "ParameterError": "titans_ts.errors",
+    "SavedModelError": "titans_ts.errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,95 @@
+"""Windows as integers: which rows a window covers, and how to cut a batch of them on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from titans_ts.data.series import SeriesSet
+
+__all__ = ["CutWindows", "WindowIndex", "cut_windows"]
+
+
+class CutWindows(NamedTuple):
+    """A batch of windows, cut from a :class:`SeriesSet`; values in the data's own units."""
+
+    context: np.ndarray  # (batch, context_length, channels), float64
+    context_observed: np.ndarray  # same shape, bool; False where padded or missing
+    target: np.ndarray  # (batch, horizon, channels), float64
+    target_observed: np.ndarray  # same shape, bool
+
+
+@dataclass(frozen=True)
+class WindowIndex:
+    """Every window of a set, known by its *origin*: the row where its target starts.
+
+    A window is never stored: number ``i`` is turned into a series and a row when it is cut,
+    so an index of a billion windows is as small as one of ten.
+
+    Parameters
+    ----------
+    series : SeriesSet
+        Where the windows are cut.
+    context_length, horizon : int
+        Rows before and after the origin.
+    first_origin : ndarray of shape (n_series,), optional
+        The first origin of each series, in rows of that series. Default: ``context_length``, the
+        first with a full context; a smaller one gives contexts padded on the left.
+    stride : int, default 1
+        Rows between neighbouring origins.
+    """
+
+    series: SeriesSet
+    context_length: int
+    horizon: int
+    first_origin: np.ndarray | None = None
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        first = self.first_origin
+        if first is None:
+            first = np.full(self.series.n_series, self.context_length)
+        counts = (self.series.lengths - self.horizon - first) // self.stride + 1
+        object.__setattr__(self, "_first", np.asarray(first, dtype=np.int64))
+        object.__setattr__(self, "_ends", np.cumsum(np.maximum(counts, 0)))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])  # type: ignore[attr-defined]
+
+    def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Series and origin (a row of that series) of the windows with these numbers."""
+        ends: np.ndarray = self._ends  # type: ignore[attr-defined]
+        series = np.searchsorted(ends, numbers, side="right")
+        before = np.where(series > 0, ends[series - 1], 0)
+        return series, self._first[series] + (numbers - before) * self.stride  # type: ignore[attr-defined]
+
+    def cut(self, numbers: np.ndarray) -> CutWindows:
+        """Cut the windows with these numbers."""
+        series, origins = self.locate(numbers)
+        return cut_windows(self.series, series, origins, self.context_length, self.horizon)
+
+
+def cut_windows(
+    data: SeriesSet, series: np.ndarray, origins: np.ndarray, context_length: int, horizon: int
+) -> CutWindows:
+    """Cut windows around ``origins`` (rows of the series with these numbers).
+
+    Rows before a series' start or after its end come back as 0, marked as not observed; so a
+    context may be longer than what is there, and a target may lie wholly in the future.
+
+    Returns
+    -------
+    CutWindows
+    """
+    steps = np.arange(-context_length, horizon)
+    rows = origins[:, None] + steps
+    inside = (rows >= 0) & (rows < data.lengths[series][:, None])
+    flat = np.where(inside, rows + data.offsets[series][:, None], 0)
+    values, observed = data.values[flat], data.observed[flat]
+    if not inside.all():
+        observed = observed & inside[..., None]
+        values = np.where(observed, values, 0.0)
+    c = context_length
+    return CutWindows(values[:, :c], observed[:, :c], values[:, c:], observed[:, c:])
