@@ -1,0 +1,97 @@
+"""The memory's network: a small MLP whose weights are the memory's content.
+
+Row-vector convention, ``token @ weights``. Every function takes leading dimensions ``...``
+(batch and heads), so that each head of each sequence may hold weights of its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["layer_norm_backward", "memory_errors", "read_memory", "silu_slope"]
+
+# torch's default; fixed here because the hand-written gradient needs the same number.
+LAYER_NORM_EPS = 1e-5
+
+
+def silu_slope(x: Tensor) -> Tensor:
+    """Derivative of ``silu(x) = x * sigmoid(x)``."""
+    gate = torch.sigmoid(x)
+    return gate * (1 + x * (1 - gate))
+
+
+def layer_norm_backward(x: Tensor, cotangent: Tensor) -> Tensor:
+    """Pull a cotangent back through a LayerNorm without gain and offset, row by row."""
+    mean = x.mean(-1, keepdim=True)
+    scale = torch.rsqrt((x - mean).square().mean(-1, keepdim=True) + LAYER_NORM_EPS)
+    normed = (x - mean) * scale
+    centred = cotangent - cotangent.mean(-1, keepdim=True)
+    return scale * (centred - normed * (cotangent * normed).mean(-1, keepdim=True))
+
+
+def read_memory(weights: tuple[Tensor, ...], queries: Tensor, *, residual: bool) -> Tensor:
+    """Ask a memory of fixed weights: ``f(q; W)``, no update (Titans, eq. 15).
+
+    Parameters
+    ----------
+    weights : tuple of Tensor of shape (..., width_in, width_out)
+        One per layer; SiLU between layers.
+    queries : Tensor of shape (..., time, width)
+    residual : bool
+        ``f(q) = q + LayerNorm(mlp(q))`` instead of ``mlp(q)``; the LayerNorm has no gain.
+
+    Returns
+    -------
+    Tensor of shape (..., time, width)
+    """
+    hidden = queries
+    for layer, weight in enumerate(weights):
+        hidden = (F.silu(hidden) if layer else hidden) @ weight
+    return finish_read(hidden, queries, residual=residual)
+
+
+def finish_read(output: Tensor, queries: Tensor, *, residual: bool) -> Tensor:
+    """Turn the last layer's output into the memory's answer."""
+    if not residual:
+        return output
+    return queries + F.layer_norm(output, output.shape[-1:], eps=LAYER_NORM_EPS)
+
+
+def output_error(output: Tensor, keys: Tensor, values: Tensor, *, residual: bool) -> Tensor:
+    """Gradient of ``|f(k) - v|^2`` with respect to the last layer's output."""
+    error = 2 * (finish_read(output, keys, residual=residual) - values)
+    return layer_norm_backward(output, error) if residual else error
+
+
+def memory_errors(
+    weights: tuple[Tensor, ...], keys: Tensor, values: Tensor, *, residual: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradient of each token's inner loss ``|f(k; W) - v|^2``, in factors (Titans, eq. 12).
+
+    The gradient of token ``i`` with respect to layer ``l`` has rank one,
+    ``inputs[l][i]^T errors[l][i]``; only the factors are returned.
+
+    Parameters
+    ----------
+    weights : tuple of Tensor of shape (..., width_in, width_out)
+    keys, values : Tensor of shape (..., time, width)
+    residual : bool
+        As in :func:`read_memory`.
+
+    Returns
+    -------
+    inputs, errors : list of Tensor
+        Per layer, of shapes (..., time, width_in) and (..., time, width_out).
+    """
+    inputs, before = [keys], []
+    for weight in weights:
+        before.append(inputs[-1] @ weight)
+        inputs.append(F.silu(before[-1]))
+    inputs.pop()
+    errors = [output_error(before[-1], keys, values, residual=residual)]
+    for layer in range(len(weights) - 1, 0, -1):
+        back = errors[0] @ weights[layer].mT
+        errors.insert(0, back * silu_slope(before[layer - 1]))
+    return inputs, errors

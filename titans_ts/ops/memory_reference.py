@@ -1,0 +1,82 @@
+"""The memory, one token at a time: slow, plain, and what the fast form is held to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from titans_ts.ops.memory_net import memory_errors, read_memory
+from titans_ts.ops.memory_state import MemoryGates, MemoryState, momentum_or_zeros
+
+__all__ = ["memory_reference"]
+
+
+def memory_reference(
+    state: MemoryState,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    gates: MemoryGates,
+    *,
+    chunk_size: int,
+    residual: bool = False,
+) -> tuple[Tensor, MemoryState]:
+    """Write each (key, value) pair into the memory, then read it with that token's query.
+
+    With G_t the gradient of ``|f(k_t; W) - v_t|^2`` at the weights where t's chunk started::
+
+        S_t = eta_t S_{t-1} - theta_t G_t
+        W_t = (1 - alpha_t) W_{t-1} + S_t
+        y_t = f(q_t; W_t)
+
+    Follows Titans (arXiv:2501.00663, eqs. 13-15 and section 3.2). With ``chunk_size=1`` the
+    gradient is taken at W_{t-1}, the paper's recurrence.
+
+    Parameters
+    ----------
+    state : MemoryState
+        Memory before the first token; left untouched.
+    queries, keys, values : Tensor of shape (batch, heads, time, width)
+    gates : MemoryGates
+        For the same tokens.
+    chunk_size : int
+        Tokens that share one gradient point.
+    residual : bool, default False
+        The memory net is ``k + LayerNorm(mlp(k))``.
+
+    Returns
+    -------
+    reads : Tensor of shape (batch, heads, time, width)
+    state : MemoryState
+        Memory after the last token.
+    """
+    weights, _, anchor, position = state
+    momentum = momentum_or_zeros(state)
+    reads = []
+    for t in range(keys.shape[-2]):
+        now = slice(t, t + 1)
+        if position == 0:
+            anchor = weights
+        inputs, errors = memory_errors(
+            anchor, keys[..., now, :], values[..., now, :], residual=residual
+        )
+        buffers = []
+        for layer in range(len(weights)):
+            step = gates.step_size[:, :, layer, t, None, None]
+            push = -step * (inputs[layer].mT @ errors[layer])
+            if gates.log_momentum is not None:
+                decay = gates.log_momentum[:, :, layer, t, None, None].exp()
+                push = push + decay * momentum[layer]
+            buffers.append(push)
+        kept = weights
+        if gates.log_keep is not None:
+            keep = gates.log_keep[..., t, None, None].exp()
+            kept = tuple(keep[:, :, layer] * weight for layer, weight in enumerate(weights))
+        weights = tuple(old + push for old, push in zip(kept, buffers, strict=True))
+        if gates.log_momentum is not None:
+            momentum = tuple(buffers)
+        reads.append(read_memory(weights, queries[..., now, :], residual=residual))
+        position = (position + 1) % chunk_size
+    anchor = weights if position == 0 else anchor
+    momentum = momentum if gates.log_momentum is not None else ()
+    return torch.cat(reads, dim=-2), MemoryState(weights, momentum, anchor, position)

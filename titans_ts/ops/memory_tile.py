@@ -1,0 +1,324 @@
+"""A tile: a stretch of tokens whose writes are kept as factors instead of being added up.
+
+Inside a tile the memory's weights after any token are a known combination of the weights at the
+tile's start and of rank-one writes (see README.md). Reading through that combination costs as much
+as attending over the tile, and no weight matrix per token, per chunk or, while sequences share
+their initial weights, per sequence is ever made.
+
+Everything in here is laid out heads first, (heads, batch, ...): products with weights that all
+sequences share then are one plain product per head.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from titans_ts.ops.memory_net import finish_read, output_error, silu_slope
+from titans_ts.ops.memory_state import MemoryGates, MemoryState
+
+__all__ = ["MemoryTile", "close_tile", "open_tile", "read_tile", "tile_length", "write_tile"]
+
+
+class MemoryTile(NamedTuple):
+    """The state at the tile's start, and the factors of every write since."""
+
+    weights: tuple[Tensor, ...]  # at the tile's start, (heads, batch or 1, in, out)
+    momentum: tuple[Tensor, ...]  # likewise; () where it is zero
+    anchor: tuple[Tensor, ...]  # gradient point of a chunk that was open at the tile's start
+    position: int  # tokens of that chunk already read at the tile's start
+    inputs: tuple[Tensor, ...]  # per layer, what each token fed in: (heads, batch, time, in)
+    errors: tuple[Tensor, ...]  # per layer, its error there: (heads, batch, time, out)
+    step_size: Tensor | None  # (heads, batch, layers, time)
+    momentum_sum: Tensor | None  # cumulative log momentum, same shape
+    keep_sum: Tensor | None  # cumulative log keep, same shape
+
+
+class GateTable(NamedTuple):
+    """Weights after some tokens of a tile, as a combination.
+
+    After token t: ``W_t = start[t] W_0 + pushed[t] S_0 - sum_i writes[t, i] G_i``.
+    """
+
+    start: Tensor  # (heads, batch, layers, rows): B
+    pushed: Tensor | None  # same shape: D; None without a momentum buffer to start from
+    writes: Tensor  # (heads, batch, layers, rows, time): A, zero for i > t
+
+    def layer(self, layer: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        pushed = None if self.pushed is None else self.pushed[:, :, layer, :, None]
+        return self.start[:, :, layer, :, None], pushed, self.writes[:, :, layer]
+
+
+def open_tile(state: MemoryState) -> MemoryTile:
+    """Start a tile from a state (batch first, as callers hold it)."""
+
+    def heads_first(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensor.transpose(0, 1) for tensor in tensors)
+
+    return MemoryTile(
+        heads_first(state.weights),
+        heads_first(state.momentum),
+        heads_first(state.anchor),
+        state.position,
+        (),
+        (),
+        None,
+        None,
+        None,
+    )
+
+
+def tile_length(tile: MemoryTile) -> int:
+    """Tokens written since the tile was opened."""
+    return tile.inputs[0].shape[-2] if tile.inputs else 0
+
+
+def write_tile(
+    tile: MemoryTile,
+    keys: Tensor,
+    values: Tensor,
+    gates: MemoryGates,
+    *,
+    chunk_size: int,
+    residual: bool,
+) -> MemoryTile:
+    """Write tokens; chunk after chunk, since each takes its gradients where it starts.
+
+    Parameters
+    ----------
+    tile : MemoryTile
+    keys, values : Tensor of shape (heads, batch, time, width)
+    gates : MemoryGates
+        Batch first, as callers hold them.
+    chunk_size : int
+    residual : bool
+
+    Returns
+    -------
+    MemoryTile
+    """
+    before, n_new = tile_length(tile), keys.shape[-2]
+    tile = _append_gates(tile, gates)
+    # One row more than the new tokens: a chunk's anchor is the state before its first token.
+    table = _gate_table(tile, range(max(before - 1, 0), before + n_new))
+    first_row = max(before - 1, 0)
+    start = before
+    while start < before + n_new:
+        place = (tile.position + start) % chunk_size
+        stop = min(start + chunk_size - place, before + n_new)
+        new = slice(start - before, stop - before)
+        chunk_start = start - place
+        # The chunk's tokens share one anchor: the state after ``chunk_start`` tokens of the tile.
+        if chunk_start <= 0:
+            fixed = tile.anchor if chunk_start < 0 else tile.weights
+            anchor = _FixedAnchor(fixed)
+        elif chunk_start - 1 >= first_row:
+            anchor = _TileAnchor(tile, table, chunk_start - 1 - first_row, chunk_start)
+        else:  # The chunk was open when this call began.
+            row = _gate_table(tile, range(chunk_start - 1, chunk_start))
+            anchor = _TileAnchor(tile, row, 0, chunk_start)
+        inputs, errors = _errors_at(
+            anchor, len(tile.weights), keys[..., new, :], values[..., new, :], residual
+        )
+        if tile.inputs:
+            inputs = tuple(torch.cat(pair, -2) for pair in zip(tile.inputs, inputs, strict=True))
+            errors = tuple(torch.cat(pair, -2) for pair in zip(tile.errors, errors, strict=True))
+        tile = tile._replace(inputs=inputs, errors=errors)
+        start = stop
+    return tile
+
+
+def read_tile(tile: MemoryTile, queries: Tensor, rows: range | None, *, residual: bool) -> Tensor:
+    """Read the memory as it stood after some of the tile's tokens.
+
+    Parameters
+    ----------
+    tile : MemoryTile
+    queries : Tensor of shape (heads, batch, time, width)
+    rows : range or None
+        Query ``i`` reads the state after token ``rows[i]``; a range of one serves all queries.
+        None: the state at the tile's start.
+    residual : bool
+
+    Returns
+    -------
+    Tensor of shape (heads, batch, time, width)
+    """
+    table = None if rows is None else _gate_table(tile, rows)
+    hidden = queries
+    for layer, weight in enumerate(tile.weights):
+        hidden = F.silu(hidden) if layer else hidden
+        if table is None:
+            hidden = _apply(hidden, weight)
+            continue
+        start, pushed, writes = table.layer(layer)
+        answer = start * _apply(hidden, weight)
+        if pushed is not None:
+            answer = answer + pushed * _apply(hidden, tile.momentum[layer])
+        overlap = (hidden @ tile.inputs[layer].mT) * writes
+        hidden = answer - overlap @ tile.errors[layer]
+    return finish_read(hidden, queries, residual=residual)
+
+
+def close_tile(tile: MemoryTile, *, chunk_size: int) -> MemoryState:
+    """Add the writes up and return the state after the tile's last token."""
+    n = tile_length(tile)
+    position = (tile.position + n) % chunk_size
+    if n == 0:
+        return MemoryState(
+            _batch_first(tile.weights),
+            _batch_first(tile.momentum),
+            _batch_first(tile.anchor),
+            position,
+        )
+    weights = _weights_after(tile, n)
+    if position == 0:
+        anchor = weights
+    elif n < position:  # The open chunk started before the tile.
+        anchor = tile.anchor
+    else:
+        anchor = tile.weights if n == position else _weights_after(tile, n - position)
+    momentum: tuple[Tensor, ...] = ()
+    if tile.momentum_sum is not None:
+        assert tile.step_size is not None
+        decay = (tile.momentum_sum[..., -1:] - tile.momentum_sum).exp() * tile.step_size
+        momentum = tuple(
+            -(inputs * decay[:, :, layer, :, None]).mT @ errors
+            for layer, (inputs, errors) in enumerate(zip(tile.inputs, tile.errors, strict=True))
+        )
+        if tile.momentum:
+            left = tile.momentum_sum[..., -1].exp()[..., None, None]
+            momentum = tuple(
+                left[:, :, layer] * old + new
+                for layer, (old, new) in enumerate(zip(tile.momentum, momentum, strict=True))
+            )
+    return MemoryState(
+        _batch_first(weights), _batch_first(momentum), _batch_first(anchor), position
+    )
+
+
+class _FixedAnchor:
+    """Weights at a chunk's start, given as matrices."""
+
+    def __init__(self, weights: tuple[Tensor, ...]) -> None:
+        self.weights = weights
+
+    def forward(self, x: Tensor, layer: int) -> Tensor:
+        return _apply(x, self.weights[layer])
+
+    def backward(self, x: Tensor, layer: int) -> Tensor:
+        return _apply(x, self.weights[layer].mT)
+
+
+class _TileAnchor:
+    """Weights at a chunk's start, as the tile's combination after ``count`` tokens."""
+
+    def __init__(self, tile: MemoryTile, table: GateTable, row: int, count: int) -> None:
+        self.tile, self.count = tile, count
+        rows = slice(row, row + 1)
+        self.table = GateTable(
+            table.start[..., rows],
+            None if table.pushed is None else table.pushed[..., rows],
+            table.writes[..., rows, :count],
+        )
+
+    def forward(self, x: Tensor, layer: int) -> Tensor:
+        past = self.tile.inputs[layer][..., : self.count, :]
+        return self._combine(x, layer, past, self.tile.errors[layer][..., : self.count, :], False)
+
+    def backward(self, x: Tensor, layer: int) -> Tensor:
+        past = self.tile.errors[layer][..., : self.count, :]
+        return self._combine(x, layer, past, self.tile.inputs[layer][..., : self.count, :], True)
+
+    def _combine(self, x: Tensor, layer: int, left: Tensor, right: Tensor, turn: bool) -> Tensor:
+        start, pushed, writes = self.table.layer(layer)
+        weight = self.tile.weights[layer]
+        answer = start * _apply(x, weight.mT if turn else weight)
+        if pushed is not None:
+            buffer = self.tile.momentum[layer]
+            answer = answer + pushed * _apply(x, buffer.mT if turn else buffer)
+        return answer - ((x @ left.mT) * writes) @ right
+
+
+def _errors_at(
+    anchor: _FixedAnchor | _TileAnchor, n_layers: int, keys: Tensor, values: Tensor, residual: bool
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """As ``memory_net.memory_errors``, through an anchor that need not be a matrix."""
+    inputs, before = [keys], []
+    for layer in range(n_layers):
+        before.append(anchor.forward(inputs[-1], layer))
+        inputs.append(F.silu(before[-1]))
+    inputs.pop()
+    errors = [output_error(before[-1], keys, values, residual=residual)]
+    for layer in range(n_layers - 1, 0, -1):
+        errors.insert(0, anchor.backward(errors[0], layer) * silu_slope(before[layer - 1]))
+    return tuple(inputs), tuple(errors)
+
+
+def _apply(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight`` for (heads, batch, time, in) and (heads, batch or 1, in, out)."""
+    if weight.shape[1] == 1 and x.shape[1] > 1:
+        return (x.flatten(1, 2) @ weight[:, 0]).unflatten(1, x.shape[1:3])
+    return x @ weight
+
+
+def _append_gates(tile: MemoryTile, gates: MemoryGates) -> MemoryTile:
+    def appended(old: Tensor | None, new: Tensor | None, *, running: bool) -> Tensor | None:
+        if new is None:
+            return None
+        new = new.transpose(0, 1)
+        if running:
+            new = new.cumsum(-1)
+            new = new if old is None else new + old[..., -1:]
+        return new if old is None else torch.cat([old, new], -1)
+
+    return tile._replace(
+        step_size=appended(tile.step_size, gates.step_size, running=False),
+        momentum_sum=appended(tile.momentum_sum, gates.log_momentum, running=True),
+        keep_sum=appended(tile.keep_sum, gates.log_keep, running=True),
+    )
+
+
+def _gate_table(tile: MemoryTile, rows: range) -> GateTable:
+    """The combination after each token of ``rows`` (a range of tile tokens, step 1)."""
+    step, keep, momentum = tile.step_size, tile.keep_sum, tile.momentum_sum
+    assert step is not None
+    n = step.shape[-1]
+    picked = slice(rows.start, rows.stop)
+    token = torch.arange(n, device=step.device)
+    # Filled before exp: exp of a large positive number above the diagonal would turn the
+    # backward pass into inf * 0.
+    later = token > token[picked, None]
+    if keep is None:
+        fade = (~later).to(step.dtype).expand(*step.shape[:-1], len(rows), n)
+        start = torch.ones_like(step[..., picked])
+    else:
+        gap = keep[..., picked, None] - keep[..., None, :]
+        fade = gap.masked_fill(later, -torch.inf).exp()
+        start = keep[..., picked].exp()
+    if momentum is None:
+        return GateTable(start, None, fade * step[..., None, :])
+    gap = momentum[..., :, None] - momentum[..., None, :]
+    carry = gap.masked_fill(token > token[:, None], -torch.inf).exp()
+    pushed = (fade @ momentum.exp()[..., None])[..., 0] if tile.momentum else None
+    return GateTable(start, pushed, (fade @ carry) * step[..., None, :])
+
+
+def _weights_after(tile: MemoryTile, count: int) -> tuple[Tensor, ...]:
+    table = _gate_table(tile, range(count - 1, count))
+    result = []
+    for layer, weight in enumerate(tile.weights):
+        start, pushed, writes = table.layer(layer)
+        inputs, errors = tile.inputs[layer], tile.errors[layer]
+        # The table may be newer than the writes: a row has no weight on later tokens anyway.
+        share = writes[..., 0, : inputs.shape[-2], None]
+        new = start * weight - (inputs * share).mT @ errors
+        result.append(new if pushed is None else new + pushed * tile.momentum[layer])
+    return tuple(result)
+
+
+def _batch_first(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.transpose(0, 1) for tensor in tensors)
