@@ -1,1 +1,1 @@
-"""Pure functions of the Titans core; see README.md here for the derivations. Never imports pandas."""
+"""Pure functions of the Titans core; README.md here has the derivations. Never imports pandas."""

@@ -57,6 +57,8 @@ def memory_chunked(
     state : MemoryState or None
         Memory after the last token.
     """
+    if keys.shape[-2] == 0:
+        return queries, state if need_state else None
     q, k, v = (tensor.transpose(0, 1).contiguous() for tensor in (queries, keys, values))
     n, start, reads = k.shape[-2], 0, []
     after: MemoryState | None = state

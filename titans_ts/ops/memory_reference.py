@@ -29,6 +29,8 @@ def memory_reference(
         W_t = (1 - alpha_t) W_{t-1} + S_t
         y_t = f(q_t; W_t)
 
+    A masked token leaves S and W as they are.
+
     Follows Titans (arXiv:2501.00663, eqs. 13-15 and section 3.2). With ``chunk_size=1`` the
     gradient is taken at W_{t-1}, the paper's recurrence.
 
@@ -72,11 +74,16 @@ def memory_reference(
         if gates.log_keep is not None:
             keep = gates.log_keep[..., t, None, None].exp()
             kept = tuple(keep[:, :, layer] * weight for layer, weight in enumerate(weights))
-        weights = tuple(old + push for old, push in zip(kept, buffers, strict=True))
+        pushes = buffers
+        if gates.observed is not None:
+            seen = gates.observed[:, 0, 0, t, None, None, None]
+            pushes = [torch.where(seen, push, torch.zeros_like(push)) for push in buffers]
+        weights = tuple(old + push for old, push in zip(kept, pushes, strict=True))
         if gates.log_momentum is not None:
             momentum = tuple(buffers)
         reads.append(read_memory(weights, queries[..., now, :], residual=residual))
         position = (position + 1) % chunk_size
     anchor = weights if position == 0 else anchor
     momentum = momentum if gates.log_momentum is not None else ()
-    return torch.cat(reads, dim=-2), MemoryState(weights, momentum, anchor, position)
+    out = torch.cat(reads, dim=-2) if reads else queries
+    return out, MemoryState(weights, momentum, anchor, position)

@@ -20,6 +20,9 @@ class MemoryGates(NamedTuple):
     step_size: Tensor  # (batch, heads, layers, time), >= 0: theta
     log_momentum: Tensor | None  # same shape, < 0: log eta; None: no momentum
     log_keep: Tensor | None  # same shape, <= 0: log(1 - alpha); None: nothing is forgotten
+    # (batch, 1, 1, time), bool; None: all observed. With momentum, no value of the three gates
+    # leaves a memory as it is: a buffer that does not fade is added to the weights once more.
+    observed: Tensor | None = None
 
 
 class MemoryState(NamedTuple):
@@ -35,7 +38,10 @@ class MemoryState(NamedTuple):
 
 
 def mask_gates(gates: MemoryGates, observed: Tensor | None) -> MemoryGates:
-    """Let masked tokens leave the memory as it is: step size 0, keep 1, momentum 1.
+    """Let masked tokens leave the memory as it is.
+
+    Step size 0, keep 1, momentum 1, and the momentum buffer, which is kept, is not added to the
+    weights. Keys and values of masked tokens must be finite: they are multiplied by 0.
 
     Parameters
     ----------
@@ -50,7 +56,7 @@ def mask_gates(gates: MemoryGates, observed: Tensor | None) -> MemoryGates:
         return None if gate is None else torch.where(seen, gate, torch.zeros_like(gate))
 
     step_size = torch.where(seen, gates.step_size, torch.zeros_like(gates.step_size))
-    return MemoryGates(step_size, masked(gates.log_momentum), masked(gates.log_keep))
+    return MemoryGates(step_size, masked(gates.log_momentum), masked(gates.log_keep), seen)
 
 
 def momentum_or_zeros(state: MemoryState) -> tuple[Tensor, ...]:

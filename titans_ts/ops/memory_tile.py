@@ -35,6 +35,7 @@ class MemoryTile(NamedTuple):
     step_size: Tensor | None  # (heads, batch, layers, time)
     momentum_sum: Tensor | None  # cumulative log momentum, same shape
     keep_sum: Tensor | None  # cumulative log keep, same shape
+    observed: Tensor | None  # (1, batch, 1, time): False where a token changes nothing
 
 
 class GateTable(NamedTuple):
@@ -68,6 +69,7 @@ def open_tile(state: MemoryState) -> MemoryTile:
         None,
         None,
         None,
+        None,
     )
 
 
@@ -92,7 +94,7 @@ def write_tile(
     tile : MemoryTile
     keys, values : Tensor of shape (heads, batch, time, width)
     gates : MemoryGates
-        Batch first, as callers hold them.
+        Batch first, as callers hold them; the same of them None in every call for one tile.
     chunk_size : int
     residual : bool
 
@@ -101,6 +103,8 @@ def write_tile(
     MemoryTile
     """
     before, n_new = tile_length(tile), keys.shape[-2]
+    if n_new == 0:
+        return tile
     tile = _append_gates(tile, gates)
     # One row more than the new tokens: a chunk's anchor is the state before its first token.
     table = _gate_table(tile, range(max(before - 1, 0), before + n_new))
@@ -279,6 +283,7 @@ def _append_gates(tile: MemoryTile, gates: MemoryGates) -> MemoryTile:
         step_size=appended(tile.step_size, gates.step_size, running=False),
         momentum_sum=appended(tile.momentum_sum, gates.log_momentum, running=True),
         keep_sum=appended(tile.keep_sum, gates.log_keep, running=True),
+        observed=appended(tile.observed, gates.observed, running=False),
     )
 
 
@@ -301,6 +306,9 @@ def _gate_table(tile: MemoryTile, rows: range) -> GateTable:
         start = keep[..., picked].exp()
     if momentum is None:
         return GateTable(start, None, fade * step[..., None, :])
+    if tile.observed is not None:
+        # A masked token keeps the momentum buffer, but does not add it to the weights.
+        fade = fade.masked_fill(~tile.observed[..., None, :], 0.0)
     gap = momentum[..., :, None] - momentum[..., None, :]
     carry = gap.masked_fill(token > token[:, None], -torch.inf).exp()
     pushed = (fade @ momentum.exp()[..., None])[..., 0] if tile.momentum else None
