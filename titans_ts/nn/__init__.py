@@ -1,1 +1,1 @@
-
+"""Modules that own weights. State comes in and goes out; nothing is hidden on a module."""

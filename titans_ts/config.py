@@ -1,0 +1,123 @@
+"""BackboneConfig: the shape of a Titans backbone. Every default is written here, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from titans_ts.errors import ParameterError
+from titans_ts.parameters import check_choice, check_int, check_number
+
+__all__ = ["VARIANTS", "BackboneConfig"]
+
+VARIANTS = ("mac", "mag", "mal", "lmm")
+
+# Wider memory heads do not fit a GPU's on-chip memory, and hold no more.
+MAX_MEMORY_HEAD = 64
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The shape of a Titans backbone, and a switch for every ablation of the paper.
+
+    Lengths are in tokens. The switches of the paper's table 5: linear memory is
+    ``memory_depth=1``; no convolution ``conv_width=0``; no momentum ``momentum=False``; no weight
+    decay ``forgetting=False``; no persistent memory ``n_persistent=0``; and memory off (same
+    modules, nothing is ever written) ``memory_writes=False``.
+
+    Parameters
+    ----------
+    variant : {"mac", "mag", "mal", "lmm"}
+        Memory as context, as gate, as layer, or alone.
+    dim : int
+        Width of a token.
+    depth : int
+        Number of blocks.
+    n_heads : int
+        Heads of attention and of the memory (of which there are more where a memory head would
+        be wider than 64).
+    memory_depth : int
+        Layers of the memory's MLP, 1 (a matrix) to 4.
+    memory_expansion : int
+        Hidden width of that MLP, in multiples of the head's width.
+    memory_residual : bool
+        The memory net is ``x + LayerNorm(mlp(x))`` instead of ``mlp(x)``.
+    chunk_size : int
+        Tokens whose inner gradients are taken at the same weights; a part of the model, so the
+        same in training and use.
+    segment_length : int
+        Tokens that one attention sees in MAC.
+    window : int or None
+        Tokens that sliding-window attention sees in MAG and MAL; None: two segments.
+    n_persistent : int
+        Learnt tokens that every attention and memory sees first.
+    conv_width : int
+        Width of the causal convolutions on queries, keys and values; 0 for none.
+    max_step_size : float
+        theta_max. A token's step size is
+        ``max_step_size * (1 - momentum) * sigmoid(.) / chunk_size``: with gradients taken at the
+        chunk's start, larger ones blow up on smooth series.
+    momentum, forgetting : bool
+        Whether surprise is carried on, and whether old memory fades.
+    memory_writes : bool
+        False turns the memory off: it is read, and never written.
+    mac_mode : {"causal", "literal"}
+        Causal: no output sees a later token. Literal: the paper's order, in which the outputs of
+        a segment may see that segment's end.
+    mlp_expansion : float
+        Hidden width of the SwiGLU layers, in multiples of ``dim``.
+    dropout : float
+        After each mixer and each SwiGLU layer, in training.
+    """
+
+    variant: str = "mac"
+    dim: int = 64
+    depth: int = 1
+    n_heads: int = 2
+    memory_depth: int = 2
+    memory_expansion: int = 4
+    memory_residual: bool = False
+    chunk_size: int = 4
+    segment_length: int = 8
+    window: int | None = None
+    n_persistent: int = 4
+    conv_width: int = 4
+    max_step_size: float = 1.0
+    momentum: bool = True
+    forgetting: bool = True
+    memory_writes: bool = True
+    mac_mode: str = "causal"
+    mlp_expansion: float = 2.0
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_choice("variant", self.variant, VARIANTS)
+        check_choice("mac_mode", self.mac_mode, ("causal", "literal"))
+        for name in ("dim", "depth", "n_heads", "memory_expansion", "chunk_size", "segment_length"):
+            check_int(name, getattr(self, name))
+        check_int("memory_depth", self.memory_depth)
+        check_choice("memory_depth", self.memory_depth, (1, 2, 3, 4))
+        check_int("window", self.window, optional=True)
+        check_int("n_persistent", self.n_persistent, minimum=0)
+        check_int("conv_width", self.conv_width, minimum=0)
+        check_number("max_step_size", self.max_step_size, minimum=0, maximum=1)
+        check_number("mlp_expansion", self.mlp_expansion, minimum=0.25, maximum=64)
+        check_number("dropout", self.dropout, minimum=0, maximum=0.95)
+        for name in ("memory_residual", "momentum", "forgetting", "memory_writes"):
+            check_choice(name, getattr(self, name), (True, False))
+        if self.dim % (2 * self.n_heads):
+            raise ParameterError(
+                f"dim must be a multiple of 2 * n_heads (rotary positions turn pairs), "
+                f"got dim={self.dim} and n_heads={self.n_heads}."
+            )
+
+    @property
+    def attention_window(self) -> int:
+        return 2 * self.segment_length if self.window is None else self.window
+
+    @property
+    def memory_heads(self) -> int:
+        """As many as attention heads, or more, so that each is at most 64 wide."""
+        heads = self.n_heads
+        while self.dim // heads > MAX_MEMORY_HEAD or self.dim % heads:
+            heads += 1
+        return heads

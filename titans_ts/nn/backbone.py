@@ -1,0 +1,82 @@
+"""TitansBackbone: a stack of blocks over vectors, whatever the vectors stand for."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from titans_ts.config import BackboneConfig
+from titans_ts.nn.blocks import make_block
+
+__all__ = ["BackboneState", "TitansBackbone"]
+
+
+class BackboneState(NamedTuple):
+    """What a backbone carries from one call to the next: a tree of tensors of fixed size."""
+
+    blocks: tuple[Any, ...]  # the state of each block
+    position: int  # tokens read so far
+
+
+class TitansBackbone(nn.Module):
+    """Titans (arXiv:2501.00663): short-term, long-term and persistent memory over tokens.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+
+    Examples
+    --------
+    >>> import torch
+    >>> from titans_ts.config import BackboneConfig
+    >>> from titans_ts.nn.backbone import TitansBackbone
+    >>> backbone = TitansBackbone(BackboneConfig(variant="mag", dim=16))
+    >>> first, second = torch.randn(1, 30, 16).split([13, 17], dim=1)
+    >>> vectors, state = backbone(first)
+    >>> vectors, state = backbone(second, state)
+    >>> vectors.shape, state.position
+    (torch.Size([1, 17, 16]), 30)
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(make_block(config) for _ in range(config.depth))
+        self.norm = nn.RMSNorm(config.dim)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        state: BackboneState | None = None,
+        observed: Tensor | None = None,
+        *,
+        need_state: bool = True,
+    ) -> tuple[Tensor, BackboneState | None]:
+        """Run tokens through all blocks.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (batch, time, dim)
+        state : BackboneState, optional
+            From the call before; None at a sequence's start.
+        observed : Tensor of shape (batch, time), bool, optional
+            Masked tokens leave state and other tokens as they are.
+        need_state : bool, default True
+            False: return None for the state, which is cheaper.
+
+        Returns
+        -------
+        vectors : Tensor of shape (batch, time, dim)
+        state : BackboneState or None
+        """
+        before = state.blocks if state is not None else (None,) * len(self.blocks)
+        after = []
+        for block, block_state in zip(self.blocks, before, strict=True):
+            tokens, block_state = block(tokens, block_state, observed, need_state=need_state)
+            after.append(block_state)
+        vectors = self.norm(tokens)
+        if not need_state:
+            return vectors, None
+        position = (0 if state is None else state.position) + tokens.shape[1]
+        return vectors, BackboneState(tuple(after), position)

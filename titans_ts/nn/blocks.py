@@ -1,0 +1,225 @@
+"""The four Titans blocks, of one signature: ``block(x, state, observed) -> (y, state)``.
+
+All have the Llama layout: RMSNorm, mixer, residual; RMSNorm, SwiGLU, residual.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from titans_ts.config import BackboneConfig
+from titans_ts.nn.attention import SegmentAttention, SlidingWindowAttention, WindowState
+from titans_ts.nn.layers import CausalConv, SwiGLU, mask_tokens
+from titans_ts.nn.memory import NeuralMemory, NeuralMemoryState
+
+__all__ = ["LMMBlock", "MACBlock", "MAGBlock", "MALBlock", "make_block"]
+
+
+class Block(nn.Module):
+    """Norms, residuals and the feed-forward layer; a subclass mixes tokens over time."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.mixer_norm = nn.RMSNorm(config.dim)
+        self.feed_forward_norm = nn.RMSNorm(config.dim)
+        self.feed_forward = SwiGLU(config.dim, config.mlp_expansion)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def mix(
+        self, x: Tensor, state: Any, observed: Tensor | None, need_state: bool
+    ) -> tuple[Tensor, Any]:
+        """Mix normalised tokens over time; see ``forward`` for the shapes."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Any = None,
+        observed: Tensor | None = None,
+        *,
+        need_state: bool = True,
+    ) -> tuple[Tensor, Any]:
+        """Run tokens through the block.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, time, dim)
+        state : NamedTuple, optional
+            What this kind of block returned for the tokens before; None at a sequence's start.
+        observed : Tensor of shape (batch, time), bool, optional
+            Masked tokens change neither other tokens nor the state.
+        need_state : bool, default True
+            False: return None for the state and spare the work of making it.
+
+        Returns
+        -------
+        y : Tensor of shape (batch, time, dim)
+        state : NamedTuple or None
+        """
+        normed = mask_tokens(self.mixer_norm(x), observed)
+        mixed, state = self.mix(normed, state, observed, need_state)
+        x = x + self.dropout(mixed)
+        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return x, state
+
+
+class LMMBlock(Block):
+    """The long-term memory alone (Titans, section 4.3)."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.memory = NeuralMemory(config)
+
+    def mix(
+        self, x: Tensor, state: NeuralMemoryState | None, observed: Tensor | None, need_state: bool
+    ) -> tuple[Tensor, NeuralMemoryState | None]:
+        return self.memory(x, state, observed, need_state=need_state)
+
+
+class AttentionState(NamedTuple):
+    """State of a block with a memory and sliding-window attention."""
+
+    memory: NeuralMemoryState
+    window: WindowState
+
+
+class MALBlock(Block):
+    """Memory as a layer: attention sees what the memory made of the tokens (eqs. 29-31)."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.memory = NeuralMemory(config)
+        self.attention_norm = nn.RMSNorm(config.dim)
+        self.attention = SlidingWindowAttention(config)
+
+    def mix(
+        self, x: Tensor, state: AttentionState | None, observed: Tensor | None, need_state: bool
+    ) -> tuple[Tensor, AttentionState | None]:
+        memory, window = state or (None, None)
+        read, memory = self.memory(x, memory, observed, need_state=need_state)
+        y, window = self.attention(self.attention_norm(x + read), window, observed)
+        return y, AttentionState(memory, window) if need_state else None
+
+
+class MAGBlock(Block):
+    """Memory as a gate: attention and memory see the same tokens, one gates the other
+    (eqs. 26-28)."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.memory = NeuralMemory(config)
+        self.attention = SlidingWindowAttention(config)
+        self.gate = MemoryGate(config.dim)
+
+    def mix(
+        self, x: Tensor, state: AttentionState | None, observed: Tensor | None, need_state: bool
+    ) -> tuple[Tensor, AttentionState | None]:
+        memory, window = state or (None, None)
+        y, window = self.attention(x, window, observed)
+        read, memory = self.memory(x, memory, observed, need_state=need_state)
+        return self.gate(y, read), AttentionState(memory, window) if need_state else None
+
+
+class MACState(NamedTuple):
+    """State of a MAC block: the memory as the open segment found it, and that segment's tokens."""
+
+    memory: NeuralMemoryState | None  # None: nothing was written yet
+    query_tail: Tensor | None  # last inputs of the context query's convolution
+    rows: Tensor  # (batch, n, dim), the open segment's normalised tokens, n < segment_length
+    observed: Tensor  # (batch, n), bool
+
+
+class MACBlock(Block):
+    """Memory as context (section 4.1): for each segment, in this order,
+
+    1. read the memory with the segment's queries, as it stood before the segment;
+    2. attend over [persistent | reads | segment];
+    3. write what attention made of each token;
+    4. gate that by a read of the updated memory.
+
+    In causal mode a token sees the reads of its own and earlier tokens, and is gated by the memory
+    that holds tokens up to itself; in literal mode it sees the whole segment's reads and the
+    memory after the whole segment. A segment that is cut between two calls is run again from its
+    start, so pieces equal the whole; in literal mode the outputs given so far are then
+    provisional.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.segment_length = config.segment_length
+        self.causal = config.mac_mode == "causal"
+        self.query = nn.Linear(config.dim, config.dim, bias=False)
+        self.query_conv = CausalConv(config.dim, config.conv_width) if config.conv_width else None
+        self.attention = SegmentAttention(config)
+        # Persistent tokens are attention's here; the memory is written by attention alone.
+        self.memory = NeuralMemory(config, persistent=False)
+        self.gate = MemoryGate(config.dim)
+
+    def mix(
+        self, x: Tensor, state: MACState | None, observed: Tensor | None, need_state: bool
+    ) -> tuple[Tensor, MACState | None]:
+        n_new = x.shape[1]
+        memory, tail = None, None
+        if state is not None:
+            memory, tail = state.memory, state.query_tail
+            if observed is None:
+                observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+            x = torch.cat([state.rows, x], dim=1)
+            observed = torch.cat([state.observed, observed], dim=1)
+        session = self.memory.open(memory)
+        outputs = []
+        for start in range(0, x.shape[1], self.segment_length):
+            now = slice(start, start + self.segment_length)
+            seen = None if observed is None else observed[:, now]
+            # What the segment started from stays; it is needed again should it be cut here.
+            before = session, tail
+            y, session, tail = self._segment(x[:, now], session, tail, seen)
+            outputs.append(y)
+        out = torch.cat(outputs, dim=1)[:, -n_new:]
+        if not need_state:
+            return out, None
+        n_open = x.shape[1] % self.segment_length
+        if n_open:
+            session, tail = before
+        if observed is None:
+            observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        keep = slice(x.shape[1] - n_open, None)
+        return out, MACState(self.memory.close(session), tail, x[:, keep], observed[:, keep])
+
+    def _segment(
+        self, x: Tensor, session: Any, tail: Tensor | None, observed: Tensor | None
+    ) -> tuple[Tensor, Any, Tensor | None]:
+        queries = self.query(x)
+        if self.query_conv is not None:
+            queries, tail = self.query_conv(queries, tail)
+        queries = queries.unflatten(-1, (self.memory.n_heads, -1)).transpose(1, 2)
+        queries = F.normalize(F.silu(queries), dim=-1)
+        reads = self.memory.read(session, queries)
+        y = self.attention(x, reads, observed)
+        gate, session = self.memory.write_and_read(session, y, observed, after_each=self.causal)
+        return self.gate(y, gate), session, tail
+
+
+class MemoryGate(nn.Module):
+    """Gate one branch by another: ``norm(y) * sigmoid(norm(m))``, gains learnt (section 4.2)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.branch_norm = nn.RMSNorm(dim)
+        self.memory_norm = nn.RMSNorm(dim)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, branch: Tensor, memory: Tensor) -> Tensor:
+        return self.out(self.branch_norm(branch) * torch.sigmoid(self.memory_norm(memory)))
+
+
+_BLOCKS = {"mac": MACBlock, "mag": MAGBlock, "mal": MALBlock, "lmm": LMMBlock}
+
+
+def make_block(config: BackboneConfig) -> Block:
+    """A block of ``config.variant``."""
+    return _BLOCKS[config.variant](config)

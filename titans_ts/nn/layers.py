@@ -1,0 +1,59 @@
+"""Small layers that every block is made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["CausalConv", "SwiGLU", "mask_tokens"]
+
+
+def mask_tokens(x: Tensor, observed: Tensor | None) -> Tensor:
+    """Set masked tokens to zero, so that what they hold reaches nobody.
+
+    Parameters
+    ----------
+    x : Tensor of shape (batch, time, width)
+    observed : Tensor of shape (batch, time), bool, optional
+    """
+    # where, not a product: zero times infinity would be NaN.
+    return x if observed is None else torch.where(observed[..., None], x, torch.zeros_like(x))
+
+
+class CausalConv(nn.Module):
+    """Depthwise causal convolution over time, whose last inputs are carried as its state."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.weight = nn.Parameter(torch.empty(dim, width).uniform_(-1, 1) * width**-0.5)
+        # Starts near "this token only", so that the convolution is learnt, not imposed.
+        with torch.no_grad():
+            self.weight[:, -1] += 1.0
+
+    def forward(self, x: Tensor, tail: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Convolve ``x`` of shape (batch, time, dim); return it and the new tail.
+
+        ``tail`` holds the ``width - 1`` inputs before ``x``, shape (batch, width - 1, dim);
+        None stands for zeros.
+        """
+        if tail is None:
+            tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[2])
+        joined = torch.cat([tail, x], dim=1)
+        out = F.conv1d(joined.mT, self.weight[:, None], groups=x.shape[2]).mT
+        return out, joined[:, joined.shape[1] - (self.width - 1) :]
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer (arXiv:2002.05202): ``(silu(x A) * x B) C``."""
+
+    def __init__(self, dim: int, expansion: float) -> None:
+        super().__init__()
+        hidden = max(int(dim * expansion), 1)
+        self.expand = nn.Linear(dim, 2 * hidden, bias=False)
+        self.contract = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.expand(x).chunk(2, dim=-1)
+        return self.contract(F.silu(gate) * value)

@@ -1,0 +1,250 @@
+"""NeuralMemory: projections and gates around the memory, as a module."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from titans_ts.config import BackboneConfig
+from titans_ts.nn.layers import CausalConv, mask_tokens
+from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
+from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
+from titans_ts.ops.memory_tile import (
+    MemoryTile,
+    close_tile,
+    open_tile,
+    read_tile,
+    tile_length,
+    write_tile,
+)
+
+__all__ = ["MemorySession", "NeuralMemory", "NeuralMemoryState"]
+
+
+class NeuralMemoryState(NamedTuple):
+    """What a NeuralMemory carries from one call to the next."""
+
+    memory: MemoryState
+    tail: Tensor | None  # last inputs of the convolutions, (batch, conv_width - 1, 3 * dim)
+
+
+class MemorySession(NamedTuple):
+    """A memory in use: between two writes, before its writes are added up."""
+
+    tile: MemoryTile
+    tail: Tensor | None
+
+
+class NeuralMemory(nn.Module):
+    """Long-term memory: an MLP per head and sequence that learns while it reads.
+
+    ``q, k, v = silu(conv(x W))`` with q and k of unit length (Titans, section 4.4); gates are
+    scalars per head and memory layer; the answer is normalised, gated by the input, and
+    projected.
+
+    Parameters
+    ----------
+    config : BackboneConfig
+    persistent : bool, default True
+        Whether a sequence starts with ``config.n_persistent`` learnt tokens.
+    """
+
+    def __init__(self, config: BackboneConfig, *, persistent: bool = True) -> None:
+        super().__init__()
+        heads, dim = config.memory_heads, config.dim
+        self.n_heads, self.n_layers = heads, config.memory_depth
+        self.chunk_size, self.residual = config.chunk_size, config.memory_residual
+        self.max_step_size = config.max_step_size
+        self.has_momentum, self.has_forgetting = config.momentum, config.forgetting
+        self.writes = config.memory_writes
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.conv = CausalConv(3 * dim, config.conv_width) if config.conv_width else None
+        width = dim // heads
+        hidden = [width * config.memory_expansion] * (config.memory_depth - 1)
+        sizes = [width, *hidden, width]
+        self.initial_weights = nn.ParameterList(
+            torch.randn(1, heads, n_in, n_out) * n_in**-0.5
+            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.gates = nn.Linear(dim, 3 * heads * self.n_layers)
+        nn.init.normal_(self.gates.weight, std=0.02)
+        with torch.no_grad():
+            # Small steps, moderate momentum, little forgetting: a memory that starts calm.
+            step, momentum, forget = self.gates.bias.unflatten(0, (3, -1))
+            step.fill_(-1.0)
+            momentum.fill_(0.0)
+            forget.fill_(-5.0)
+        self.read_norm = nn.RMSNorm(width)
+        self.out_gate = nn.Linear(dim, dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        n_persistent = config.n_persistent if persistent else 0
+        self.persistent = nn.Parameter(0.02 * torch.randn(n_persistent, dim))
+
+    def forward(
+        self,
+        x: Tensor,
+        state: NeuralMemoryState | None = None,
+        observed: Tensor | None = None,
+        *,
+        need_state: bool = True,
+    ) -> tuple[Tensor, NeuralMemoryState | None]:
+        """Write each token, then read with it.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, time, dim)
+        state : NeuralMemoryState, optional
+            None: the sequence starts here, with the learnt initial weights.
+        observed : Tensor of shape (batch, time), bool, optional
+            Masked tokens are not written; their own reads mean nothing.
+        need_state : bool, default True
+            False: return None for the state.
+
+        Returns
+        -------
+        y : Tensor of shape (batch, time, dim)
+        state : NeuralMemoryState or None
+        """
+        n_first = 0
+        if state is None and len(self.persistent):
+            n_first = len(self.persistent)
+            x = torch.cat([self.persistent.expand(len(x), -1, -1), x], dim=1)
+            observed = None if observed is None else F.pad(observed, (n_first, 0), value=True)
+        x = mask_tokens(x, observed)
+        memory = self.initial_state() if state is None else state.memory
+        queries, keys, values, tail = self._project(x, None if state is None else state.tail)
+        with _full_precision(x):
+            reads, after = memory_chunked(
+                memory,
+                queries,
+                keys,
+                values,
+                self._gates(x, observed),
+                chunk_size=self.chunk_size,
+                residual=self.residual,
+                need_state=need_state,
+            )
+        y = self._answer(reads, x)[:, n_first:]
+        return y, None if after is None else NeuralMemoryState(after, tail)
+
+    # -- step by step, for MAC, which reads, attends, and writes what attention made of it --------
+
+    def initial_state(self) -> MemoryState:
+        """The learnt initial weights, shared by all sequences (batch dimension 1)."""
+        weights = tuple(self.initial_weights)
+        return MemoryState(weights, (), weights, 0)
+
+    def open(self, state: NeuralMemoryState | None) -> MemorySession:
+        """Start to use a memory; None for a new sequence (persistent tokens are not written)."""
+        if state is None:
+            return MemorySession(open_tile(self.initial_state()), None)
+        return MemorySession(open_tile(state.memory), state.tail)
+
+    def read(self, session: MemorySession, queries: Tensor) -> Tensor:
+        """Read the memory as it stands, without gate or projection.
+
+        ``queries`` has shape (batch, heads, time, width); the answer (batch, time, dim).
+        """
+        n = tile_length(session.tile)
+        with _full_precision(queries):
+            reads = read_tile(
+                session.tile,
+                self._full(queries).transpose(0, 1).contiguous(),
+                range(n - 1, n) if n else None,
+                residual=self.residual,
+            )
+        return self._normed(reads.transpose(0, 1)).to(queries.dtype)
+
+    def write_and_read(
+        self, session: MemorySession, x: Tensor, observed: Tensor | None, *, after_each: bool
+    ) -> tuple[Tensor, MemorySession]:
+        """Write tokens, then read with the same tokens.
+
+        Parameters
+        ----------
+        session : MemorySession
+        x : Tensor of shape (batch, time, dim)
+        observed : Tensor of shape (batch, time), bool, optional
+        after_each : bool
+            True: each token reads the memory as it stands after that token; False: after the last.
+
+        Returns
+        -------
+        y : Tensor of shape (batch, time, dim)
+        session : MemorySession
+        """
+        x = mask_tokens(x, observed)
+        queries, keys, values, tail = self._project(x, session.tail)
+        with _full_precision(x):
+            tile = session.tile
+            if tile_length(tile) + x.shape[1] > TILE_SIZE:
+                tile = open_tile(close_tile(tile, chunk_size=self.chunk_size))
+            tile = write_tile(
+                tile,
+                keys.transpose(0, 1).contiguous(),
+                values.transpose(0, 1).contiguous(),
+                self._gates(x, observed),
+                chunk_size=self.chunk_size,
+                residual=self.residual,
+            )
+            n = tile_length(tile)
+            rows = range(n - x.shape[1], n) if after_each else range(n - 1, n)
+            reads = read_tile(
+                tile, queries.transpose(0, 1).contiguous(), rows, residual=self.residual
+            )
+        return self._answer(reads.transpose(0, 1), x), MemorySession(tile, tail)
+
+    def close(self, session: MemorySession) -> NeuralMemoryState:
+        """Add the writes up into a state of fixed size."""
+        return NeuralMemoryState(
+            close_tile(session.tile, chunk_size=self.chunk_size), session.tail
+        )
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _project(
+        self, x: Tensor, tail: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        mixed = self.qkv(x)
+        if self.conv is not None:
+            mixed, tail = self.conv(mixed, tail)
+        queries, keys, values = self._heads(F.silu(self._full(mixed))).chunk(3, dim=1)
+        return F.normalize(queries, dim=-1), F.normalize(keys, dim=-1), values, tail
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, x.shape[-1] // self._groups(x) // self.n_heads)).transpose(1, 2)
+
+    def _groups(self, x: Tensor) -> int:
+        return x.shape[-1] // self.out.in_features
+
+    def _gates(self, x: Tensor, observed: Tensor | None) -> MemoryGates:
+        logits = self.gates(self._full(x)).unflatten(-1, (3, self.n_heads, self.n_layers))
+        step, momentum, forget = logits.permute(2, 0, 3, 4, 1)
+        step_size = self.max_step_size / self.chunk_size * torch.sigmoid(step)
+        log_momentum = log_keep = None
+        if self.has_momentum:
+            step_size = step_size * torch.sigmoid(-momentum)
+            log_momentum = F.logsigmoid(momentum)
+        if self.has_forgetting:
+            log_keep = F.logsigmoid(-forget)
+        if not self.writes:
+            observed = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        return mask_gates(MemoryGates(step_size, log_momentum, log_keep), observed)
+
+    def _normed(self, reads: Tensor) -> Tensor:
+        return self.read_norm(reads).transpose(1, 2).flatten(-2)
+
+    def _answer(self, reads: Tensor, x: Tensor) -> Tensor:
+        return self.out(self._normed(reads).to(x.dtype) * F.silu(self.out_gate(x)))
+
+    @staticmethod
+    def _full(x: Tensor) -> Tensor:
+        """Memory and gates never run below float32."""
+        return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _full_precision(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, enabled=False)
