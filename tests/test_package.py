@@ -1,0 +1,84 @@
+"""What holds for the package as a whole: quick to import, complete, and of one version."""
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import titans_ts
+
+HEAVY = ["torch", "lightning", "pandas", "polars", "sklearn", "scipy", "optuna", "matplotlib"]
+PUBLIC = [name for name in titans_ts.__all__ if name != "__version__"]
+
+
+def loaded_after(statement: str, cwd: Path) -> set[str]:
+    """Which heavy libraries a fresh Python has loaded after ``statement``."""
+    report = f"import sys; sys.stdout.write(' '.join(m for m in {HEAVY} if m in sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{statement}; {report}"],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stderr == ""
+    return set(result.stdout.split())
+
+
+def test_importing_the_package_loads_no_heavy_library(tmp_path):
+    assert loaded_after("import titans_ts", tmp_path) == set()
+
+
+def test_listing_the_public_names_loads_no_heavy_library(tmp_path):
+    assert loaded_after("import titans_ts; dir(titans_ts)", tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["SeasonalNaiveForecaster", "RidgeForecaster", "LinearForecaster"])
+def test_baselines_need_neither_torch_nor_lightning(name, tmp_path):
+    loaded = loaded_after(f"from titans_ts import {name}", tmp_path)
+    assert loaded & {"torch", "lightning", "optuna", "matplotlib"} == set()
+    assert "sklearn" in loaded  # or this test would watch nothing
+
+
+def test_importing_writes_no_file(tmp_path):
+    loaded_after("import titans_ts", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_can_be_imported(name):
+    found = getattr(titans_ts, name)
+    assert found.__name__ == name
+    assert found.__doc__, f"{name} has no docstring"
+
+
+def test_public_names_are_listed_by_dir():
+    assert set(titans_ts.__all__) <= set(dir(titans_ts))
+
+
+def test_an_unknown_name_is_refused_in_python_s_own_words():
+    with pytest.raises(AttributeError, match=r"^module 'titans_ts' has no attribute 'Forecaster'$"):
+        titans_ts.Forecaster  # noqa: B018
+
+
+def test_version_is_the_one_that_was_installed():
+    assert titans_ts.__version__ == metadata.version("titans-ts")
+
+
+def test_the_package_is_typed():
+    assert (Path(titans_ts.__file__).parent / "py.typed").is_file()
+
+
+def test_runtime_dependencies_are_all_pinned_for_development():
+    constraints = Path(__file__).parents[1] / "constraints.txt"
+    lines = constraints.read_text().splitlines()
+    pinned = {line.split("==")[0].lower() for line in lines if "==" in line}
+    required = {
+        re.match(r"[\w-]+", requirement).group().lower()
+        for requirement in metadata.requires("titans-ts") or []
+    }
+    assert "torch" in required
+    assert required - pinned == set()
