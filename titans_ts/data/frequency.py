@@ -1,0 +1,236 @@
+"""Frequencies: read one that a user wrote, infer one from time stamps, walk along one.
+
+A frequency shorter than a day is a fixed span and is counted in UTC, so 15-minute rows stay
+15 minutes apart when summer time begins. A day and longer follow the calendar on the wall: the day
+after the change is again at the same local hour, though 23 or 25 hours later.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.tseries.frequencies import to_offset
+from pandas.tseries.offsets import BaseOffset, Day, Tick
+
+from titans_ts.errors import DataError, ParameterError
+
+__all__ = [
+    "find_offset",
+    "fixed_steps_differ",
+    "infer_offset",
+    "parse_freq",
+    "plural",
+    "regular_stamps",
+]
+
+# Names that pandas dropped between 2.2 and 3, and what it calls them since 2.2.
+_RENAMED = {
+    **dict.fromkeys(["A", "Y"], "YE"), **dict.fromkeys(["BA", "BY"], "BYE"), "AS": "YS",
+    "BAS": "BYS", "Q": "QE", "BQ": "BQE", "M": "ME", "BM": "BME", "CBM": "CBME", "SM": "SME",
+    "H": "h", "BH": "bh", "CBH": "cbh", "T": "min", "S": "s", "L": "ms", "U": "us", "N": "ns",
+}  # fmt: skip
+_FREQ = re.compile(r"(?P<count>\d*)(?P<name>[A-Za-z]+)(?P<anchor>(-.+)?)")
+
+# Where rows are not regular, their frequency is looked for in this many stretches of this many
+# rows: long enough for a weekend to show in business days.
+_STRETCHES, _STRETCH = 32, 8
+
+
+def plural(count: int, noun: str) -> str:
+    """``plural(1, "gap")`` is ``"1 gap"``, ``plural(1200, "gap")`` is ``"1,200 gaps"``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def parse_freq(freq: Any) -> BaseOffset:
+    """Read a pandas frequency string, in the names of any pandas since 2.0.
+
+    Parameters
+    ----------
+    freq : str or pandas offset
+        Such as ``"15min"``, ``"h"``, ``"B"`` or ``"MS"``; the older ``"H"`` and ``"M"`` work too.
+
+    Returns
+    -------
+    pandas.tseries.offsets.BaseOffset
+
+    Raises
+    ------
+    ParameterError
+        It is no frequency, or does not go forward in time.
+
+    Examples
+    --------
+    >>> parse_freq("H").freqstr
+    'h'
+    """
+    try:
+        name = freq
+        if isinstance(freq, str) and (match := _FREQ.fullmatch(freq.strip())):
+            new = _RENAMED.get(match["name"], match["name"])
+            name = match["count"] + new + match["anchor"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            offset = to_offset(name)
+        if offset is not None and offset.n > 0:
+            return offset
+    except (ValueError, TypeError):
+        pass  # the sentence below says more than pandas' own
+    raise ParameterError(
+        f"freq must be a pandas frequency such as '15min', 'h', 'D', 'B', 'W-MON' or 'MS', "
+        f"got {freq!r}."
+    )
+
+
+def regular_stamps(start: pd.Timestamp, periods: int, offset: BaseOffset) -> pd.DatetimeIndex:
+    """Return ``periods`` stamps from ``start`` on, in the time zone and unit of ``start``.
+
+    A start that does not lie on the offset (the 15th, for months' ends) is rolled forward.
+    """
+    if start.tz is None:
+        return _naive_stamps(start, periods, offset)
+    if _is_fixed(offset):
+        return _naive_stamps(start.tz_convert("UTC"), periods, offset).tz_convert(start.tz)
+    naive = _naive_stamps(start.tz_localize(None), periods, offset)
+    # An hour that comes twice is taken the first time; one that is skipped becomes its end.
+    first_time = np.ones(periods, dtype=bool)
+    return naive.tz_localize(start.tz, ambiguous=first_time, nonexistent="shift_forward")
+
+
+def fixed_steps_differ(one: str | None, other: str | None) -> bool:
+    """Tell whether two frequencies differ, at least one of them being a fixed span.
+
+    Calendar frequencies read off a few rows may differ in name only: three weekdays look daily.
+    """
+    a, b = parse_freq(one), parse_freq(other)
+    return (_is_fixed(a) or _is_fixed(b)) and a != b
+
+
+def _is_fixed(offset: BaseOffset) -> bool:
+    # pandas 2 counts a day among the fixed spans, pandas 3 does not.
+    return isinstance(offset, Tick) and not isinstance(offset, Day)
+
+
+def _naive_stamps(start: pd.Timestamp, periods: int, offset: BaseOffset) -> pd.DatetimeIndex:
+    try:
+        return pd.date_range(start, periods=periods, freq=offset, unit=start.unit)
+    except ValueError:  # the offset is finer than the unit: seconds that go on in milliseconds
+        return pd.date_range(start, periods=periods, freq=offset)
+
+
+def _follows(index: pd.DatetimeIndex, offset: BaseOffset) -> bool:
+    return bool((index == regular_stamps(index[0], len(index), offset)).all())
+
+
+def infer_offset(index: pd.DatetimeIndex) -> BaseOffset | None:
+    """Return the fixed or calendar step between sorted stamps; None if there is no one step.
+
+    Needs three stamps at least: two cannot tell 31 days from a month.
+    """
+    if len(index) < 3:
+        return None
+    with warnings.catch_warnings():  # pandas 3.1 announces that the answer will be an offset
+        warnings.simplefilter("ignore")
+        try:
+            offset = to_offset(pd.infer_freq(index))
+        except ValueError:
+            return None
+    return offset if offset is not None and _follows(index, offset) else None
+
+
+def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOffset:
+    """Return the step of sorted, distinct stamps, or say why there is none.
+
+    Parameters
+    ----------
+    index : DatetimeIndex
+    freq : str, optional
+        What the user says; checked against the stamps. Default: inferred.
+    where : str
+        The stamps' place in words, such as ``"the index"``, for messages.
+
+    Raises
+    ------
+    ParameterError
+        ``freq`` is no frequency.
+    DataError
+        The stamps have gaps, are irregular, contradict ``freq``, or are too few to tell.
+    """
+    given = None if freq is None else parse_freq(freq)
+    if given is not None and _follows(index, given):
+        return given
+    inferred = infer_offset(index)
+    if inferred is not None and given is None:
+        return inferred
+    if inferred is not None:
+        raise DataError(
+            f"freq={freq!r} was given, but the time stamps in {where} come every "
+            f"{inferred.freqstr} (the first two are {index[0]} and {index[1]}). "
+            f"Give freq={inferred.freqstr!r}, leave it out, or resample the table."
+        )
+    if len(index) < 3:
+        if given is None:
+            raise DataError(
+                f"The frequency cannot be inferred from {plural(len(index), 'time stamp')} in "
+                f"{where}: expected at least 3. Give more rows, or say it with freq=, "
+                "such as freq='15min'."
+            )
+        rows = " and ".join(str(stamp) for stamp in index)
+        raise DataError(
+            f"freq={freq!r} was given, but {rows} in {where} do not fit it: expected "
+            f"{' and '.join(map(str, regular_stamps(index[0], len(index), given)))}. "
+            "Correct freq, or the time stamps."
+        )
+    raise _explain_irregular(index, given or _usual_offset(index), where)
+
+
+def _usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
+    """Return the step of most stretches of rows, or else the commonest span between rows."""
+    starts = np.unique(np.linspace(0, max(len(index) - _STRETCH, 0), _STRETCHES).astype(int))
+    stretches = (infer_offset(index[start : start + _STRETCH]) for start in starts)
+    found = Counter(offset for offset in stretches if offset is not None)
+    if found:
+        return found.most_common(1)[0][0]
+    spans, counts = np.unique(np.diff(index.asi8), return_counts=True)
+    return to_offset(pd.Timedelta(np.timedelta64(int(spans[counts.argmax()]), index.unit)))
+
+
+def _explain_irregular(index: pd.DatetimeIndex, offset: BaseOffset, where: str) -> DataError:
+    """Word the error for stamps that do not follow ``offset``: gaps, or no regularity at all."""
+    step = offset.freqstr
+    position = _positions(index, offset)
+    if (position >= 0).all():
+        jumps = np.diff(position)
+        first = int(np.argmax(jumps > 1))
+        n_gaps, n_rows = int((jumps > 1).sum()), int((jumps - 1).sum())
+        return DataError(
+            f"The time stamps in {where} have {plural(n_gaps, 'gap')} "
+            f"({plural(n_rows, 'missing row')}), the first after {index[first]}, where "
+            f"{index[first + 1]} follows; expected one row every {step}. Insert and fill the "
+            f"missing rows, for example X.asfreq({step!r}).interpolate() on a DatetimeIndex, "
+            "or give rows without a gap."
+        )
+    row = max(int(np.argmax(position < 0)), 1)
+    return DataError(
+        f"The time stamps in {where} are irregular: expected one row every {step}, but row {row} "
+        f"({index[row]}) comes {index[row] - index[row - 1]} after row {row - 1} "
+        f"({index[row - 1]}). Bring them to one frequency, for example with "
+        f"X.resample({step!r}).mean() on a DatetimeIndex, or say the right one with freq=."
+    )
+
+
+def _positions(index: pd.DatetimeIndex, offset: BaseOffset) -> np.ndarray:
+    """Return how many steps each stamp lies after the first; -1 for stamps between two steps."""
+    if _is_fixed(offset):
+        step = pd.Timedelta(offset) // pd.Timedelta(1, index.unit)
+        if not step:  # finer than the unit of the stamps
+            return np.full(len(index), -1)
+        position, rest = np.divmod(index.asi8 - index.asi8[0], step)
+        return np.where(rest == 0, position, -1)
+    start, end = index[0].tz_localize(None), index[-1].tz_localize(None)
+    n = len(pd.date_range(start, end, freq=offset))
+    return np.asarray(regular_stamps(index[0], n, offset).get_indexer(index))

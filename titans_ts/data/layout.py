@@ -1,0 +1,162 @@
+"""Layout: what a table looked like, so that a forecast can look the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from titans_ts.data.tables import Label, build_table
+from titans_ts.data.time_axis import TimeAxis
+from titans_ts.data.time_column import write_time_column
+from titans_ts.errors import SavedModelError
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Container, columns and time of a table, without its values.
+
+    Parameters
+    ----------
+    container : str
+        ``"numpy2d"``, ``"numpy3d"``, ``"pandas.Series"``, ``"pandas.DataFrame"``,
+        ``"polars.Series"`` or ``"polars.DataFrame"``.
+    channels : tuple of str
+        Names of the columns that are forecast; ``"0"``, ``"1"``... where they have none.
+    labels : tuple
+        The columns' own labels: text, numbers, or None for a Series without a name.
+    dtypes : tuple of str
+        Of the forecast's columns: floats keep their dtype, integers become float64.
+    named : bool
+        Whether every label is a proper name.
+    columns_name : str, int, float or None
+        What a pandas frame calls its row of column names.
+    time : TimeAxis or None
+        None for arrays and frames without index and time column.
+    time_label : str, int, float or None
+        Name of the time column, or else of the index.
+    time_position : int or None
+        How many columns stand before the time column; None if the index holds the time.
+    time_form : str
+        How times are written in a time column: as they are (``"index"``), as ``"dates"``, or as
+        ``"text:"`` and a strftime format.
+    """
+
+    container: str
+    channels: tuple[str, ...]
+    labels: tuple[Label, ...]
+    dtypes: tuple[str, ...]
+    named: bool
+    columns_name: Label = None
+    time: TimeAxis | None = None
+    time_label: Label = None
+    time_position: int | None = None
+    time_form: str = "index"
+
+    @property
+    def freq(self) -> str | None:
+        """Pandas frequency of the rows; None for arrays and integer labels."""
+        return self.time.freq if self.time is not None else None
+
+    def forecast_table(self, forecast: np.ndarray, quantiles: Sequence[float] | None = None) -> Any:
+        """Put a forecast into a table like the one that was read.
+
+        Parameters
+        ----------
+        forecast : ndarray of shape (n_series, horizon, channels)
+            Or (n_series, horizon, channels, quantiles) when there are quantiles.
+        quantiles : sequence of float, optional
+
+        Returns
+        -------
+        ndarray, Series or DataFrame
+            The same container, column order, dtypes and index name, with the index or time column
+            going on after the last row. With quantiles, arrays have one more axis, and tables
+            columns such as ``OT_q0.1``: all quantiles of the first column first. A Series becomes
+            a DataFrame then.
+        """
+        assert forecast.shape[2:] == (len(self.channels), *([len(quantiles)] if quantiles else []))
+        with np.errstate(over="ignore"):  # beyond float16, a forecast is infinite
+            if self.container.startswith("numpy"):
+                cast = forecast.astype(self.dtypes[0], copy=False)
+                return cast[0] if self.container == "numpy2d" else cast
+            columns = self._columns(forecast[0], quantiles)
+        horizon = forecast.shape[1]
+        index = self.time.future(horizon) if self.time is not None else None
+        if index is not None and self.time_position is not None:
+            place = self.time_position * (len(quantiles) if quantiles else 1)
+            columns.insert(place, (self.time_label, write_time_column(index, self.time_form)))
+            index = None
+        elif index is not None:
+            index = index.rename(self.time_label)
+        container = self.container.replace("Series", "DataFrame") if quantiles else self.container
+        return build_table(container, columns, index, self.columns_name)
+
+    def _columns(
+        self, forecast: np.ndarray, quantiles: Sequence[float] | None
+    ) -> list[tuple[Label, Any]]:
+        columns: list[tuple[Label, Any]] = []
+        for i, (label, dtype) in enumerate(zip(self.labels, self.dtypes, strict=True)):
+            if not quantiles:
+                columns.append((label, _cast(forecast[:, i], dtype)))
+                continue
+            prefix = "" if label in (None, "") else f"{label}_"
+            for j, level in enumerate(quantiles):
+                columns.append((f"{prefix}q{float(level)!r}", _cast(forecast[:, i, j], dtype)))
+        return columns
+
+    def check_followed_by(self, other: Layout, name: str = "validation") -> None:
+        """Raise DataError unless another table starts one step after the end of this one.
+
+        Parameters
+        ----------
+        other : Layout
+        name : str, default "validation"
+            What the user calls the other table.
+
+        Notes
+        -----
+        Arrays carry no time, so for them there is nothing to check.
+        """
+        if self.time is not None and other.time is not None:
+            self.time.check_followed_by(other.time, name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the layout as values that JSON keeps; :meth:`from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: dict[str, Any]) -> Layout:
+        """Undo :meth:`to_dict`, also after a way through JSON.
+
+        Raises
+        ------
+        SavedModelError
+            Something is missing or unknown.
+        """
+        try:
+            values = _with_tuples(saved)
+            if values.get("time") is not None:
+                values["time"] = TimeAxis(**_with_tuples(values["time"]))
+            return cls(**values)
+        except (TypeError, AttributeError) as error:
+            raise SavedModelError(
+                f"The saved description of the training table cannot be read: {error}. "
+                "It is damaged or from another version; save the model again."
+            ) from error
+
+
+def _with_tuples(saved: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+
+
+def _cast(values: np.ndarray, dtype: str) -> Any:
+    try:
+        return values.astype(dtype)
+    except TypeError:  # a dtype of pandas' own, such as Float32
+        return pd.Series(values).astype(dtype)

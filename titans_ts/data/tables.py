@@ -1,0 +1,149 @@
+"""Tables of any library, opened as columns; and columns put together to such a table again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from titans_ts.errors import DataError
+
+__all__ = ["Label", "Table", "build_table", "open_table", "plain_label"]
+
+#: What a column may be called; everything that JSON keeps.
+Label = str | int | float | None
+
+
+class Table(NamedTuple):
+    """A frame or series of one library or another, as pandas columns; numbers are not copied."""
+
+    container: str  # "pandas.DataFrame", "pandas.Series", "polars.DataFrame" or "polars.Series"
+    labels: tuple[Label, ...]
+    columns: tuple[pd.Series, ...]
+    index: pd.Index | None  # None: the library has none
+    columns_name: Label = None  # what a pandas frame calls its row of column names
+
+
+def open_table(X: Any) -> Table | None:
+    """Open a frame or series of pandas or polars.
+
+    Returns
+    -------
+    Table or None
+        None if X is something else, such as an array.
+
+    Raises
+    ------
+    DataError
+        Column names repeat or are unusual, or the frame is lazy.
+    """
+    if isinstance(X, pd.DataFrame):
+        if isinstance(X.columns, pd.MultiIndex):
+            raise DataError(
+                f"X has column names of {X.columns.nlevels} levels, expected one level. Join them, "
+                "for example with X.columns = ['_'.join(map(str, names)) for names in X.columns]."
+            )
+        labels = tuple(plain_label(label) for label in X.columns)
+        _check_labels(labels)
+        columns = tuple(X.iloc[:, i] for i in range(len(labels)))
+        return Table("pandas.DataFrame", labels, columns, X.index, plain_label(X.columns.name))
+    if isinstance(X, pd.Series):
+        return Table("pandas.Series", (plain_label(X.name),), (X,), X.index)
+    if nw.dependencies.is_polars_dataframe(X):
+        frame = nw.from_native(X, eager_only=True)
+        columns = tuple(_to_pandas(frame[name]) for name in frame.columns)
+        return Table("polars.DataFrame", tuple(frame.columns), columns, None)
+    if nw.dependencies.is_polars_series(X):
+        column = nw.from_native(X, series_only=True)
+        return Table("polars.Series", (column.name,), (_to_pandas(column),), None)
+    if nw.dependencies.is_polars_lazyframe(X):
+        raise DataError("X is a lazy frame, expected one with its values. Give X.collect().")
+    return None
+
+
+def build_table(
+    container: str,
+    columns: Sequence[tuple[Label, Any]],
+    index: pd.Index | None,
+    columns_name: Label = None,
+) -> Any:
+    """Build a frame, or with a container of a series and one column a series.
+
+    Parameters
+    ----------
+    container : str
+        As in :class:`Table`.
+    columns : sequence of (label, array or pandas Series without index)
+    index : pandas.Index or None
+    columns_name : str, int, float or None
+    """
+    if container.startswith("polars"):
+        data = {str(label): _to_polars(str(label), values) for label, values in columns}
+        if container == "polars.Series":
+            return data.popitem()[1].to_native()
+        return nw.from_dict(data).to_native()
+    if index is None:
+        index = pd.RangeIndex(len(columns[0][1]))
+    parts = [_with_index(values, index) for _, values in columns]
+    if container == "pandas.Series":
+        return parts[0].rename(columns[0][0])
+    frame = pd.concat(parts, axis=1)
+    frame.columns = pd.Index([label for label, _ in columns], name=columns_name)
+    return frame
+
+
+def plain_label(label: Any) -> Label:
+    """Return a label as a plain Python value, or refuse one that is neither text nor number."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    if label is None or isinstance(label, (str, int, float)):
+        return label
+    raise DataError(
+        f"The name {label!r} of a column or index is a {type(label).__name__}, expected text or a "
+        "number. Rename it, for example with X.columns = X.columns.map(str)."
+    )
+
+
+def _check_labels(labels: tuple[Label, ...]) -> None:
+    seen: set[str] = set()
+    for label in labels:
+        if str(label) in seen:
+            raise DataError(
+                f"X has several columns named {str(label)!r}, expected distinct names. "
+                "Rename or drop all but one."
+            )
+        seen.add(str(label))
+
+
+def _with_index(values: Any, index: pd.Index) -> pd.Series:
+    if isinstance(values, pd.Series):
+        return values.set_axis(index)
+    return pd.Series(values, index=index)
+
+
+def _to_pandas(column: nw.Series) -> pd.Series:
+    dtype = column.dtype
+    if isinstance(dtype, nw.Datetime):
+        index = pd.DatetimeIndex(column.to_numpy())  # in UTC if there is a time zone
+        if dtype.time_zone is not None:
+            index = index.tz_localize("UTC").tz_convert(dtype.time_zone)
+        return pd.Series(index)
+    if dtype.is_numeric() or (dtype == nw.Boolean and not column.is_null().any()):
+        return pd.Series(column.to_numpy(), copy=False)
+    return pd.Series(column.to_list(), dtype=object)
+
+
+def _to_polars(name: str, values: Any) -> nw.Series:
+    if not isinstance(values, pd.Series):
+        return nw.new_series(name, values, backend="polars")
+    dtype = values.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        utc = values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+        column = nw.new_series(name, utc, backend="polars")
+        return column.dt.replace_time_zone("UTC").dt.convert_time_zone(str(dtype.tz))
+    if dtype.kind in "Mi":
+        return nw.new_series(name, values.to_numpy(), backend="polars")
+    return nw.new_series(name, values.to_list(), backend="polars")

@@ -1,0 +1,257 @@
+"""TimeAxis: when the rows of a table were, and when the rows after its end will be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from titans_ts.data.frequency import (
+    find_offset,
+    fixed_steps_differ,
+    parse_freq,
+    plural,
+    regular_stamps,
+)
+from titans_ts.errors import DataError
+
+__all__ = ["Place", "TimeAxis"]
+
+
+class Place(NamedTuple):
+    """Where a table keeps its time, in words for messages."""
+
+    words: str  # "the index", "column 'date'"
+    sort: str  # the call that sorts the table by it
+    pivot: str  # the call that turns a long table into one column per series
+    index: bool  # it is an index, not a column
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """First row, last row and step of regularly spaced rows; small enough to be saved.
+
+    Made by :meth:`from_index`, which refuses everything irregular.
+
+    Parameters
+    ----------
+    kind : {"stamps", "periods", "integers"}
+        What the rows are labelled with.
+    freq : str or None
+        Pandas frequency; None for integers.
+    first, last : tuple of int, one per series
+        Labels of the first and last row: time stamps in ``unit`` since 1970 in UTC, ordinals of
+        periods, or the integers themselves.
+    step : int
+        Distance of integer labels; 1 for others.
+    unit : str
+        ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` for stamps; ``""`` for others.
+    tz : str or None
+        Time zone of stamps.
+    dtype : str
+        Of integer labels, ``"range"`` for a RangeIndex; ``""`` for others.
+    """
+
+    kind: Literal["stamps", "periods", "integers"]
+    freq: str | None
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    step: int = 1
+    unit: str = ""
+    tz: str | None = None
+    dtype: str = ""
+
+    @classmethod
+    def from_index(cls, index: pd.Index, freq: str | None, place: Place) -> TimeAxis:
+        """Read the labels of one series' rows.
+
+        Parameters
+        ----------
+        index : DatetimeIndex, PeriodIndex or Index of integers
+            At least one row.
+        freq : str, optional
+            What the user says; checked. Default: inferred.
+        place : Place
+
+        Raises
+        ------
+        ParameterError
+            ``freq`` is no frequency.
+        DataError
+            Labels are missing, not sorted, repeated, or not regularly spaced; or ``freq`` says
+            something else.
+        """
+        if isinstance(index, pd.DatetimeIndex):
+            _check_order(index, index.asi8, place)
+            offset = find_offset(index, freq, place.words)
+            tz = None if index.tz is None else _zone_name(index, place)
+            ends = (int(index.asi8[0]),), (int(index.asi8[-1]),)
+            return cls("stamps", offset.freqstr, *ends, unit=index.unit, tz=tz)
+        if isinstance(index, pd.PeriodIndex):
+            return cls._from_periods(index, freq, place)
+        if freq is not None:
+            raise DataError(
+                f"freq={freq!r} was given, but X has no time stamps: {place.words} holds integers. "
+                "Give X a DatetimeIndex, name its time column with time_column=, or leave freq out."
+            )
+        labels = index.to_numpy(dtype=np.int64)
+        _check_order(index, labels, place)
+        if isinstance(index, pd.RangeIndex):
+            step, dtype = index.step, "range"
+        else:
+            dtype = str(index.dtype)
+            step = int(np.diff(labels).min()) if len(labels) > 1 else 1
+            _check_steps(labels, step, str, plural(step, "unit"), place)
+        return cls("integers", None, (int(labels[0]),), (int(labels[-1]),), step=step, dtype=dtype)
+
+    @classmethod
+    def _from_periods(cls, index: pd.PeriodIndex, freq: str | None, place: Place) -> TimeAxis:
+        labels = index.asi8
+        _check_order(index, labels, place)
+        if freq is not None and parse_freq(freq) != index.freq:
+            raise DataError(
+                f"freq={freq!r} was given, but {place.words} holds periods of {index.freqstr!r}. "
+                f"Leave freq out, or change the periods with asfreq({freq!r})."
+            )
+        _check_steps(labels, index.freq.n, lambda i: str(index[i]), index.freqstr, place, rows=True)
+        return cls("periods", index.freqstr, (int(labels[0]),), (int(labels[-1]),))
+
+    def future(self, horizon: int, series: int = 0) -> pd.Index:
+        """Return the labels of the ``horizon`` rows after the last row of a series.
+
+        Returns
+        -------
+        pandas.Index
+            Of the kind that was read: same unit, time zone and frequency.
+        """
+        last = self.last[series]
+        if self.kind == "stamps":
+            offset = parse_freq(self.freq)
+            index = regular_stamps(self._stamp(last), horizon + 1, offset)[1:]
+            try:
+                index.freq = offset
+            except ValueError:  # a skipped hour moved a stamp: right, but not on the frequency
+                pass
+            return index
+        if self.kind == "periods":
+            start = pd.Period(ordinal=last, freq=self.freq)
+            return pd.period_range(start, periods=horizon + 1, freq=self.freq)[1:]
+        labels = range(last + self.step, last + (horizon + 1) * self.step, self.step)
+        if self.dtype == "range":
+            return pd.RangeIndex(labels)
+        return pd.Index(np.array(labels), dtype=self.dtype)
+
+    def check_followed_by(self, later: TimeAxis, name: str) -> None:
+        """Raise DataError unless the first row of ``later`` is the step after the last row here.
+
+        Parameters
+        ----------
+        later : TimeAxis
+        name : str
+            What the user calls the later table.
+        """
+        if self.kind != later.kind or (self.tz is None) != (later.tz is None):
+            raise DataError(
+                f"{name} must be labelled as X is, with {self._what()}; it has {later._what()}. "
+                "Give both the same kind of index or time column."
+            )
+        if self.kind == "stamps" and fixed_steps_differ(self.freq, later.freq):
+            raise DataError(
+                f"{name} must have one row every {self.freq}, as X has; its rows come every "
+                f"{later.freq}. Resample it."
+            )
+        for series in range(len(self.last)):
+            expected = self.future(1, series)[0]
+            got = later._label(later.first[series])
+            if got != expected:
+                raise DataError(
+                    f"{name} must start at {expected}, one step after the last row of X "
+                    f"({self._label(self.last[series])}); its first row is {got}. "
+                    "Give the rows that directly follow X."
+                )
+
+    def _stamp(self, value: int) -> pd.Timestamp:
+        naive = pd.Timestamp(np.datetime64(value, self.unit))
+        return naive if self.tz is None else naive.tz_localize("UTC").tz_convert(self.tz)
+
+    def _label(self, value: int) -> pd.Timestamp | pd.Period | int:
+        if self.kind == "stamps":
+            return self._stamp(value)
+        return pd.Period(ordinal=value, freq=self.freq) if self.kind == "periods" else value
+
+    def _what(self) -> str:
+        if self.kind == "stamps":
+            return f"time stamps {f'in {self.tz}' if self.tz else 'without time zone'}"
+        return self.kind
+
+
+def _check_order(index: pd.Index, labels: np.ndarray, place: Place) -> None:
+    """Refuse labels that are missing, not sorted or repeated."""
+    missing = np.asarray(index.isna())
+    if missing.any():
+        raise DataError(
+            f"{place.words[0].upper()}{place.words[1:]} has "
+            f"{plural(int(missing.sum()), 'missing time stamp')} (NaT), the first in row "
+            f"{missing.argmax()}; expected one in every row. Drop these rows, or fill in their time."
+        )
+    steps = np.diff(labels)
+    back = steps < 0
+    # Where most labels repeat, the table stacks several series, and sorting would not help.
+    stacked = bool(back.any()) and 2 * len(np.unique(labels)) <= len(labels)
+    if back.any() and not stacked:
+        row = int(back.argmax()) + 1
+        raise DataError(
+            f"The time stamps in {place.words} are not sorted: row {row} ({index[row]}) comes "
+            f"after row {row - 1} ({index[row - 1]}); expected the oldest row first. "
+            f"Sort with {place.sort}."
+        )
+    if stacked or not steps.all():
+        repeated = np.asarray(index.duplicated())
+        row = int(repeated.argmax())
+        raise DataError(
+            f"The time stamps in {place.words} have {plural(int(repeated.sum()), 'duplicate')}: "
+            f"the first is row {row} ({index[row]}); expected one row per time stamp. Drop or "
+            "average the repeated rows; if they belong to several series, give each series a "
+            f"column of its own, for example with {place.pivot}."
+        )
+
+
+def _check_steps(
+    labels: np.ndarray,
+    step: int,
+    show: Callable[[int], str],
+    words: str,
+    place: Place,
+    *,
+    rows: bool = False,
+) -> None:
+    """Refuse integer labels that are not ``step`` apart; ``show`` takes rows or labels."""
+    jumps = np.diff(labels)
+    wrong = jumps != step
+    if not wrong.any():
+        return
+    row = int(wrong.argmax())
+    a, b = (row, row + 1) if rows else (int(labels[row]), int(labels[row + 1]))
+    reset = " with X.reset_index(drop=True)" if place.index else ""
+    raise DataError(
+        f"The labels in {place.words} have {plural(int(wrong.sum()), 'gap')}, the first after "
+        f"{show(a)}, where {show(b)} follows; expected a step of {words}. Fill in the missing "
+        f"rows, or number the rows anew{reset} if they do follow one another."
+    )
+
+
+def _zone_name(index: pd.DatetimeIndex, place: Place) -> str:
+    name = str(index.tz)
+    try:
+        same = index[:1].tz_convert(name).tz_localize(None) == index[:1].tz_localize(None)
+        if same.all():
+            return name
+    except (ValueError, LookupError, TypeError):
+        pass  # a name that pandas does not know
+    raise DataError(
+        f"The time zone of {place.words} has no name that could be kept: {name}. "
+        "Convert it to a named one, for example with tz_convert('Europe/Berlin')."
+    )

@@ -1,0 +1,201 @@
+"""Time columns: find the one of a table, read it, and write one like it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import difflib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.tseries.api import guess_datetime_format
+
+from titans_ts.data.frequency import infer_offset, plural
+from titans_ts.errors import DataError
+
+__all__ = [
+    "find_time_column",
+    "looks_like_time",
+    "no_such_column",
+    "read_time_column",
+    "write_time_column",
+]
+
+# Names under which a column of text is taken for the time, without case and "_", "-" or spaces.
+_TIME_NAMES = {"date", "ds", "time", "timestamp", "datetime"}
+
+
+def no_such_column(
+    name: Any, labels: Sequence[Any], parameter: str, *, table: str = "X"
+) -> DataError:
+    """Word the error for a column that a table lacks, with the nearest name that it has."""
+    names = [str(label) for label in labels]
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if not near:  # another case only
+        near = [n for n in names if n.lower() == str(name).lower()][:1]
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(map(repr, labels[:20])) + (", ..." if len(labels) > 20 else "")
+    return DataError(
+        f"{parameter}={name!r} names no column of {table}, which has {listed or 'none'}.{guess}"
+    )
+
+
+def find_time_column(labels: Sequence[Any], columns: Sequence[pd.Series]) -> int | None:
+    """Return the position of the column that holds the time, or None.
+
+    It is the only column of time stamps or dates, whatever its name; or a column of text named
+    date, ds, time, timestamp or datetime (in any case) whose first value reads as a time stamp.
+
+    Raises
+    ------
+    DataError
+        Several columns could be it.
+    """
+    stamps = [i for i, column in enumerate(columns) if _holds_stamps(column)]
+    if len(stamps) == 1:
+        return stamps[0]
+    named = [i for i, label in enumerate(labels) if _is_time_name(label)]
+    found = [i for i in stamps if i in named] if stamps else []
+    if not stamps:
+        found = [i for i in named if looks_like_time(columns[i])]
+    if len(found) == 1:
+        return found[0]
+    if not found and not stamps:
+        return None
+    several = [labels[i] for i in (found or stamps)]
+    raise DataError(
+        f"{len(several)} columns of X could be its time: {', '.join(map(repr, several))}. "
+        f"Say which with time_column=, such as time_column={several[0]!r}."
+    )
+
+
+def looks_like_time(column: pd.Series) -> bool:
+    """Tell whether a column of text starts with a time stamp."""
+    first = _first_value(column)
+    return isinstance(first, str) and _guess_format(first) is not None
+
+
+def read_time_column(column: pd.Series, words: str) -> tuple[pd.Index, str]:
+    """Read a time column.
+
+    Parameters
+    ----------
+    column : Series
+        Of time stamps, dates, periods, integers, or text.
+    words : str
+        The column's name in words, such as ``"column 'date'"``, for messages.
+
+    Returns
+    -------
+    index : DatetimeIndex, PeriodIndex or Index of integers
+    form : str
+        How the times were written: ``"index"`` (as they are), ``"dates"``, or ``"text:"`` and a
+        strftime format. For :func:`write_time_column`.
+
+    Raises
+    ------
+    DataError
+        A value cannot be read as a time stamp, or the column holds something else.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pd.PeriodDtype):
+        return pd.PeriodIndex(column), "index"
+    if isinstance(dtype, pd.DatetimeTZDtype) or dtype.kind == "M":
+        return pd.DatetimeIndex(column), "index"
+    if pd.api.types.is_integer_dtype(dtype) and not column.hasnans:
+        plain = dtype if isinstance(dtype, np.dtype) else np.dtype(np.int64)
+        return pd.Index(column.to_numpy(dtype=plain)), "index"
+    first = _first_value(column)
+    if isinstance(first, (datetime.date, np.datetime64)):
+        # Other things than times among them make this fail, and the column is refused below.
+        with contextlib.suppress(ValueError, TypeError):
+            index = pd.DatetimeIndex(pd.to_datetime(column))
+            return index, "dates" if type(first) is datetime.date else "index"
+    if isinstance(first, str):
+        return _read_text(column, words)
+    raise DataError(
+        f"Expected time stamps in {words}, got {dtype} values, the first {first!r}. "
+        "Convert it with pandas.to_datetime, or name another time_column."
+    )
+
+
+def write_time_column(index: pd.Index, form: str) -> pd.Series:
+    """Write times as :func:`read_time_column` found them."""
+    if form == "dates":
+        return pd.Series(index.date, dtype=object)  # type: ignore[attr-defined]
+    if form.startswith("text:"):
+        how = form.removeprefix("text:")
+        # %z would write +0000, which the ISO form spells +00:00.
+        iso = not how or "%z" in how
+        texts = [t.isoformat(sep="T" if "T" in how else " ") for t in index] if iso else None
+        return pd.Series(texts if texts is not None else list(index.strftime(how)))  # type: ignore[attr-defined]
+    return index.to_series(index=pd.RangeIndex(len(index)))
+
+
+def _is_time_name(label: Any) -> bool:
+    return isinstance(label, str) and label.lower().translate(_NO_JOINTS) in _TIME_NAMES
+
+
+_NO_JOINTS = str.maketrans("", "", "_- ")
+
+
+def _first_value(column: pd.Series) -> Any:
+    position = int(np.asarray(column.notna()).argmax())
+    return column.iloc[position] if len(column) else None
+
+
+def _holds_stamps(column: pd.Series) -> bool:
+    dtype = column.dtype
+    if isinstance(dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)) or dtype.kind == "M":
+        return True
+    return dtype == object and isinstance(_first_value(column), (datetime.date, np.datetime64))
+
+
+def _guess_format(text: str, *, dayfirst: bool = False) -> str | None:
+    with warnings.catch_warnings():  # on day and month in the other order; both are tried
+        warnings.simplefilter("ignore")
+        return guess_datetime_format(text, dayfirst=dayfirst)
+
+
+def _read_text(column: pd.Series, words: str) -> tuple[pd.DatetimeIndex, str]:
+    first = _first_value(column)
+    form = _guess_format(first)
+    forms = [form]
+    if form is not None and not form.startswith("%Y"):
+        forms.append(_guess_format(first, dayfirst=True))
+    read = []
+    for how in dict.fromkeys(f for f in forms if f):
+        index = _parse(column, how)
+        if index is not None:
+            read.append((index, f"text:{how}"))
+    # 01/02/2020 can be a day of January or of February: the reading with even steps is right.
+    even = [r for r in read if len(read) > 1 and infer_offset(r[0].dropna()) is not None]
+    if read:
+        return (even or read)[0]
+    index = _parse(column, "ISO8601")
+    if index is not None:
+        return index, "text:"
+    read_as = pd.to_datetime(column, format=form or "ISO8601", errors="coerce", utc=True)
+    bad = np.asarray(read_as.isna() & column.notna())
+    row = int(bad.argmax())
+    raise DataError(
+        f"Expected time stamps in {words}, but {plural(int(bad.sum()), 'value')} cannot be read as "
+        f"one, the first {column.iloc[row]!r} in row {row}. Correct it, convert the column with "
+        "pandas.to_datetime, or name another time_column."
+    )
+
+
+def _parse(column: pd.Series, how: str) -> pd.DatetimeIndex | None:
+    for utc in (False, True):  # one column with several UTC offsets is read in UTC
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                index = pd.Index(pd.to_datetime(column, format=how, utc=utc))
+        except (ValueError, TypeError):
+            continue
+        if isinstance(index, pd.DatetimeIndex):
+            return index
+    return None
