@@ -135,7 +135,7 @@ def make_transformer_station(
         check_choice(name, value, (True, False))
     streams = Streams(random_state)
     step = _step(freq)
-    index = _index(n_steps, step, start)
+    index = _index(n_steps, freq, start)
     minutes = step / pd.Timedelta(minutes=1)
     parts = math.ceil(minutes / LONGEST_STEP)
     clock = Clock(index[0].to_datetime64(), n_steps * parts, minutes / parts / 60)
@@ -159,7 +159,7 @@ def make_transformer_station(
     if covariates:
         working = working_level(clock.dates)[clock.day]
         columns = np.column_stack([*weather, working]).reshape(n_steps, parts, -1).mean(axis=1)
-        drivers = pd.DataFrame(columns.round([2, 1, 4]), index=index, columns=list(COVARIATES))
+        drivers = pd.DataFrame(columns.round(2), index=index, columns=list(COVARIATES))
     return _assemble(tables, drivers, index, layout)
 
 
@@ -177,7 +177,7 @@ def _step(freq: Any) -> pd.Timedelta:
     return step
 
 
-def _index(n_steps: int, step: pd.Timedelta, start: Any) -> pd.DatetimeIndex:
+def _index(n_steps: int, freq: Any, start: Any) -> pd.DatetimeIndex:
     try:
         first: Any = pd.Timestamp(start)
     except (ValueError, TypeError):
@@ -188,10 +188,10 @@ def _index(n_steps: int, step: pd.Timedelta, start: Any) -> pd.DatetimeIndex:
             f"{start!r}. Localise the result instead."
         )
     try:
-        return pd.date_range(first, periods=n_steps, freq=step, name="date")
+        return pd.date_range(first, periods=n_steps, freq=freq, name="date")
     except (pd.errors.OutOfBoundsDatetime, OverflowError) as error:
         raise ParameterError(
-            f"n_steps={n_steps} of {step} from {first} go beyond the last time stamp that pandas "
+            f"n_steps={n_steps} of {freq} from {first} go beyond the last time stamp that pandas "
             "can hold; give fewer steps or an earlier start."
         ) from error
 
