@@ -1,0 +1,330 @@
+"""Measures of a forecast's error, on arrays of any shape, with a mask of what was observed.
+
+Every function takes the truth first, then the forecast, and averages over all observed values
+alike: over all windows, steps and channels at once, never over means of parts. Frames that are
+all numbers work too. For model selection inside scikit-learn use a forecaster's own ``score``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Whole module, not its functions: ours carry the same names.
+import sklearn.metrics as sk
+
+from titans_ts.errors import DataError
+from titans_ts.parameters import check_int, check_quantiles
+
+__all__ = [
+    "coverage",
+    "mase",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "pinball_loss",
+    "root_mean_squared_error",
+    "smape",
+    "weighted_quantile_loss",
+]
+
+
+def mean_absolute_error(y_true: Any, y_pred: Any, *, observed: Any = None) -> float:
+    """Mean absolute error, in the data's own units.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of equal shape
+    observed : array-like of bool, same shape, optional
+        What counts. Default: everything.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    DataError
+        Shapes differ, nothing is observed, or a value that counts is NaN or infinite.
+
+    Examples
+    --------
+    >>> mean_absolute_error([1.0, 2.0, 9.0], [2.0, 2.0, 0.0], observed=[True, True, False])
+    0.5
+    """
+    return float(sk.mean_absolute_error(*_observed_pair(y_true, y_pred, observed)))
+
+
+def mean_squared_error(y_true: Any, y_pred: Any, *, observed: Any = None) -> float:
+    """Mean squared error, in the data's units squared.
+
+    Parameters, return value and errors as for :func:`mean_absolute_error`.
+
+    Examples
+    --------
+    >>> mean_squared_error([1.0, 2.0], [1.0, 4.0])
+    2.0
+    """
+    return float(sk.mean_squared_error(*_observed_pair(y_true, y_pred, observed)))
+
+
+def root_mean_squared_error(y_true: Any, y_pred: Any, *, observed: Any = None) -> float:
+    """Square root of the mean squared error, in the data's own units.
+
+    Parameters, return value and errors as for :func:`mean_absolute_error`.
+
+    Examples
+    --------
+    >>> root_mean_squared_error([1.0, 2.0, 3.0, 4.0], [1.0, 4.0, 3.0, 4.0])
+    1.0
+    """
+    return float(np.sqrt(mean_squared_error(y_true, y_pred, observed=observed)))
+
+
+def smape(y_true: Any, y_pred: Any, *, observed: Any = None) -> float:
+    """Symmetric mean absolute percentage error, as a fraction between 0 and 2.
+
+    Mean of ``2 |y - f| / (|y| + |f|)``, as in the M4 competition (Makridakis et al., 2020) but not
+    in percent; 0 where both are 0. It means little for values around 0.
+
+    Parameters, return value and errors as for :func:`mean_absolute_error`.
+
+    Examples
+    --------
+    >>> smape([1.0, 0.0], [3.0, 0.0])
+    0.5
+    """
+    true, pred = _observed_pair(y_true, y_pred, observed)
+    size = np.abs(true) + np.abs(pred)
+    ratio = np.divide(2 * np.abs(true - pred), size, out=np.zeros_like(size), where=size > 0)
+    return float(ratio.mean())
+
+
+def mase(
+    y_true: Any, y_pred: Any, *, history: Any, season_length: int = 1, observed: Any = None
+) -> float:
+    """Mean absolute scaled error: below 1 beats repeating the last season of the history.
+
+    Each channel's absolute error is divided by the mean of ``|x_t - x_(t - season_length)|`` over
+    its history (Hyndman and Koehler, 2006), then everything is averaged. A channel whose history
+    repeats itself exactly has no such scale and is left out.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (..., channels)
+    history : array-like of shape (time, channels)
+        The rows before the forecast, usually the training rows, all of them known.
+    season_length : int, default 1
+        Steps in a season; 1 compares with repeating the last value.
+    observed : array-like of bool, shape of y_true, optional
+        What counts. Default: everything.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    DataError
+        As for :func:`mean_absolute_error`; or the history has other channels, has no more rows
+        than a season, or repeats itself exactly in every channel.
+
+    Examples
+    --------
+    >>> mase([[5.0], [6.0]], [[5.0], [5.0]], history=[[1.0], [3.0], [2.0], [4.0]], season_length=2)
+    0.5
+    """
+    check_int("season_length", season_length)
+    true, pred, mask = _pair(y_true, y_pred, observed)
+    past = _numbers("history", history)
+    if true.ndim < 2 or past.ndim != 2 or past.shape[1] != true.shape[-1]:
+        raise DataError(
+            "mase needs y_true of shape (..., channels) and a history of shape (time, channels) "
+            f"with the same channels, got {true.shape} and {past.shape}."
+        )
+    if len(past) <= season_length:
+        raise DataError(
+            f"history has {len(past)} rows, expected more than season_length={season_length}."
+        )
+    _refuse_not_finite("history", past, np.ones(past.shape, dtype=bool))
+    scale = np.abs(past[season_length:] - past[:-season_length]).mean(axis=0)
+    mask = mask & (scale > 0)
+    if not mask.any():
+        raise DataError(
+            "history repeats itself exactly in every observed channel, so it gives errors no "
+            "scale. Use mean_absolute_error instead."
+        )
+    error = np.abs(true - pred) / np.where(scale > 0, scale, 1.0)
+    return float(error[mask].mean())
+
+
+def pinball_loss(y_true: Any, y_pred: Any, quantiles: Any, *, observed: Any = None) -> float:
+    """Pinball (quantile) loss, averaged over levels; the quantile 0.5 gives half the MAE.
+
+    Parameters
+    ----------
+    y_true : array-like
+    y_pred : array-like of shape ``(*y_true.shape, len(quantiles))``
+        As ``predict(quantiles=...)`` returns it for arrays.
+    quantiles : sequence of float
+        Increasing fractions strictly between 0 and 1.
+    observed : array-like of bool, shape of y_true, optional
+        What counts. Default: everything.
+
+    Returns
+    -------
+    float
+        In the data's own units.
+
+    Raises
+    ------
+    DataError
+        As for :func:`mean_absolute_error`.
+    ParameterError
+        ``quantiles`` are no increasing fractions.
+
+    Examples
+    --------
+    >>> pinball_loss([10.0], [[8.0, 14.0]], quantiles=[0.25, 0.75])
+    0.75
+    """
+    return float(np.mean(_pinball_by_level(y_true, y_pred, quantiles, observed)))
+
+
+def weighted_quantile_loss(
+    y_true: Any, y_pred: Any, quantiles: Any, *, observed: Any = None
+) -> float:
+    """Twice the summed pinball loss over the summed absolute truth, averaged over levels.
+
+    Has no unit, so tables of different units compare. Other names are wQL and, with many levels, an
+    approximation of the weighted CRPS (Park et al., 2022, arXiv:2111.06581).
+
+    Parameters
+    ----------
+    y_true, y_pred, quantiles, observed
+        As for :func:`pinball_loss`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    DataError
+        As for :func:`mean_absolute_error`; or every observed true value is 0.
+    ParameterError
+        ``quantiles`` are no increasing fractions.
+
+    Examples
+    --------
+    >>> weighted_quantile_loss([10.0], [[8.0, 14.0]], quantiles=[0.25, 0.75])
+    0.15
+    """
+    loss = pinball_loss(y_true, y_pred, quantiles, observed=observed)
+    truth = _numbers("y_true", y_true)
+    size = float(np.abs(truth[_mask(observed, truth.shape)]).mean())
+    if size == 0:
+        raise DataError(
+            "Every observed value of y_true is 0, so a loss relative to their size has no meaning. "
+            "Use pinball_loss instead."
+        )
+    return 2 * loss / size
+
+
+def coverage(y_true: Any, lower: Any, upper: Any, *, observed: Any = None) -> float:
+    """Share of observed values that lie between two bounds, the bounds included.
+
+    Parameters
+    ----------
+    y_true, lower, upper : array-like of equal shape
+    observed : array-like of bool, same shape, optional
+        What counts. Default: everything.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; quantiles 0.1 and 0.9 of a calibrated forecast give 0.8.
+
+    Raises
+    ------
+    DataError
+        As for :func:`mean_absolute_error`.
+
+    Examples
+    --------
+    >>> coverage([1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.5, 9.0])
+    0.75
+    """
+    true, low = _observed_pair(y_true, lower, observed, name="lower")
+    _, high = _observed_pair(y_true, upper, observed, name="upper")
+    return float(np.mean((low <= true) & (true <= high)))
+
+
+# -- inside ---------------------------------------------------------------------------------------
+
+
+def _pinball_by_level(y_true: Any, y_pred: Any, quantiles: Any, observed: Any) -> list[float]:
+    # None means "no quantiles" to predict; here it is as wrong as an empty list.
+    levels = check_quantiles("quantiles", () if quantiles is None else quantiles) or ()
+    true, pred = _numbers("y_true", y_true), _numbers("y_pred", y_pred)
+    if pred.shape != (*true.shape, len(levels)):
+        raise DataError(
+            f"y_pred has the shape {pred.shape}, expected {(*true.shape, len(levels))}: that of "
+            f"y_true, and {len(levels)} quantiles on the last axis."
+        )
+    return [
+        float(sk.mean_pinball_loss(*_observed_pair(true, pred[..., i], observed), alpha=level))
+        for i, level in enumerate(levels)
+    ]
+
+
+def _observed_pair(
+    y_true: Any, y_pred: Any, observed: Any, *, name: str = "y_pred"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both as flat arrays of what counts."""
+    true, pred, mask = _pair(y_true, y_pred, observed, name=name)
+    return true[mask], pred[mask]
+
+
+def _pair(
+    y_true: Any, y_pred: Any, observed: Any, *, name: str = "y_pred"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    true, pred = _numbers("y_true", y_true), _numbers(name, y_pred)
+    # Broadcasting would turn a forgotten axis into an average over the wrong pairs.
+    if true.shape != pred.shape:
+        raise DataError(
+            f"{name} has the shape {pred.shape}, expected {true.shape}, the shape of y_true."
+        )
+    mask = _mask(observed, true.shape)
+    _refuse_not_finite("y_true", true, mask)
+    _refuse_not_finite(name, pred, mask)
+    return true, pred, mask
+
+
+def _mask(observed: Any, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.ones(shape, dtype=bool) if observed is None else np.asarray(observed)
+    if mask.dtype != bool or mask.shape != shape:
+        raise DataError(
+            f"observed must be True or False for each value of y_true, so of shape {shape}; got "
+            f"the shape {mask.shape} and the dtype {mask.dtype}."
+        )
+    if not mask.any():
+        raise DataError("Not one value is observed, so there is no error to average.")
+    return mask
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must be an array of numbers: {error}.") from error
+
+
+def _refuse_not_finite(name: str, values: np.ndarray, mask: np.ndarray) -> None:
+    bad = mask & ~np.isfinite(values)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{name} has {int(bad.sum())} NaN or infinite values that count, the first at index "
+            f"{where}. Leave them out with observed=."
+        )
