@@ -124,8 +124,6 @@ def test_high_side_carries_both_lower_sides_and_the_losses(two_years):
     for error in (p_error, q_error):
         assert abs(error.mean()) < 0.005
         assert error.std() == pytest.approx(np.sqrt(3) * 0.0375, rel=0.05)
-    losses = two_years["HUFL"] - active
-    assert losses.mean() > 0.03
 
 
 def test_power_factor_is_that_of_a_public_grid(two_years):
@@ -183,7 +181,6 @@ def test_new_solar_panels_deepen_the_noon_and_leave_the_night():
     change = (many["MUFL"] - few["MUFL"]).iloc[-30 * 24 :]
     assert change[change.index.hour == 12].mean() < -1.5
     assert change[change.index.hour == 0].abs().max() == 0
-    # Consumption is what it was; only the reactive power of losses may differ.
     pd.testing.assert_series_equal(many["MULL"], few["MULL"])
 
 
@@ -280,7 +277,6 @@ def test_feeders_differ_and_share_the_weather():
 def test_hourly_rows_are_the_means_of_quarter_hours():
     quarters = make_transformer_station(4 * 499, covariates=True, n_feeders=2)
     hours = make_transformer_station(499, covariates=True, n_feeders=2, freq="1h")
-    # Both are rounded: powers to 0.01, temperatures to 0.1, the rest to 0.01.
     means = quarters.resample("1h").mean()
     np.testing.assert_allclose(hours, means, atol=0.1001)
     powers = [name for name in hours if name[:2] in ("HU", "MU", "LU")]
