@@ -1,0 +1,344 @@
+"""Write a forecaster to a folder and read it back.
+
+::
+
+    folder/
+      forecaster.json        format version, class, parameters, what was fitted, checksum of:
+      arrays.safetensors     the kept context, weights and whatever else is an array
+
+A save is written to a folder beside its goal and renamed when complete, so a folder that can be
+seen is whole. A load checks the checksum before it reads a single array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+import titans_ts
+from titans_ts.data.schema import Layout
+from titans_ts.data.series import SeriesSet
+from titans_ts.errors import ParameterError, SavedModelError
+from titans_ts.persistence.plain_json import decode, encode
+
+__all__ = ["FORMAT_VERSION", "load_forecaster", "save_forecaster"]
+
+#: Raised when a folder written today could not be read by yesterday's code.
+FORMAT_VERSION = 1
+
+JSON_FILE, ARRAYS_FILE = "forecaster.json", "arrays.safetensors"
+FORMAT_NAME = "titans_ts forecaster"
+
+# A folder names its class; only these names of titans_ts are ever looked up.
+_CLASSES = {
+    "LinearForecaster",
+    "RidgeForecaster",
+    "SeasonalNaiveForecaster",
+    "TitansForecaster",
+}
+
+# Parameters that no longer matter once a forecaster is fitted: where they hold what JSON cannot
+# (callbacks, a generator), null is written instead of refusing to save.
+_DISPENSABLE = {"trainer_kwargs", "random_state"}
+
+_CONTEXT = ("values", "observed", "offsets")
+
+
+class Saveable(Protocol):
+    """What is needed of a forecaster; :class:`titans_ts.base.BaseForecaster` has it."""
+
+    layout_: Layout
+    context_: SeriesSet
+    context_length_: int
+    n_features_in_: int
+    freq_: str | None
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's parameters."""
+
+    def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]: ...
+
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None: ...
+
+
+Forecaster = TypeVar("Forecaster", bound=Saveable)
+
+
+def save_forecaster(forecaster: Saveable, path: str | Path) -> None:
+    """Write a fitted forecaster to a folder.
+
+    Parameters ``trainer_kwargs`` and ``random_state`` are written as null where they hold objects
+    that JSON cannot keep, such as callbacks; they do not matter after ``fit``.
+
+    Parameters
+    ----------
+    forecaster : BaseForecaster
+        Fitted.
+    path : str or Path
+        A folder that does not exist yet, or one that an earlier save wrote, which is replaced as a
+        whole. Missing parent folders are made.
+
+    Raises
+    ------
+    ParameterError
+        ``path`` is a file or a folder that is not a saved forecaster, or another parameter holds
+        an object that cannot be saved.
+    OSError
+        The disk is full or not writable. Whatever was at ``path`` before is still there, and
+        nothing else.
+    """
+    goal = Path(os.path.abspath(path))
+    _refuse_to_overwrite(goal, path)
+    header, arrays = _describe(forecaster)
+    made = [p for p in (goal.parent, *goal.parent.parents) if not p.exists()]
+    part = goal.parent / f".{goal.name}.{uuid.uuid4().hex}.part"
+    try:
+        part.mkdir(parents=True)
+        save_file(arrays, part / ARRAYS_FILE)
+        header["arrays_sha256"] = _sha256(part / ARRAYS_FILE)
+        text = json.dumps(header, indent=2, allow_nan=False)
+        (part / JSON_FILE).write_text(text + "\n", encoding="utf-8")
+        # safetensors lets only the owner read; a server often runs as somebody else.
+        (part / ARRAYS_FILE).chmod((part / JSON_FILE).stat().st_mode)
+        for name in (ARRAYS_FILE, JSON_FILE):
+            _flush(part / name)
+        _put_in_place(part, goal)
+    except BaseException:  # an interrupt too must leave nothing behind
+        shutil.rmtree(part, ignore_errors=True)
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+def load_forecaster(
+    cls: type[Forecaster], path: str | Path, *, device: str | None = None
+) -> Forecaster:
+    """Read a forecaster that :func:`save_forecaster` wrote.
+
+    Parameters
+    ----------
+    cls : type
+        The class to expect, or a base class of it. A class of the caller's own is found by its
+        name being that of ``cls``.
+    path : str or Path
+    device : str, optional
+        Where weights go, for a forecaster that has any.
+
+    Returns
+    -------
+    BaseForecaster
+        Fitted, of the class that was saved.
+
+    Raises
+    ------
+    SavedModelError
+        The folder is missing, damaged, holds another kind of forecaster or is from a newer
+        version.
+    """
+    folder = Path(path)
+    header = _read_header(folder)
+    target = _class_of(header, cls, folder)
+    arrays = _read_arrays(folder, header)
+    try:
+        forecaster = target(**decode(header["parameters"]))
+        fitted = decode(header["fitted"])
+        for name in ("context_length_", "n_features_in_", "freq_"):
+            setattr(forecaster, name, fitted[name])
+        if fitted["feature_names_in_"] is not None:
+            names = np.array(fitted["feature_names_in_"], dtype=object)
+            setattr(forecaster, "feature_names_in_", names)  # noqa: B010 - may be absent
+        forecaster.layout_ = Layout.from_dict(fitted["layout_"])
+        forecaster.context_ = _context_of(arrays, forecaster.layout_.channels)
+        own = {k.removeprefix("state."): v for k, v in arrays.items() if k.startswith("state.")}
+        forecaster._restore_state(decode(header["state"]), own)
+    except SavedModelError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SavedModelError(
+            f"The saved forecaster in {str(folder)!r} (written by titans_ts "
+            f"{header.get('titans_ts_version')}) does not fit this version of titans_ts "
+            f"({titans_ts.__version__}): {type(error).__name__}: {error}. Save the model again."
+        ) from error
+    to_device: Callable[[str], None] | None = getattr(forecaster, "_to_device", None)
+    if device is not None and to_device is not None:
+        to_device(device)
+    return forecaster
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def _describe(forecaster: Saveable) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What goes into the two files."""
+    parameters = {}
+    for name, value in forecaster.get_params(deep=False).items():
+        try:
+            parameters[name] = encode(value)
+        except TypeError as error:
+            if name not in _DISPENSABLE:
+                raise ParameterError(
+                    f"{name}={value!r} cannot be saved ({error}). Give it as numbers, text, "
+                    "lists, tuples, dicts or paths, and fit again."
+                ) from error
+            parameters[name] = None
+    names = getattr(forecaster, "feature_names_in_", None)
+    values, own = forecaster._fitted_state()
+    fitted = {
+        "layout_": forecaster.layout_.to_dict(),
+        "context_length_": forecaster.context_length_,
+        "n_features_in_": forecaster.n_features_in_,
+        "feature_names_in_": None if names is None else list(names),
+        "freq_": forecaster.freq_,
+    }
+    header = {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "titans_ts_version": titans_ts.__version__,
+        "class": type(forecaster).__name__,
+        "parameters": parameters,
+        "fitted": encode(fitted),
+        "state": encode(values),
+    }
+    arrays = {f"context.{name}": getattr(forecaster.context_, name) for name in _CONTEXT}
+    arrays.update({f"state.{name}": array for name, array in own.items()})
+    # safetensors writes memory as it lies, so a view with strides would come back scrambled.
+    # (ascontiguousarray would give a scalar an axis.)
+    return header, {name: np.asarray(array, order="C") for name, array in arrays.items()}
+
+
+def _refuse_to_overwrite(goal: Path, path: str | Path) -> None:
+    if not goal.exists() and not goal.is_symlink():
+        return
+    expected = "expected a folder that does not exist yet, or one that an earlier save wrote"
+    if not goal.is_dir() or goal.is_symlink():
+        what = "a link" if goal.is_symlink() else "a file"
+        raise ParameterError(f"{str(path)!r} is {what}; {expected}. Choose another path.")
+    names = {entry.name for entry in goal.iterdir()}
+    if names and not (JSON_FILE in names and names <= {JSON_FILE, ARRAYS_FILE}):
+        raise ParameterError(
+            f"The folder {str(path)!r} is not a saved forecaster (it holds "
+            f"{', '.join(sorted(names)[:3])}); {expected}. Choose another path."
+        )
+
+
+def _put_in_place(part: Path, goal: Path) -> None:
+    if not goal.exists():
+        part.rename(goal)
+        return
+    # A folder that is not empty cannot be renamed over; it steps aside, and back if need be.
+    old = part.with_suffix(".old")
+    goal.rename(old)
+    try:
+        part.rename(goal)
+    except BaseException:
+        old.rename(goal)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(file: Path) -> None:
+    # A rename can reach the disk before the bytes do; after a power cut the folder would be
+    # in place and empty.
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    file = folder / JSON_FILE
+    if not file.is_file():
+        raise SavedModelError(
+            f"No saved forecaster in {str(folder)!r}: expected a folder, written by save, with "
+            f"the file {JSON_FILE}. Check the path."
+        )
+    try:
+        header = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SavedModelError(
+            f"{str(file)!r} is no JSON: {error}. The file is truncated or damaged; "
+            "save the model again."
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT_NAME:
+        raise SavedModelError(
+            f"{str(file)!r} does not describe a forecaster of titans_ts. Check the path."
+        )
+    version = header.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise SavedModelError(
+            f"{str(file)!r} has the format version {version!r}, expected a number. The file is "
+            "damaged; save the model again."
+        )
+    if version > FORMAT_VERSION:
+        raise SavedModelError(
+            f"{str(folder)!r} was saved by titans_ts {header.get('titans_ts_version')} in format "
+            f"{version}; this is titans_ts {titans_ts.__version__}, which reads formats up to "
+            f"{FORMAT_VERSION}. Upgrade titans_ts, or save the model with this version."
+        )
+    return header
+
+
+def _class_of(header: dict[str, Any], cls: type[Forecaster], folder: Path) -> type[Forecaster]:
+    name = header.get("class")
+    if name == cls.__name__:
+        return cls
+    if not isinstance(name, str) or name not in _CLASSES:
+        raise SavedModelError(
+            f"{str(folder)!r} holds a {name!r}, which titans_ts does not know. If it is a class "
+            "of your own, load it through that class."
+        )
+    saved = getattr(titans_ts, name)
+    if not issubclass(saved, cls):
+        raise SavedModelError(
+            f"{str(folder)!r} holds a {name}, not a {cls.__name__}. Load it with {name}.load."
+        )
+    return saved
+
+
+def _read_arrays(folder: Path, header: dict[str, Any]) -> dict[str, np.ndarray]:
+    file = folder / ARRAYS_FILE
+    if not file.is_file():
+        raise SavedModelError(
+            f"{str(folder)!r} lacks the file {ARRAYS_FILE}. The folder was copied in part; "
+            "copy it again, or save the model again."
+        )
+    if _sha256(file) != header.get("arrays_sha256"):
+        raise SavedModelError(
+            f"{str(file)!r} is not the file that was saved: its checksum differs from the one in "
+            f"{JSON_FILE}. It is truncated or was altered; copy it again, or save the model again."
+        )
+    try:
+        return dict(load_file(file))
+    except SafetensorError as error:
+        raise SavedModelError(
+            f"{str(file)!r} is no safetensors file: {error}. Save the model again."
+        ) from error
+
+
+def _context_of(arrays: dict[str, np.ndarray], channels: tuple[str, ...]) -> SeriesSet:
+    values, observed, offsets = (arrays[f"context.{name}"] for name in _CONTEXT)
+    rows = (values.ndim == 2, observed.shape == values.shape, values.shape[-1] == len(channels))
+    cuts = offsets.ndim == 1 and len(offsets) > 1 and offsets[0] == 0
+    if not all(rows) or not cuts or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
+        raise ValueError(
+            f"the kept context has values of shape {values.shape}, a mask of shape "
+            f"{observed.shape} and offsets {offsets.tolist()[:5]} for {len(channels)} channels"
+        )
+    return SeriesSet(values, observed, offsets, channels)
