@@ -1,0 +1,69 @@
+"""How Sphinx builds the documentation: ``make docs``. Nothing is fetched from a network."""
+
+import os
+import re
+
+# Before numpy and torch are imported: gallery examples compute with one thread, as the tests do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import titans_ts
+
+project = "titans-ts"
+author = "the titans-ts developers"
+copyright = author
+version = release = titans_ts.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["_build", "README.md"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc's sections say it, with shapes and units
+numpydoc_show_class_members = False  # the class template lists them, each with its docstring
+
+html_theme = "pydata_sphinx_theme"
+html_title = "titans-ts"
+html_static_path = ["_static"]
+html_css_files = ["titans.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"install": [], "changelog": [], "contributing": []}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "reset_modules": ("matplotlib",),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "min_reported_time": 5,
+}
+
+
+def skip_request_methods(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn adds to every estimator for metadata routing."""
+    return True if re.fullmatch(r"set_\w+_request|get_metadata_routing", name) else None
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_request_methods)
