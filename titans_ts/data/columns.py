@@ -48,7 +48,7 @@ def to_float64(column: pd.Series, words: str, where: Callable[[int], str]) -> np
     """
     dtype = column.dtype
     kind = "boolean" if pd.api.types.is_bool_dtype(dtype) else ""
-    if dtype == object:
+    if pd.api.types.is_object_dtype(dtype):
         kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in _NUMBERS:
         return column.where(column.notna(), np.nan).to_numpy(dtype=np.float64)
@@ -64,12 +64,17 @@ def to_float64(column: pd.Series, words: str, where: Callable[[int], str]) -> np
         )
     if pd.api.types.is_numeric_dtype(dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if dtype == object or isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype)):
+    if _is_text(dtype):
         raise _explain_text(column, words, where)
     raise DataError(
         f"Expected numbers in {words}, got {dtype} values. "
         "Drop it, or name the columns to forecast with target=."
     )
+
+
+def _is_text(dtype: Any) -> bool:
+    kinds = (pd.StringDtype, pd.CategoricalDtype)
+    return isinstance(dtype, kinds) or pd.api.types.is_object_dtype(dtype)
 
 
 def _explain_text(column: pd.Series, words: str, where: Callable[[int], str]) -> DataError:

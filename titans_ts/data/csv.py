@@ -54,7 +54,7 @@ def read_csv(path: str | Path, *, time_column: str | None = None) -> pd.DataFram
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = pathlib.Path(folder) / "load.csv"
     ...     _ = file.write_text("date,load\\n2024-01-01,3.5\\n2024-01-02,4.5\\n")
-    ...     read_csv(file)
+    ...     read_csv(file)  # doctest: +NORMALIZE_WHITESPACE
                 load
     date
     2024-01-01   3.5
@@ -122,9 +122,10 @@ def _parse(path: Path, data: bytes) -> pd.DataFrame:
     try:
         return pd.read_csv(io.BytesIO(data), encoding="utf-8", low_memory=False)
     except UnicodeDecodeError as error:
+        byte = data[error.start : error.start + 1]
         raise DataFileError(
-            f"{path} is not text in UTF-8 (byte {error.start} is {data[error.start : error.start + 1]!r}"
-            "). Save it as UTF-8, or give a CSV file."
+            f"{path} is not text in UTF-8 (byte {error.start} is {byte!r}). Save it as UTF-8, or "
+            "give a CSV file."
         ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataFileError(

@@ -102,12 +102,23 @@ def regular_stamps(start: pd.Timestamp, periods: int, offset: BaseOffset) -> pd.
 
 
 def fixed_steps_differ(one: str | None, other: str | None) -> bool:
-    """Tell whether two frequencies differ, at least one of them being a fixed span.
+    """Tell whether two frequencies differ for certain, being spans of time.
 
-    Calendar frequencies read off a few rows may differ in name only: three weekdays look daily.
+    Read off a few rows they may differ in name only: three weekdays look daily, and days in local
+    time look like 24 hours until summer time ends.
     """
-    a, b = parse_freq(one), parse_freq(other)
-    return (_is_fixed(a) or _is_fixed(b)) and a != b
+    spans = [_span(parse_freq(freq)) for freq in (one, other)]
+    known = [span for span in spans if span is not None]
+    if len(known) == 2:
+        return known[0] != known[1]
+    return any(span < pd.Timedelta(1, "D") for span in known)
+
+
+def _span(offset: BaseOffset) -> pd.Timedelta | None:
+    """Return how long a step is; None for steps of the calendar that differ in length."""
+    if isinstance(offset, Day):
+        return pd.Timedelta(offset.n, "D")
+    return pd.Timedelta(offset) if isinstance(offset, Tick) else None
 
 
 def _is_fixed(offset: BaseOffset) -> bool:
@@ -226,7 +237,8 @@ def _explain_irregular(index: pd.DatetimeIndex, offset: BaseOffset, where: str) 
 def _positions(index: pd.DatetimeIndex, offset: BaseOffset) -> np.ndarray:
     """Return how many steps each stamp lies after the first; -1 for stamps between two steps."""
     if _is_fixed(offset):
-        step = pd.Timedelta(offset) // pd.Timedelta(1, index.unit)
+        span = pd.Timedelta(offset)  # type: ignore[arg-type]
+        step = span // pd.Timedelta(1, index.unit)
         if not step:  # finer than the unit of the stamps
             return np.full(len(index), -1)
         position, rest = np.divmod(index.asi8 - index.asi8[0], step)

@@ -159,4 +159,4 @@ def _cast(values: np.ndarray, dtype: str) -> Any:
     try:
         return values.astype(dtype)
     except TypeError:  # a dtype of pandas' own, such as Float32
-        return pd.Series(values).astype(dtype)
+        return pd.Series(values).astype(dtype)  # type: ignore[call-overload]

@@ -67,7 +67,7 @@ def read_table(
     >>> series, layout = read_table(frame)
     >>> series.values.shape, layout.channels, layout.freq
     ((5, 1), ('load',), 'h')
-    >>> layout.forecast_table(series.values[None, :2])
+    >>> layout.forecast_table(series.values[None, :2])  # doctest: +NORMALIZE_WHITESPACE
                          load
     time
     2024-01-01 05:00:00   3.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -17,7 +18,8 @@ __all__ = ["Label", "Table", "build_table", "open_table", "plain_label"]
 Label = str | int | float | None
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True)
+class Table:
     """A frame or series of one library or another, as pandas columns; numbers are not copied."""
 
     container: str  # "pandas.DataFrame", "pandas.Series", "polars.DataFrame" or "polars.Series"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ from titans_ts.errors import DataError
 __all__ = ["Place", "TimeAxis"]
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """Where a table keeps its time, in words for messages."""
 
     words: str  # "the index", "column 'date'"
@@ -111,12 +113,13 @@ class TimeAxis:
     def _from_periods(cls, index: pd.PeriodIndex, freq: str | None, place: Place) -> TimeAxis:
         labels = index.asi8
         _check_order(index, labels, place)
-        if freq is not None and parse_freq(freq) != index.freq:
+        offset = parse_freq(index.freq)
+        if freq is not None and parse_freq(freq) != offset:
             raise DataError(
                 f"freq={freq!r} was given, but {place.words} holds periods of {index.freqstr!r}. "
                 f"Leave freq out, or change the periods with asfreq({freq!r})."
             )
-        _check_steps(labels, index.freq.n, lambda i: str(index[i]), index.freqstr, place, rows=True)
+        _check_steps(labels, offset.n, lambda i: str(index[i]), index.freqstr, place, rows=True)
         return cls("periods", index.freqstr, (int(labels[0]),), (int(labels[-1]),))
 
     def future(self, horizon: int, series: int = 0) -> pd.Index:
@@ -131,10 +134,9 @@ class TimeAxis:
         if self.kind == "stamps":
             offset = parse_freq(self.freq)
             index = regular_stamps(self._stamp(last), horizon + 1, offset)[1:]
-            try:
-                index.freq = offset
-            except ValueError:  # a skipped hour moved a stamp: right, but not on the frequency
-                pass
+            # A skipped hour moves a stamp: right, but then the index has no pandas frequency.
+            with contextlib.suppress(ValueError):
+                index.freq = offset  # type: ignore[misc]
             return index
         if self.kind == "periods":
             start = pd.Period(ordinal=last, freq=self.freq)
@@ -174,7 +176,7 @@ class TimeAxis:
                 )
 
     def _stamp(self, value: int) -> pd.Timestamp:
-        naive = pd.Timestamp(np.datetime64(value, self.unit))
+        naive = pd.Timestamp(np.datetime64(value, self.unit))  # type: ignore[call-overload]
         return naive if self.tz is None else naive.tz_localize("UTC").tz_convert(self.tz)
 
     def _label(self, value: int) -> pd.Timestamp | pd.Period | int:
@@ -195,7 +197,7 @@ def _check_order(index: pd.Index, labels: np.ndarray, place: Place) -> None:
         raise DataError(
             f"{place.words[0].upper()}{place.words[1:]} has "
             f"{plural(int(missing.sum()), 'missing time stamp')} (NaT), the first in row "
-            f"{missing.argmax()}; expected one in every row. Drop these rows, or fill in their time."
+            f"{missing.argmax()}; expected one in every row. Drop these rows, or fill in the time."
         )
     steps = np.diff(labels)
     back = steps < 0

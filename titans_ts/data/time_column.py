@@ -125,7 +125,7 @@ def read_time_column(column: pd.Series, words: str) -> tuple[pd.Index, str]:
 def write_time_column(index: pd.Index, form: str) -> pd.Series:
     """Write times as :func:`read_time_column` found them."""
     if form == "dates":
-        return pd.Series(index.date, dtype=object)  # type: ignore[attr-defined]
+        return pd.Series(index.date, dtype=object)  # type: ignore[attr-defined, arg-type]
     if form.startswith("text:"):
         how = form.removeprefix("text:")
         # %z would write +0000, which the ISO form spells +00:00.
@@ -151,7 +151,8 @@ def _holds_stamps(column: pd.Series) -> bool:
     dtype = column.dtype
     if isinstance(dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)) or dtype.kind == "M":
         return True
-    return dtype == object and isinstance(_first_value(column), (datetime.date, np.datetime64))
+    times = (datetime.date, np.datetime64)
+    return pd.api.types.is_object_dtype(dtype) and isinstance(_first_value(column), times)
 
 
 def _guess_format(text: str, *, dayfirst: bool = False) -> str | None:
@@ -173,6 +174,11 @@ def _read_text(column: pd.Series, words: str) -> tuple[pd.DatetimeIndex, str]:
             read.append((index, f"text:{how}"))
     # 01/02/2020 can be a day of January or of February: the reading with even steps is right.
     even = [r for r in read if len(read) > 1 and infer_offset(r[0].dropna()) is not None]
+    if len(even) > 1 and not even[0][0].equals(even[1][0]):
+        raise DataError(
+            f"Dates such as {first!r} in {words} make sense with the day first and with the month "
+            "first. Convert the column with pandas.to_datetime(..., dayfirst=True) or False."
+        )
     if read:
         return (even or read)[0]
     index = _parse(column, "ISO8601")
