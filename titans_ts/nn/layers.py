@@ -41,7 +41,9 @@ class CausalConv(nn.Module):
         if tail is None:
             tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[2])
         joined = torch.cat([tail, x], dim=1)
-        out = F.conv1d(joined.mT, self.weight[:, None], groups=x.shape[2]).mT
+        # Shifted sums: on the CPU, many times faster than a grouped conv1d and its backward.
+        time = x.shape[1]
+        out = sum(joined[:, i : i + time] * self.weight[:, i] for i in range(self.width))
         return out, joined[:, joined.shape[1] - (self.width - 1) :]
 
 

@@ -199,9 +199,7 @@ class NeuralMemory(nn.Module):
 
     def close(self, session: MemorySession) -> NeuralMemoryState:
         """Add the writes up into a state of fixed size."""
-        return NeuralMemoryState(
-            close_tile(session.tile, chunk_size=self.chunk_size), session.tail
-        )
+        return NeuralMemoryState(close_tile(session.tile, chunk_size=self.chunk_size), session.tail)
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -211,14 +209,9 @@ class NeuralMemory(nn.Module):
         mixed = self.qkv(x)
         if self.conv is not None:
             mixed, tail = self.conv(mixed, tail)
-        queries, keys, values = self._heads(F.silu(self._full(mixed))).chunk(3, dim=1)
+        heads = F.silu(self._full(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
+        queries, keys, values = heads.chunk(3, dim=1)
         return F.normalize(queries, dim=-1), F.normalize(keys, dim=-1), values, tail
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, x.shape[-1] // self._groups(x) // self.n_heads)).transpose(1, 2)
-
-    def _groups(self, x: Tensor) -> int:
-        return x.shape[-1] // self.out.in_features
 
     def _gates(self, x: Tensor, observed: Tensor | None) -> MemoryGates:
         logits = self.gates(self._full(x)).unflatten(-1, (3, self.n_heads, self.n_layers))

@@ -30,12 +30,13 @@ class MemoryTile(NamedTuple):
     momentum: tuple[Tensor, ...]  # likewise; () where it is zero
     anchor: tuple[Tensor, ...]  # gradient point of a chunk that was open at the tile's start
     position: int  # tokens of that chunk already read at the tile's start
-    inputs: tuple[Tensor, ...]  # per layer, what each token fed in: (heads, batch, time, in)
-    errors: tuple[Tensor, ...]  # per layer, its error there: (heads, batch, time, out)
-    step_size: Tensor | None  # (heads, batch, layers, time)
-    momentum_sum: Tensor | None  # cumulative log momentum, same shape
-    keep_sum: Tensor | None  # cumulative log keep, same shape
-    observed: Tensor | None  # (1, batch, 1, time): False where a token changes nothing
+    inputs: tuple[Tensor, ...] = ()  # per layer, what each token fed in: (heads, batch, time, in)
+    errors: tuple[Tensor, ...] = ()  # per layer, its error there: (heads, batch, time, out)
+    step_size: Tensor | None = None  # (heads, batch, layers, time)
+    momentum_sum: Tensor | None = None  # cumulative log momentum, same shape
+    keep_sum: Tensor | None = None  # cumulative log keep, same shape
+    observed: Tensor | None = None  # (1, batch, 1, time): False where a token changes nothing
+    table: GateTable | None = None  # the combinations after the newest tokens
 
 
 class GateTable(NamedTuple):
@@ -47,6 +48,13 @@ class GateTable(NamedTuple):
     start: Tensor  # (heads, batch, layers, rows): B
     pushed: Tensor | None  # same shape: D; None without a momentum buffer to start from
     writes: Tensor  # (heads, batch, layers, rows, time): A, zero for i > t
+    rows: range  # the tokens t
+
+    def pick(self, rows: range, count: int | None = None) -> GateTable:
+        """Some of the rows, and the writes of the first ``count`` tokens only."""
+        now = slice(rows.start - self.rows.start, rows.stop - self.rows.start)
+        pushed = None if self.pushed is None else self.pushed[..., now]
+        return GateTable(self.start[..., now], pushed, self.writes[..., now, :count], rows)
 
     def layer(self, layer: int) -> tuple[Tensor, Tensor | None, Tensor]:
         pushed = None if self.pushed is None else self.pushed[:, :, layer, :, None]
@@ -64,12 +72,6 @@ def open_tile(state: MemoryState) -> MemoryTile:
         heads_first(state.momentum),
         heads_first(state.anchor),
         state.position,
-        (),
-        (),
-        None,
-        None,
-        None,
-        None,
     )
 
 
@@ -108,7 +110,7 @@ def write_tile(
     tile = _append_gates(tile, gates)
     # One row more than the new tokens: a chunk's anchor is the state before its first token.
     table = _gate_table(tile, range(max(before - 1, 0), before + n_new))
-    first_row = max(before - 1, 0)
+    tile = tile._replace(table=table)
     start = before
     while start < before + n_new:
         place = (tile.position + start) % chunk_size
@@ -119,11 +121,8 @@ def write_tile(
         if chunk_start <= 0:
             fixed = tile.anchor if chunk_start < 0 else tile.weights
             anchor = _FixedAnchor(fixed)
-        elif chunk_start - 1 >= first_row:
-            anchor = _TileAnchor(tile, table, chunk_start - 1 - first_row, chunk_start)
-        else:  # The chunk was open when this call began.
-            row = _gate_table(tile, range(chunk_start - 1, chunk_start))
-            anchor = _TileAnchor(tile, row, 0, chunk_start)
+        else:
+            anchor = _TileAnchor(tile, chunk_start)
         inputs, errors = _errors_at(
             anchor, len(tile.weights), keys[..., new, :], values[..., new, :], residual
         )
@@ -151,7 +150,7 @@ def read_tile(tile: MemoryTile, queries: Tensor, rows: range | None, *, residual
     -------
     Tensor of shape (heads, batch, time, width)
     """
-    table = None if rows is None else _gate_table(tile, rows)
+    table = None if rows is None else _rows_of_table(tile, rows)
     hidden = queries
     for layer, weight in enumerate(tile.weights):
         hidden = F.silu(hidden) if layer else hidden
@@ -220,13 +219,10 @@ class _FixedAnchor:
 class _TileAnchor:
     """Weights at a chunk's start, as the tile's combination after ``count`` tokens."""
 
-    def __init__(self, tile: MemoryTile, table: GateTable, row: int, count: int) -> None:
+    def __init__(self, tile: MemoryTile, count: int) -> None:
         self.tile, self.count = tile, count
-        rows = slice(row, row + 1)
-        self.table = GateTable(
-            table.start[..., rows],
-            None if table.pushed is None else table.pushed[..., rows],
-            table.writes[..., rows, :count],
+        self.table = _rows_of_table(tile, range(count - 1, count)).pick(
+            range(count - 1, count), count
         )
 
     def forward(self, x: Tensor, layer: int) -> Tensor:
@@ -305,18 +301,26 @@ def _gate_table(tile: MemoryTile, rows: range) -> GateTable:
         fade = gap.masked_fill(later, -torch.inf).exp()
         start = keep[..., picked].exp()
     if momentum is None:
-        return GateTable(start, None, fade * step[..., None, :])
+        return GateTable(start, None, fade * step[..., None, :], rows)
     if tile.observed is not None:
         # A masked token keeps the momentum buffer, but does not add it to the weights.
         fade = fade.masked_fill(~tile.observed[..., None, :], 0.0)
     gap = momentum[..., :, None] - momentum[..., None, :]
     carry = gap.masked_fill(token > token[:, None], -torch.inf).exp()
     pushed = (fade @ momentum.exp()[..., None])[..., 0] if tile.momentum else None
-    return GateTable(start, pushed, (fade @ carry) * step[..., None, :])
+    return GateTable(start, pushed, (fade @ carry) * step[..., None, :], rows)
+
+
+def _rows_of_table(tile: MemoryTile, rows: range) -> GateTable:
+    """Rows of the gate table, from the one at hand where it has them."""
+    table = tile.table
+    if table is not None and table.rows.start <= rows.start and rows.stop <= table.rows.stop:
+        return table.pick(rows)
+    return _gate_table(tile, rows)
 
 
 def _weights_after(tile: MemoryTile, count: int) -> tuple[Tensor, ...]:
-    table = _gate_table(tile, range(count - 1, count))
+    table = _rows_of_table(tile, range(count - 1, count))
     result = []
     for layer, weight in enumerate(tile.weights):
         start, pushed, writes = table.layer(layer)
