@@ -120,13 +120,15 @@ def _parse(path: Path, data: bytes) -> pd.DataFrame:
                 f"pandas.read_csv(path, sep={written}) and give the frame, or save it with commas."
             )
     try:
-        return pd.read_csv(io.BytesIO(data), encoding="utf-8", low_memory=False)
+        data.decode()
     except UnicodeDecodeError as error:
         byte = data[error.start : error.start + 1]
         raise DataFileError(
             f"{path} is not text in UTF-8 (byte {error.start} is {byte!r}). Save it as UTF-8, or "
             "give a CSV file."
         ) from error
+    try:
+        return pd.read_csv(io.BytesIO(data), encoding="utf-8", low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise DataFileError(
             f"{path} is not a CSV file with one row per line: {str(error).strip()}"

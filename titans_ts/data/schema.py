@@ -164,10 +164,10 @@ def _check_index_kind(index: pd.Index) -> None:
         )
     if pd.api.types.is_integer_dtype(index.dtype):
         return
-    hint = "Convert it with X.index = pandas.to_datetime(X.index), or X.reset_index(drop=True)"
     raise DataError(
-        f"X has an index of {index.dtype} values, the first {index[0]!r}; expected time stamps, "
-        f"periods or integers. {hint} to count rows instead."
+        f"X has an index of {index.dtype} values, the first {index[:1].tolist()[0]!r}; expected "
+        "time stamps, periods or integers. Convert it with X.index = pandas.to_datetime(X.index), "
+        "or X.reset_index(drop=True) to count rows instead."
     )
 
 

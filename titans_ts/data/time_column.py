@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import difflib
 import warnings
@@ -109,11 +108,10 @@ def read_time_column(column: pd.Series, words: str) -> tuple[pd.Index, str]:
         plain = dtype if isinstance(dtype, np.dtype) else np.dtype(np.int64)
         return pd.Index(column.to_numpy(dtype=plain)), "index"
     first = _first_value(column)
-    if isinstance(first, (datetime.date, np.datetime64)):
-        # Other things than times among them make this fail, and the column is refused below.
-        with contextlib.suppress(ValueError, TypeError):
-            index = pd.DatetimeIndex(pd.to_datetime(column))
-            return index, "dates" if type(first) is datetime.date else "index"
+    # Asked of all values: pandas would take a number among them for nanoseconds since 1970.
+    if pd.api.types.infer_dtype(column, skipna=True) in {"date", "datetime", "datetime64"}:
+        index = pd.DatetimeIndex(pd.to_datetime(column))
+        return index, "dates" if type(first) is datetime.date else "index"
     if isinstance(first, str):
         return _read_text(column, words)
     raise DataError(
@@ -144,7 +142,8 @@ _NO_JOINTS = str.maketrans("", "", "_- ")
 
 def _first_value(column: pd.Series) -> Any:
     position = int(np.asarray(column.notna()).argmax())
-    return column.iloc[position] if len(column) else None
+    # As a list, so that numbers are Python's own and read plainly in a message.
+    return column.iloc[[position]].tolist()[0] if len(column) else None
 
 
 def _holds_stamps(column: pd.Series) -> bool:
