@@ -1,0 +1,416 @@
+"""Saved forecasters: what comes back, what is refused, and that nothing half-written stays."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+
+import titans_ts
+from titans_ts import (
+    LinearForecaster,
+    ParameterError,
+    RidgeForecaster,
+    SavedModelError,
+    SeasonalNaiveForecaster,
+)
+from titans_ts.base import BaseForecaster
+from titans_ts.persistence import folder as folder_module
+from titans_ts.persistence import load_forecaster, save_forecaster
+from titans_ts.persistence.plain_json import decode, encode
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def wide_frame(n=211):
+    rng = np.random.default_rng(0)
+    time = pd.date_range("2024-03-30", periods=n, freq="h", tz="Europe/Paris", name="time")
+    values = np.sin(np.arange(n) * np.pi / 12)[:, None] * [1.0, 5.0, 1e-3] + rng.normal(size=(n, 3))
+    return pd.DataFrame(values, columns=["OT", "HUFL", "load (kW)"], index=time)
+
+
+def fitted(X=None):
+    return RidgeForecaster(horizon=5, context_length=29).fit(wide_frame() if X is None else X)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model"
+    fitted().save(path)
+    return path
+
+
+def edit(path, **changes):
+    """Change entries of the JSON file by hand; None takes one out."""
+    file = path / "forecaster.json"
+    header = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({k: v for k, v in header.items() if v is not None}))
+
+
+def listing(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+# -- there and back --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "forecaster",
+    [
+        RidgeForecaster(horizon=5, context_length=29, alpha=np.float64(0.25)),
+        LinearForecaster(horizon=5, context_length=29, max_epochs=1, random_state=np.int64(3)),
+        SeasonalNaiveForecaster(horizon=5, context_length=29, target=["HUFL", "OT"]),
+    ],
+    ids=lambda f: type(f).__name__,
+)
+def test_a_loaded_forecaster_is_the_saved_one(forecaster, tmp_path):
+    X = wide_frame()
+    forecaster.fit(X)
+    forecaster.save(tmp_path / "model")
+    loaded = type(forecaster).load(tmp_path / "model")
+    assert type(loaded) is type(forecaster)
+    assert loaded.get_params() == forecaster.get_params()
+    assert set(vars(loaded)) == set(vars(forecaster))
+    pd.testing.assert_frame_equal(loaded.predict(), forecaster.predict())
+    later = X.iloc[-40:-3]
+    pd.testing.assert_frame_equal(
+        loaded.predict(later, quantiles=LEVELS), forecaster.predict(later, quantiles=LEVELS)
+    )
+    assert loaded.score(X) == forecaster.score(X)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pytest.param(np.random.default_rng(0).normal(size=(97, 3)), id="2-D array"),
+        pytest.param(np.random.default_rng(0).normal(size=(4, 97, 3)), id="3-D array"),
+        pytest.param(np.arange(97, dtype=np.float32)[:, None], id="float32"),
+    ],
+)
+def test_arrays_come_back_as_arrays(X, tmp_path):
+    forecaster = fitted(X)
+    forecaster.save(tmp_path / "model")
+    loaded = RidgeForecaster.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(), forecaster.predict())
+    assert loaded.predict().dtype == forecaster.predict().dtype
+    assert not hasattr(loaded, "feature_names_in_")
+
+
+def test_a_loaded_forecaster_can_be_saved_again_and_pickled(saved, tmp_path):
+    loaded = RidgeForecaster.load(saved)
+    loaded.save(tmp_path / "again")
+    for name in listing(saved):
+        assert (saved / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(loaded)).predict(), loaded.predict())
+
+
+def test_the_base_class_loads_whatever_was_saved(saved):
+    assert type(BaseForecaster.load(str(saved))) is RidgeForecaster
+
+
+class OwnRidge(RidgeForecaster):
+    """A class that titans_ts does not know."""
+
+
+def test_a_class_of_ones_own_loads_through_itself_only(tmp_path):
+    OwnRidge(horizon=5, context_length=29).fit(wide_frame()).save(tmp_path / "own")
+    assert type(OwnRidge.load(tmp_path / "own")) is OwnRidge
+    with pytest.raises(SavedModelError, match="holds a 'OwnRidge', which titans_ts does not know"):
+        RidgeForecaster.load(tmp_path / "own")
+
+
+class Placed(OwnRidge):
+    """Stands in for a forecaster with weights on a device."""
+
+    def _to_device(self, device):
+        self.device_ = device
+
+
+def test_a_device_reaches_a_forecaster_that_has_weights_to_place(tmp_path):
+    Placed(horizon=5, context_length=29).fit(wide_frame()).save(tmp_path / "placed")
+    assert Placed.load(tmp_path / "placed", device="cuda:1").device_ == "cuda:1"
+    assert not hasattr(Placed.load(tmp_path / "placed"), "device_")
+    fitted().save(tmp_path / "ridge")
+    RidgeForecaster.load(tmp_path / "ridge", device="cpu").predict()
+
+
+class WithState(OwnRidge):
+    """Keeps a scalar array and a strided one, as a model with weights does."""
+
+    def _fitted_state(self):
+        values, arrays = super()._fitted_state()
+        strided = np.arange(15.0).reshape(3, 5).T
+        return values | {"bounds": (1, np.inf)}, arrays | {"scalar": np.array(7.0), "t": strided}
+
+    def _restore_state(self, values, arrays):
+        super()._restore_state(values, arrays)
+        self.extra = values["bounds"], arrays["scalar"], arrays["t"]
+
+
+def test_shapes_strides_and_tuples_of_a_state_survive(tmp_path):
+    WithState(horizon=5, context_length=29).fit(wide_frame()).save(tmp_path / "m")
+    bounds, scalar, strided = WithState.load(tmp_path / "m").extra
+    assert bounds == (1, np.inf)
+    assert scalar.shape == ()
+    np.testing.assert_array_equal(strided, np.arange(15.0).reshape(3, 5).T)
+
+
+def test_parameters_that_no_longer_matter_are_left_out(tmp_path):
+    forecaster = LinearForecaster(
+        horizon=5, context_length=29, max_epochs=1, random_state=np.random.RandomState(0)
+    ).fit(wide_frame())
+    forecaster.save(tmp_path / "m")
+    assert LinearForecaster.load(tmp_path / "m").random_state is None
+
+
+def test_other_parameters_that_cannot_be_written_are_refused(tmp_path):
+    forecaster = fitted()
+    forecaster.target = object()
+    with pytest.raises(ParameterError, match=r"target=<object .* cannot be saved \(a object has"):
+        forecaster.save(tmp_path / "m")
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        (1, (2.5, "a"), [None, {"x": ()}]),
+        {1: "a", (2, 3): "b"},
+        {"__type__": "tuple", "value": [1]},
+        Path("a") / "b",
+        float("inf"),
+        -0.1,
+        "text \N{GREEK SMALL LETTER THETA}",
+        2**70,
+    ],
+    ids=repr,
+)
+def test_values_come_back_from_json_as_they_were(value):
+    back = decode(json.loads(json.dumps(encode(value), allow_nan=False)))
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_numpy_values_come_back_from_json():
+    back = decode(json.loads(json.dumps(encode([np.float32(0.5), np.bool_(True), np.int8(3)]))))
+    assert back == [0.5, True, 3]
+    assert [type(v) for v in back] == [float, bool, int]
+    array = np.array([[1.0, np.nan, -np.inf]], dtype=np.float32)
+    again = decode(json.loads(json.dumps(encode(array), allow_nan=False)))
+    np.testing.assert_array_equal(again, array)
+    assert again.dtype == np.float32
+    with pytest.raises(TypeError, match="a Generator has no form in JSON"):
+        encode({"rng": [np.random.default_rng()]})
+
+
+# -- where it is written ---------------------------------------------------------------------------
+
+
+def test_a_save_writes_two_files_that_others_may_read_as_the_umask_says(saved):
+    assert listing(saved.parent) == [
+        "model",
+        os.path.join("model", "arrays.safetensors"),
+        os.path.join("model", "forecaster.json"),
+    ]
+    modes = {(saved / name).stat().st_mode for name in listing(saved)}
+    assert len(modes) == 1
+
+
+def test_a_save_makes_missing_folders_and_replaces_an_earlier_save(tmp_path):
+    path = tmp_path / "runs" / "today" / "model"
+    fitted().save(path)
+    other = fitted(wide_frame().iloc[:-7])
+    other.save(path)
+    pd.testing.assert_frame_equal(RidgeForecaster.load(path).predict(), other.predict())
+    assert listing(path.parent) == ["model", *(f"model{os.sep}{n}" for n in listing(path))]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "model").mkdir()
+    fitted().save(tmp_path / "model")
+    RidgeForecaster.load(tmp_path / "model")
+
+
+def test_what_a_save_did_not_write_is_not_overwritten(saved, tmp_path):
+    forecaster = fitted()
+    file, strange = tmp_path / "data.csv", tmp_path / "strange"
+    file.write_text("precious")
+    strange.mkdir()
+    (strange / "thesis.tex").write_text("precious")
+    (saved / "notes.txt").write_text("precious")
+    link = tmp_path / "link"
+    link.symlink_to(saved)
+    before = listing(tmp_path)
+    for path, what in [
+        (file, "is a file"),
+        (strange, "not a saved forecaster .it holds thesis.tex"),
+        (saved, r"not a saved forecaster .*notes.txt"),
+        (link, "is a link"),
+    ]:
+        with pytest.raises(ParameterError, match=f"{what}.*Choose another path"):
+            forecaster.save(path)
+    assert listing(tmp_path) == before
+    assert file.read_text() == "precious"
+
+
+def test_a_forecaster_that_is_not_fitted_is_not_saved(tmp_path):
+    with pytest.raises(NotFittedError):
+        RidgeForecaster().save(tmp_path / "m")
+    assert listing(tmp_path) == []
+
+
+class DiskFullError(OSError):
+    """Raised on purpose."""
+
+
+@pytest.mark.parametrize("step", ["save_file", "_sha256", "_flush", "_put_in_place", "rename"])
+@pytest.mark.parametrize("earlier", [True, False], ids=["over an earlier save", "fresh"])
+@pytest.mark.parametrize("stop", [DiskFullError, KeyboardInterrupt])
+def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch, step, earlier, stop):
+    path = tmp_path / "runs" / "model"
+    if earlier:
+        fitted().save(path)
+    before = listing(tmp_path)
+    other = fitted(wide_frame().iloc[:-7])
+    rename = Path.rename
+
+    def fail(*args, **kwargs):
+        if step == "save_file":  # half a file is on the disk by then
+            Path(args[1]).write_bytes(b"half")
+        raise stop("no space left")
+
+    def fail_to_arrive(self, target):
+        if self.suffix == ".part":
+            raise stop("no space left")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(stop):
+        if step == "rename":
+            patch.setattr(Path, "rename", fail_to_arrive)
+        else:
+            patch.setattr(folder_module, step, fail)
+        other.save(path)
+    assert listing(tmp_path) == before
+    if earlier:
+        pd.testing.assert_frame_equal(RidgeForecaster.load(path).predict(), fitted().predict())
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def test_a_missing_folder_gets_a_sentence(tmp_path):
+    with pytest.raises(SavedModelError, match=r"No saved forecaster in .*nowhere.*Check the path"):
+        RidgeForecaster.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("forecaster.json", "No saved forecaster in"),
+        ("arrays.safetensors", "lacks the file arrays.safetensors"),
+    ],
+)
+def test_a_missing_file_gets_a_sentence(saved, name, message):
+    (saved / name).unlink()
+    with pytest.raises(SavedModelError, match=message):
+        RidgeForecaster.load(saved)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("name", ["forecaster.json", "arrays.safetensors"])
+def test_a_truncated_file_is_refused(saved, name, keep):
+    content = (saved / name).read_bytes()
+    (saved / name).write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(SavedModelError, match="truncated"):
+        RidgeForecaster.load(saved)
+
+
+def test_one_changed_byte_among_the_arrays_is_noticed(saved):
+    content = bytearray((saved / "arrays.safetensors").read_bytes())
+    content[-3] ^= 1
+    (saved / "arrays.safetensors").write_bytes(content)
+    with pytest.raises(SavedModelError, match="its checksum differs"):
+        RidgeForecaster.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("garbage", "message"),
+    [
+        pytest.param(b"\x80\x04\xff\x00garbage", "is no JSON", id="bytes"),
+        pytest.param(b"[" * 100_000, "is no JSON", id="nested without end"),
+        pytest.param(b"[1, 2]", "does not describe a forecaster", id="another JSON"),
+        pytest.param(b"{}", "does not describe a forecaster", id="empty"),
+    ],
+)
+def test_garbage_for_the_json_file_is_refused(saved, garbage, message):
+    (saved / "forecaster.json").write_bytes(garbage)
+    with pytest.raises(SavedModelError, match=message):
+        RidgeForecaster.load(saved)
+
+
+def test_garbage_for_the_arrays_is_refused_even_with_its_own_checksum(saved):
+    (saved / "arrays.safetensors").write_bytes(b"garbage" * 11)
+    edit(saved, arrays_sha256=folder_module._sha256(saved / "arrays.safetensors"))
+    with pytest.raises(SavedModelError, match="is no safetensors file"):
+        RidgeForecaster.load(saved)
+
+
+@pytest.mark.parametrize("entry", ["parameters", "fitted", "state", "class", "format_version"])
+def test_a_missing_entry_of_the_json_file_gets_a_sentence(saved, entry):
+    edit(saved, **{entry: None})
+    with pytest.raises(SavedModelError, match="does not fit|does not know|format version"):
+        RidgeForecaster.load(saved)
+
+
+def test_a_newer_format_is_refused_with_both_versions(saved):
+    edit(saved, format_version=2, titans_ts_version="9.1.0")
+    with pytest.raises(
+        SavedModelError,
+        match=rf"saved by titans_ts 9\.1\.0 in format 2; this is titans_ts {titans_ts.__version__}"
+        ".*up to 1. Upgrade titans_ts",
+    ):
+        RidgeForecaster.load(saved)
+
+
+def test_another_kind_of_forecaster_is_refused_by_name(saved):
+    message = r"holds a RidgeForecaster, not a LinearForecaster. Load it with RidgeForecaster.load"
+    with pytest.raises(SavedModelError, match=message):
+        LinearForecaster.load(saved)
+
+
+@pytest.mark.parametrize("name", ["os.system", "__version__", "DataError", "BaseForecaster", 7])
+def test_no_other_name_is_ever_looked_up(saved, name):
+    edit(saved, **{"class": name})
+    with pytest.raises(SavedModelError, match="which titans_ts does not know"):
+        RidgeForecaster.load(saved)
+
+
+def test_an_unknown_parameter_gets_a_sentence(saved):
+    header = json.loads((saved / "forecaster.json").read_text())
+    edit(saved, parameters=header["parameters"] | {"tomorrow": 1}, titans_ts_version="0.9.0")
+    with pytest.raises(SavedModelError, match=r"written by titans_ts 0\.9\.0.*tomorrow"):
+        RidgeForecaster.load(saved)
+
+
+def test_a_context_that_does_not_fit_its_columns_is_refused(saved):
+    from safetensors.numpy import load_file, save_file
+
+    arrays = load_file(saved / "arrays.safetensors")
+    arrays["context.offsets"] = np.array([0, 999])
+    save_file(arrays, saved / "arrays.safetensors")
+    edit(saved, arrays_sha256=folder_module._sha256(saved / "arrays.safetensors"))
+    with pytest.raises(SavedModelError, match=r"the kept context has values of shape \(29, 3\)"):
+        RidgeForecaster.load(saved)
+
+
+def test_the_functions_are_what_the_methods_call(tmp_path):
+    forecaster = fitted()
+    save_forecaster(forecaster, tmp_path / "m")
+    loaded = load_forecaster(RidgeForecaster, tmp_path / "m")
+    pd.testing.assert_frame_equal(loaded.predict(), forecaster.predict())
