@@ -290,12 +290,13 @@ def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch, st
             raise stop("no space left")
         return rename(self, target)
 
-    with monkeypatch.context() as patch, pytest.raises(stop):
+    with monkeypatch.context() as patch:
         if step == "rename":
             patch.setattr(Path, "rename", fail_to_arrive)
         else:
             patch.setattr(folder_module, step, fail)
-        other.save(path)
+        with pytest.raises(stop):
+            other.save(path)
     assert listing(tmp_path) == before
     if earlier:
         pd.testing.assert_frame_equal(RidgeForecaster.load(path).predict(), fitted().predict())
@@ -364,7 +365,7 @@ def test_garbage_for_the_arrays_is_refused_even_with_its_own_checksum(saved):
 @pytest.mark.parametrize("entry", ["parameters", "fitted", "state", "class", "format_version"])
 def test_a_missing_entry_of_the_json_file_gets_a_sentence(saved, entry):
     edit(saved, **{entry: None})
-    with pytest.raises(SavedModelError, match="does not fit|does not know|format version"):
+    with pytest.raises(SavedModelError, match=r"does not fit|does not know|format version"):
         RidgeForecaster.load(saved)
 
 
