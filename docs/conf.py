@@ -41,6 +41,8 @@ html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,
+    # A page of drawings needs its width.
+    "secondary_sidebar_items": {"**": ["page-toc"], "user_guide/memory": []},
     "footer_start": ["copyright"],
     "footer_end": [],
 }
@@ -65,5 +67,14 @@ def skip_request_methods(app, what, name, obj, skip, options):
     return True if re.fullmatch(r"set_\w+_request|get_metadata_routing", name) else None
 
 
+def escape_fitted_names(app, what, name, obj, options, lines):
+    """Keep reStructuredText from taking a fitted attribute, such as coef_, for a link."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[i] = re.sub(r"(?<![`\w])([A-Za-z]\w*)_(?![\w`])", r"\1\_", line)
+
+
 def setup(app):
     app.connect("autodoc-skip-member", skip_request_methods)
+    # After numpydoc, which knows sections and comes at 500.
+    app.connect("autodoc-process-docstring", escape_fitted_names, priority=600)

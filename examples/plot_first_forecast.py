@@ -32,7 +32,11 @@ train.tail(3)
 
 naive = SeasonalNaiveForecaster(horizon=HORIZON).fit(train)
 titans = TitansForecaster(
-    horizon=HORIZON, context_length=168, dim=32, max_epochs=5, random_state=0
+    horizon=HORIZON,
+    context_length=168,
+    dim=32,
+    max_epochs=5,
+    random_state=0,
 ).fit(train)
 
 # %%
@@ -52,11 +56,10 @@ bands = titans.predict(quantiles=[0.1, 0.9])
 figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
 train["OT"][-5 * 24 :].plot(ax=axes, color="0.5", label="known")
 test["OT"].plot(ax=axes, color="black", label="what came")
-naive.predict()["OT"].plot(ax=axes, color="C1", linestyle="--", label="last season again")
+naive.predict()["OT"].plot(ax=axes, color="C1", ls="--", label="last season again")
 forecast["OT"].plot(ax=axes, color="C0", label="Titans")
-axes.fill_between(
-    bands.index, bands["OT_q0.1"], bands["OT_q0.9"], color="C0", alpha=0.2, label="10 to 90 %"
-)
+low, high = bands["OT_q0.1"], bands["OT_q0.9"]
+axes.fill_between(bands.index, low, high, color="C0", alpha=0.2, label="10 to 90 %")
 axes.set(xlabel="", ylabel="oil temperature (°C)", title="Two days ahead")
 axes.legend(loc="upper left", ncols=3)
 plt.show()
