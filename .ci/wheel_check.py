@@ -108,6 +108,7 @@ def main() -> None:
             "pip",
             "install",
             "--quiet",
+            "--no-compile",  # most of these libraries' modules are never imported
             "-c",
             ROOT / "constraints.txt",
             wheel,

@@ -72,6 +72,12 @@ def test_the_package_is_typed():
     assert (Path(titans_ts.__file__).parent / "py.typed").is_file()
 
 
+def test_the_api_reference_lists_every_public_name():
+    reference = Path(__file__).parents[1] / "docs" / "api.md"
+    lines = {line.strip() for line in reference.read_text(encoding="utf-8").splitlines()}
+    assert set(PUBLIC) - lines == set()
+
+
 def test_runtime_dependencies_are_all_pinned_for_development():
     constraints = Path(__file__).parents[1] / "constraints.txt"
     lines = constraints.read_text().splitlines()
