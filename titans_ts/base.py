@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -46,9 +46,6 @@ class BaseForecaster(BaseEstimator):
     target: str | list[str] | None
     validation_fraction: float
 
-    #: The shortest context that makes sense for this forecaster, in rows.
-    _min_context: ClassVar[int] = 1
-
     # -- what a subclass provides -------------------------------------------------------------
 
     def _check_parameters(self) -> None:
@@ -56,6 +53,14 @@ class BaseForecaster(BaseEstimator):
         check_int("horizon", self.horizon)
         check_int("context_length", self.context_length)
         check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.9)
+
+    def _shortest_context(self) -> int:
+        """The shortest context that makes sense for this forecaster, in rows."""
+        return 1
+
+    def _round_context(self, length: int) -> int:
+        """The context that is really used where ``length`` rows are to be had; not longer."""
+        return length
 
     def _fit_windows(self, windows: TrainingWindows) -> None:
         """Learn from windows; set fitted attributes."""
@@ -121,17 +126,18 @@ class BaseForecaster(BaseEstimator):
         _refuse_other_target(y, series)
         joined, n_train = self._set_validation_aside(series, layout, validation)
 
-        shortest = self.horizon + self._min_context
+        least = self._shortest_context()
+        shortest = self.horizon + least
         if n_train.max() < shortest:
             raise DataError(
                 f"Too few rows to learn from: the longest series has {n_train.max()} training rows "
                 f"({series.lengths.max()} rows before the split), and a horizon of {self.horizon} "
-                f"with a context of at least {self._min_context} needs {shortest}. "
+                f"with a context of at least {least} needs {shortest}. "
                 "Give more rows, or lower horizon or validation_fraction."
             )
         # Half of a short series at most, so that more than a window or two is left to learn from.
         half = (int(n_train.max()) - self.horizon) // 2
-        self.context_length_ = min(self.context_length, max(half, self._min_context))
+        self.context_length_ = self._round_context(min(self.context_length, max(half, least)))
 
         self.n_features_in_ = len(layout.channels)
         if layout.named:
@@ -245,11 +251,13 @@ class BaseForecaster(BaseEstimator):
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _read(self, X: Any) -> tuple[SeriesSet, Layout]:
-        return read_table(X, freq=self.freq, time_column=self.time_column, target=self.target)
+    def _read(self, X: Any, freq: str | None = None) -> tuple[SeriesSet, Layout]:
+        freq = self.freq if freq is None else freq
+        return read_table(X, freq=freq, time_column=self.time_column, target=self.target)
 
     def _read_like_fit(self, X: Any) -> tuple[SeriesSet, Layout]:
-        series, layout = self._read(X)
+        # The frequency of fit, so that two rows are enough and another frequency is noticed.
+        series, layout = self._read(X, self.freq_)
         expected = self.n_features_in_
         if len(layout.channels) != expected:
             raise DataError(
@@ -302,7 +310,7 @@ class BaseForecaster(BaseEstimator):
         train = joined.head(n_train)
         # A series too short for a full context gives windows padded on the left.
         longest = n_train - self.horizon
-        first = np.maximum(np.minimum(self.context_length_, longest), self._min_context)
+        first = np.maximum(np.minimum(self.context_length_, longest), self._shortest_context())
         windows = WindowIndex(train, self.context_length_, self.horizon, first_origin=first)
         if (n_train == joined.lengths).all():
             return TrainingWindows(windows, None)

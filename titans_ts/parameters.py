@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection
 from numbers import Integral, Real
@@ -39,7 +40,9 @@ def check_number(
         ok = minimum <= value <= maximum
     if not ok:
         word = "strictly between" if exclusive else "between"
-        raise ParameterError(f"{name} must be a number {word} {minimum} and {maximum}, got {value!r}.")
+        raise ParameterError(
+            f"{name} must be a number {word} {minimum} and {maximum}, got {value!r}."
+        )
 
 
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
@@ -57,7 +60,7 @@ def check_quantiles(name: str, quantiles: Any) -> tuple[float, ...] | None:
         values = tuple(float(q) for q in quantiles)
     except (TypeError, ValueError):
         values = ()
-    rising = all(a < b for a, b in zip(values, values[1:], strict=False))
+    rising = all(a < b for a, b in itertools.pairwise(values))
     if not values or not rising or not all(0 < q < 1 for q in values):
         raise ParameterError(
             f"{name} must be increasing fractions strictly between 0 and 1, "

@@ -65,19 +65,34 @@ class WindowIndex:
         before = np.where(series > 0, ends[series - 1], 0)
         return series, self._first[series] + (numbers - before) * self.stride  # type: ignore[attr-defined]
 
-    def cut(self, numbers: np.ndarray) -> CutWindows:
-        """Cut the windows with these numbers."""
+    def cut(self, numbers: np.ndarray, channels: np.ndarray | None = None) -> CutWindows:
+        """Cut the windows with these numbers; see :func:`cut_windows`."""
         series, origins = self.locate(numbers)
-        return cut_windows(self.series, series, origins, self.context_length, self.horizon)
+        return cut_windows(
+            self.series, series, origins, self.context_length, self.horizon, channels
+        )
 
 
 def cut_windows(
-    data: SeriesSet, series: np.ndarray, origins: np.ndarray, context_length: int, horizon: int
+    data: SeriesSet,
+    series: np.ndarray,
+    origins: np.ndarray,
+    context_length: int,
+    horizon: int,
+    channels: np.ndarray | None = None,
 ) -> CutWindows:
     """Cut windows around ``origins`` (rows of the series with these numbers).
 
     Rows before a series' start or after its end come back as 0, marked as not observed; so a
     context may be longer than what is there, and a target may lie wholly in the future.
+
+    Parameters
+    ----------
+    data : SeriesSet
+    series, origins : ndarray of shape (batch,), int
+    context_length, horizon : int
+    channels : ndarray of shape (batch,), int, optional
+        One channel of each window, so that the others need not be read. Default: all of them.
 
     Returns
     -------
@@ -87,7 +102,8 @@ def cut_windows(
     rows = origins[:, None] + steps
     inside = (rows >= 0) & (rows < data.lengths[series][:, None])
     flat = np.where(inside, rows + data.offsets[series][:, None], 0)
-    values, observed = data.values[flat], data.observed[flat]
+    pick = flat if channels is None else (flat[..., None], channels[:, None, None])
+    values, observed = data.values[pick], data.observed[pick]
     if not inside.all():
         observed = observed & inside[..., None]
         values = np.where(observed, values, 0.0)

@@ -1,1 +1,1 @@
-
+"""Heads: what turns data into tokens, and a backbone's vectors into answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -67,7 +68,7 @@ class NeuralMemory(nn.Module):
         sizes = [width, *hidden, width]
         self.initial_weights = nn.ParameterList(
             torch.randn(1, heads, n_in, n_out) * n_in**-0.5
-            for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+            for n_in, n_out in itertools.pairwise(sizes)
         )
         self.gates = nn.Linear(dim, 3 * heads * self.n_layers)
         nn.init.normal_(self.gates.weight, std=0.02)

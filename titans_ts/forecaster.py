@@ -1,0 +1,366 @@
+"""TitansForecaster: the Titans backbone behind fit and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from titans_ts.base import BaseForecaster, TrainingWindows
+from titans_ts.config import BackboneConfig
+from titans_ts.data.windows import CutWindows
+from titans_ts.errors import ParameterError, SavedModelError
+from titans_ts.heads.forecast.head import ForecastConfig
+from titans_ts.heads.forecast.losses import make_loss
+from titans_ts.heads.forecast.model import ForecastModel
+from titans_ts.parameters import check_choice, check_int, check_number, check_quantiles
+from titans_ts.training import TrainingSettings, train
+from titans_ts.training.data import to_batch
+
+__all__ = ["TitansForecaster"]
+
+# Sequences forecast at a time: what 1,024 of them need stays under 500 MB at default size.
+FORECAST_ROWS = 1024
+
+
+class TitansForecaster(BaseForecaster):
+    """Forecast multivariate series with a model that keeps learning while it predicts.
+
+    A Titans backbone (Behrouz et al., 2024, arXiv:2501.00663) reads each channel in patches:
+    attention is its short-term memory, a small network whose weights are updated as it reads its
+    long-term memory. A linear highway from the last steps to the horizon runs beside it.
+
+    Parameters
+    ----------
+    horizon : int, default 24
+        Steps to forecast.
+    context_length : int, default 1024
+        Steps that are read before forecasting. Short series are given half their length at most,
+        and the other lengths follow, so that every context has 4 segments and 8 chunks.
+    variant : {"mac", "mag", "mal", "lmm"}, default "mac"
+        Memory as context, as gate, as layer, or the memory alone.
+    quantiles : sequence of float, optional
+        Fractions to train for; ``predict(quantiles=...)`` then gives them.
+    freq : str, optional
+        Frequency of the rows, as pandas writes it; default: inferred.
+    time_column : str, optional
+        The column with time stamps; default: the index, or the column that holds them.
+    target : str or list of str, optional
+        Columns to forecast; default: all.
+    patch_length : int, default 16
+        Steps in a token.
+    dim : int, default 32
+        Width of a token.
+    depth : int, default 1
+        Number of Titans blocks; 0 leaves the linear highway alone.
+    n_heads : int, default 1
+        Heads of attention and memory.
+    memory_depth : int, default 2
+        Layers of the memory's network, 1 to 4.
+    chunk_size : int, default 8
+        Tokens whose surprise is measured at the same memory.
+    segment_length : int, default 16
+        Tokens that attention sees at once.
+    loss : {"mae", "mse", "huber", "pinball", "student_t"}, default "mae"
+        With quantiles, "mae" means the pinball loss.
+    normalisation : {"running", "window"}, default "running"
+        Statistics that are taken out of the patches: of what came up to each, which trains on a
+        forecast after every patch; or of the whole context, one forecast a window.
+    highway : bool, default True
+        Whether the linear map runs beside the backbone.
+    channel_mixing : bool, default False
+        Whether a channel's forecast may use the other channels.
+    backbone_options : mapping, optional
+        Any other field of :class:`titans_ts.config.BackboneConfig`, such as
+        ``{"momentum": False}``.
+    max_epochs : int, default 12
+        Passes over the data; one pass draws a window for every ``patch_length`` origins.
+    batch_size : int, default 64
+        Sequences in a training step.
+    learning_rate : float, default 1e-3
+        At its peak, after a warm-up; a cosine takes it to zero.
+    validation_fraction : float, default 0.2
+        Last rows on which learning is judged when ``fit`` is given no ``validation``.
+    patience : int, default 4
+        Epochs without a better validation loss before training stops.
+    accelerator, devices : default "auto"
+        As Lightning's Trainer takes them.
+    precision : str, optional
+        As Lightning's Trainer takes it; default: bfloat16 where a GPU is used, else float32.
+    trainer_kwargs : mapping, optional
+        Anything else for Lightning's Trainer.
+    random_state : int, RandomState or None, default None
+        Makes training repeatable; nothing global is seeded.
+    verbose : int, default 0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    model_ : ForecastModel
+        The trained torch module.
+    history_ : list of dict
+        Training and validation loss of every epoch.
+    best_epoch_ : int or None
+        The epoch whose weights were kept.
+    context_length_ : int
+        Steps that are really read.
+    n_features_in_, feature_names_in_, freq_
+        What ``fit`` saw.
+
+    Examples
+    --------
+    >>> from titans_ts import TitansForecaster
+    >>> from titans_ts.datasets import make_transformer_station
+    >>> station = make_transformer_station(600, freq="h", random_state=0)
+    >>> forecaster = TitansForecaster(horizon=24, max_epochs=1, random_state=0)
+    >>> forecaster.fit(station).predict().shape
+    (24, 7)
+    """
+
+    def __init__(
+        self,
+        *,
+        horizon: int = 24,
+        context_length: int = 1024,
+        variant: str = "mac",
+        quantiles: Sequence[float] | None = None,
+        freq: str | None = None,
+        time_column: str | None = None,
+        target: str | list[str] | None = None,
+        patch_length: int = 16,
+        dim: int = 32,
+        depth: int = 1,
+        n_heads: int = 1,
+        memory_depth: int = BackboneConfig.memory_depth,
+        chunk_size: int = 8,
+        segment_length: int = 16,
+        loss: str = "mae",
+        normalisation: str = "running",
+        highway: bool = True,
+        channel_mixing: bool = False,
+        backbone_options: Mapping[str, Any] | None = None,
+        max_epochs: int = 12,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        validation_fraction: float = 0.2,
+        patience: int = 4,
+        accelerator: str = "auto",
+        devices: Any = "auto",
+        precision: str | None = None,
+        trainer_kwargs: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.horizon = horizon
+        self.context_length = context_length
+        self.variant = variant
+        self.quantiles = quantiles
+        self.freq = freq
+        self.time_column = time_column
+        self.target = target
+        self.patch_length = patch_length
+        self.dim = dim
+        self.depth = depth
+        self.n_heads = n_heads
+        self.memory_depth = memory_depth
+        self.chunk_size = chunk_size
+        self.segment_length = segment_length
+        self.loss = loss
+        self.normalisation = normalisation
+        self.highway = highway
+        self.channel_mixing = channel_mixing
+        self.backbone_options = backbone_options
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.accelerator = accelerator
+        self.devices = devices
+        self.precision = precision
+        self.trainer_kwargs = trainer_kwargs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- what BaseForecaster asks for -----------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        for name in ("patch_length", "max_epochs", "batch_size", "patience"):
+            check_int(name, getattr(self, name))
+        check_int("depth", self.depth, minimum=0)
+        check_int("verbose", self.verbose, minimum=0)
+        check_number("learning_rate", self.learning_rate, minimum=0, maximum=10, exclusive=True)
+        for name in ("highway", "channel_mixing"):
+            check_choice(name, getattr(self, name), (True, False))
+        check_choice("normalisation", self.normalisation, ("running", "window"))
+        make_loss(self.loss, check_quantiles("quantiles", self.quantiles))
+        if not self.depth and not self.highway:
+            raise ParameterError(
+                "depth=0 leaves the linear highway alone, and highway=False takes it away: nothing "
+                "would be left to learn. Set depth to at least 1, or highway=True."
+            )
+        if not self.depth and self.channel_mixing:
+            raise ParameterError("channel_mixing=True needs a backbone; set depth to at least 1.")
+        self._backbone_config()
+
+    def _shortest_context(self) -> int:
+        return min(self.patch_length, self.context_length)
+
+    def _round_context(self, length: int) -> int:
+        patch = self._patch_length(length)
+        return length // patch * patch
+
+    def _fit_windows(self, windows: TrainingWindows) -> None:
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self.channel_scale_ = _channel_scale(windows)
+        head, backbone, n_origins = self._configs()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model_ = ForecastModel(head, backbone)
+        settings = TrainingSettings(
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            accelerator=self.accelerator,
+            devices=self.devices,
+            precision=self.precision,
+            trainer_kwargs=self.trainer_kwargs or {},
+            verbose=self.verbose,
+        )
+        result = train(
+            self.model_, windows, self.channel_scale_, settings, n_origins=n_origins, seed=seed
+        )
+        self.history_, self.best_epoch_ = result.history, result.best_epoch
+
+    def _forecast(
+        self,
+        context: np.ndarray,
+        observed: np.ndarray,
+        quantiles: tuple[float, ...] | None = None,
+    ) -> np.ndarray:
+        model, device = self.model_, self._device()
+        model.to(device).eval()
+        n_windows = max(FORECAST_ROWS // context.shape[2], 1)
+        parts = []
+        nothing = np.empty((1, 0, context.shape[2]))
+        for start in range(0, len(context), n_windows):
+            now = slice(start, start + n_windows)
+            cut = CutWindows(context[now], observed[now], nothing, nothing.astype(bool))
+            batch = to_batch(cut, self.channel_scale_[None])
+            with torch.inference_mode():
+                parameters = model(type(batch)(*(tensor.to(device) for tensor in batch)))
+                output = model.head.to_output(parameters, quantiles)
+            parts.append(output[:, -1].cpu().numpy())
+        return np.concatenate(parts)
+
+    def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        backbone = self.model_.backbone
+        values = {
+            "head": asdict(self.model_.head.config),
+            "backbone": None if backbone is None else asdict(backbone.config),
+            "history": self.history_,
+            "best_epoch": self.best_epoch_,
+        }
+        arrays = {f"model.{k}": v.cpu().numpy() for k, v in self.model_.state_dict().items()}
+        return values, {"channel_scale": self.channel_scale_, **arrays}
+
+    def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        try:
+            head = dict(values["head"])
+            head["quantiles"] = check_quantiles("quantiles", head["quantiles"])
+            backbone = values["backbone"]
+            model = ForecastModel(
+                ForecastConfig(**head), None if backbone is None else BackboneConfig(**backbone)
+            )
+            prefix = "model."
+            weights = {
+                name.removeprefix(prefix): torch.from_numpy(array.copy())
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+            model.load_state_dict(weights)
+            self.channel_scale_ = arrays["channel_scale"]
+            self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise SavedModelError(
+                f"The saved model does not fit its own description: {error}. Save it again."
+            ) from error
+        self.model_ = model.eval()
+
+    def _to_device(self, device: str) -> None:
+        self.device_ = device
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _backbone_config(self) -> BackboneConfig:
+        """The backbone as asked for, before lengths are fitted to the context."""
+        options = dict(self.backbone_options or {})
+        own = ("variant", "dim", "depth", "n_heads", "memory_depth", "chunk_size", "segment_length")
+        known = {f.name for f in fields(BackboneConfig)} - set(own)
+        for name in options:
+            if name not in known:
+                where = "is a parameter of its own" if name in own else "is unknown"
+                raise ParameterError(
+                    f"backbone_options[{name!r}] {where}; expected some of {sorted(known)}."
+                )
+        named = {name: getattr(self, name) for name in own}
+        named["depth"] = max(self.depth, 1)
+        return BackboneConfig(**named, **options)
+
+    def _patch_length(self, context_length: int) -> int:
+        # At least 32 patches, hence 4 segments of 8 and 8 chunks of 4, where there are as many rows.
+        return min(self.patch_length, max(context_length // 32, 1))
+
+    def _configs(self) -> tuple[ForecastConfig, BackboneConfig | None, int]:
+        """Head and backbone with lengths that fit the context, and origins to train per window."""
+        context = self.context_length_
+        patch = self._patch_length(context)
+        n_tokens = context // patch
+        dense = self.normalisation == "running"
+        # Forecasts are trained after every patch of the second half; the first half is what the
+        # highway and the memory have read by then.
+        n_origins = n_tokens // 2 + 1 if dense else 1
+        reach = context - (n_origins - 1) * patch
+        head = ForecastConfig(
+            horizon=self.horizon,
+            patch_length=patch,
+            highway_length=reach if self.highway else 0,
+            normalisation=self.normalisation,
+            running_memory=reach,
+            loss=self.loss,
+            quantiles=check_quantiles("quantiles", self.quantiles),
+            channel_mixing=self.channel_mixing,
+        )
+        if not self.depth:
+            return head, None, n_origins
+        chunk = min(self.chunk_size, max(n_tokens // 8, 1))
+        segment = min(self.segment_length, max(n_tokens // 4, 1))
+        # Whole chunks, since MAC's chunks start where segments do.
+        segment = max(segment // chunk, 1) * chunk
+        config = replace(self._backbone_config(), chunk_size=chunk, segment_length=segment)
+        return head, config, n_origins
+
+    def _device(self) -> torch.device:
+        if hasattr(self, "device_"):
+            return torch.device(self.device_)
+        if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+
+
+def _channel_scale(windows: TrainingWindows) -> np.ndarray:
+    """Standard deviation of each channel's training rows; 1 where a channel is constant."""
+    rows = windows.train.series
+    spread = np.zeros(len(rows.channels))
+    for values in rows:
+        spread += values.var(axis=0) * len(values)
+    scale = np.sqrt(spread / max(rows.lengths.sum(), 1))
+    size = np.abs(rows.values).max(axis=0, initial=0.0)
+    # Below a ten-billionth of the values' size, a deviation is rounding error.
+    return np.where(scale > 1e-10 * size, scale, np.where(size > 0, size, 1.0))

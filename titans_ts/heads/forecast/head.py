@@ -1,0 +1,255 @@
+"""ForecastHead: patches of a series in, one direct multi-step forecast out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from titans_ts.heads.base import WindowBatch
+from titans_ts.heads.forecast.losses import make_loss
+from titans_ts.heads.forecast.mixing import ChannelMixer
+from titans_ts.heads.forecast.normalisation import Normalised, make_normaliser
+from titans_ts.parameters import check_choice, check_int
+
+__all__ = ["Encoded", "ForecastConfig", "ForecastHead", "ForecastParameters"]
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    """The shape of a forecast head. Lengths in steps of the series.
+
+    Parameters
+    ----------
+    horizon : int
+        Steps of one forecast.
+    patch_length : int
+        Steps in a token.
+    highway_length : int
+        Last steps that the linear highway reads; 0 turns it off.
+    normalisation : {"running", "window"}
+        See :mod:`titans_ts.heads.forecast.normalisation`.
+    running_memory : int
+        Steps that running statistics remember.
+    loss : str
+        A name in ``LOSSES``, or ``"pinball"``.
+    quantiles : tuple of float or None
+        Fractions that are trained for.
+    channel_mixing : bool
+        Whether a channel's forecast may depend on the other channels.
+    """
+
+    horizon: int
+    patch_length: int = 16
+    highway_length: int = 512
+    normalisation: str = "running"
+    running_memory: int = 512
+    loss: str = "mae"
+    quantiles: tuple[float, ...] | None = None
+    channel_mixing: bool = False
+
+    def __post_init__(self) -> None:
+        check_int("horizon", self.horizon)
+        check_int("patch_length", self.patch_length)
+        check_int("highway_length", self.highway_length, minimum=0)
+        check_int("running_memory", self.running_memory)
+        check_choice("normalisation", self.normalisation, ("running", "window"))
+        check_choice("channel_mixing", self.channel_mixing, (True, False))
+        make_loss(self.loss, self.quantiles)
+
+
+class Encoded(NamedTuple):
+    """A batch as tokens, and what decoding needs of it. Rows are windows times channels."""
+
+    tokens: Tensor  # (rows, patches, token features)
+    observed: Tensor  # (rows, patches), bool: a token with at least one observed step
+    normalised: Normalised
+    series: Tensor  # (rows, time), float64: for the highway, 0 where not observed
+    series_observed: Tensor  # (rows, time), bool
+    n_channels: int
+
+
+class ForecastParameters(NamedTuple):
+    """The model's answer at each origin, relative to the context's level and spread."""
+
+    values: Tensor  # (batch, origins, horizon, channels, n_parameters)
+    location: Tensor  # (batch, origins, 1, channels), float64
+    scale: Tensor  # same shape
+
+
+class ForecastHead(nn.Module):
+    """Encode windows as patches, decode vectors as forecasts, and add the linear highway.
+
+    Each channel is a sequence of its own (channel independence), with weights that all share.
+
+    Parameters
+    ----------
+    config : ForecastConfig
+    dim : int
+        Width of the backbone's vectors.
+    dropout : float
+        On the vectors before decoding, in training.
+    """
+
+    def __init__(self, config: ForecastConfig, dim: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.loss_function = make_loss(config.loss, config.quantiles)
+        self.normaliser = make_normaliser(config.normalisation, config.running_memory)
+        # Values, which of them are missing, and how level and spread moved since the last patch.
+        self.embed = nn.Linear(2 * config.patch_length + 2, dim)
+        n_out = config.horizon * self.loss_function.n_parameters
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(dim, n_out)
+        self.mixer = ChannelMixer(dim) if config.channel_mixing else None
+        self.highway = (
+            nn.Linear(config.highway_length, config.horizon, bias=False)
+            if config.highway_length
+            else None
+        )
+        # From zero: the first forecast is the context's level, and nothing has to be unlearnt.
+        for layer in (self.project, self.highway):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def encode(self, batch: WindowBatch) -> Encoded:
+        """Cut contexts into normalised patches.
+
+        Parameters
+        ----------
+        batch : WindowBatch
+            With a context whose length is a multiple of the patch length.
+
+        Returns
+        -------
+        Encoded
+        """
+        patch = self.config.patch_length
+        series = batch.context.transpose(1, 2).flatten(0, 1)
+        observed = batch.observed.transpose(1, 2).flatten(0, 1)
+        series = torch.where(observed, series, torch.zeros_like(series))
+        patches = series.unflatten(1, (-1, patch))
+        seen = observed.unflatten(1, (-1, patch))
+        normalised, _ = self.normaliser.normalise(patches, seen)
+        features = torch.cat(
+            [normalised.z, (~seen).to(patches.dtype), _movement(normalised)], dim=-1
+        )
+        tokens = self.embed(features.to(self.embed.weight.dtype))
+        return Encoded(tokens, seen.any(-1), normalised, series, observed, batch.context.shape[2])
+
+    def decode(
+        self, vectors: Tensor | None, encoded: Encoded, n_origins: int = 1
+    ) -> ForecastParameters:
+        """Forecast after each of the last ``n_origins`` patches.
+
+        Parameters
+        ----------
+        vectors : Tensor of shape (rows, patches, dim) or None
+            From the backbone; None leaves the forecast to the highway.
+        encoded : Encoded
+        n_origins : int, default 1
+
+        Returns
+        -------
+        ForecastParameters
+        """
+        n_channels = encoded.n_channels
+        location = encoded.normalised.location[:, -n_origins:]
+        scale = encoded.normalised.scale[:, -n_origins:]
+        n_parameters = self.loss_function.n_parameters
+        horizon = self.config.horizon
+        weight = self.project.weight
+        values = weight.new_zeros(len(location), n_origins, horizon, n_parameters)
+        if vectors is not None:
+            vectors = vectors[:, -n_origins:]
+            if self.mixer is not None:
+                vectors = self.mixer(vectors, n_channels)
+            values = self.project(self.dropout(vectors)).unflatten(-1, (horizon, n_parameters))
+        if self.highway is not None:
+            recent = self._recent(encoded, n_origins, location, scale).to(weight.dtype)
+            # Full precision: bfloat16 keeps three digits, and the highway carries the level.
+            with torch.autocast(recent.device.type, enabled=False):
+                line = self.highway(recent)
+            values = _add_to_parameter(values.to(line.dtype), line, self.loss_function.location)
+
+        def per_channel(x: Tensor) -> Tensor:  # (rows, origins, ...) -> channels behind the steps
+            x = x.unflatten(0, (-1, n_channels))
+            return x.movedim(1, 3)
+
+        return ForecastParameters(
+            per_channel(values),
+            per_channel(location[..., None]),
+            per_channel(scale[..., None]),
+        )
+
+    def loss(
+        self, parameters: ForecastParameters, target: Tensor, mask: Tensor, channel_scale: Tensor
+    ) -> Tensor:
+        """Mean loss over observed target steps, each channel measured in its own scale.
+
+        Parameters
+        ----------
+        parameters : ForecastParameters
+        target : Tensor of shape (batch, origins, horizon, channels)
+            In the data's own units.
+        mask : Tensor of the same shape, bool
+        channel_scale : Tensor of shape (batch or 1, channels)
+
+        Returns
+        -------
+        Tensor of shape ()
+        """
+        values = parameters.values
+        z = ((target - parameters.location) / parameters.scale).to(values.dtype)
+        weight = parameters.scale / channel_scale[:, None, None]
+        weight = weight.to(values.dtype).expand_as(z)
+        each = self.loss_function.loss(values, torch.where(mask, z, torch.zeros_like(z)), weight)
+        # Masked by selection: a step that is not observed must not leave a NaN behind.
+        each = torch.where(mask, each, torch.zeros_like(each))
+        return each.sum() / mask.sum().clamp(min=1)
+
+    def to_output(
+        self, parameters: ForecastParameters, quantiles: tuple[float, ...] | None = None
+    ) -> Tensor:
+        """Forecasts in the data's own units.
+
+        Returns
+        -------
+        Tensor of shape (batch, origins, horizon, channels), or with quantiles one more dimension
+        """
+        location, scale = parameters.location, parameters.scale
+        if quantiles is None:
+            return location + scale * self.loss_function.point(parameters.values)
+        values = self.loss_function.quantiles(parameters.values, quantiles)
+        return location[..., None] + scale[..., None] * values
+
+    def _recent(self, encoded: Encoded, n_origins: int, location: Tensor, scale: Tensor) -> Tensor:
+        """The last steps before each origin, normalised as the origin is."""
+        length, patch = self.config.highway_length, self.config.patch_length
+        needed = length + (n_origins - 1) * patch
+        short = max(needed - encoded.series.shape[1], 0)
+        series = F.pad(encoded.series, (short, 0))[:, -needed:].unfold(1, length, patch)
+        seen = F.pad(encoded.series_observed, (short, 0))[:, -needed:].unfold(1, length, patch)
+        z = (series - location[..., None]) / scale[..., None]
+        return torch.where(seen, z, torch.zeros_like(z))
+
+
+def _movement(normalised: Normalised) -> Tensor:
+    """How level and log spread moved since the patch before, shape (rows, patches, 2)."""
+    location, scale = normalised.location, normalised.scale
+    level = F.pad(location.diff(dim=1), (1, 0)) / scale
+    spread = F.pad(scale.log().diff(dim=1), (1, 0))
+    # Bounded: a first jump from a constant start is a million scales high.
+    return torch.tanh(torch.stack([level, spread], dim=-1))
+
+
+def _add_to_parameter(values: Tensor, line: Tensor, index: int) -> Tensor:
+    """Add the highway to the parameter that places the forecast."""
+    if values.shape[-1] == 1:
+        return values + line[..., None]
+    one_hot = F.one_hot(torch.tensor(index, device=values.device), values.shape[-1])
+    return values + line[..., None] * one_hot.to(values.dtype)

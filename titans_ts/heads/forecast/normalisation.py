@@ -1,0 +1,139 @@
+"""Two ways to take a series' level and spread out of its patches, with one interface.
+
+``normalise(patches, observed, state) -> (Normalised, state)``. The ``"window"`` kind uses
+statistics of everything it is given, so it knows a patch's future: right for one forecast after
+the last patch, wrong for anything else. The ``"running"`` kind uses what came up to each patch,
+so it can train on a forecast after every patch, and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from titans_ts.ops.scan import fading_sum
+
+__all__ = [
+    "Normalised",
+    "Normaliser",
+    "RunningNormaliser",
+    "RunningState",
+    "WindowNormaliser",
+    "make_normaliser",
+]
+
+
+class Normalised(NamedTuple):
+    """Patches without level and spread, and what was taken out of each."""
+
+    z: Tensor  # (rows, patches, patch_length); 0 where not observed
+    location: Tensor  # (rows, patches)
+    scale: Tensor  # (rows, patches), > 0
+
+
+class RunningState(NamedTuple):
+    """Fading sums over everything seen so far, measured from the first value seen."""
+
+    origin: Tensor  # (rows,)
+    count: Tensor  # (rows,)
+    first: Tensor  # (rows,), sum of x - origin
+    second: Tensor  # (rows,), sum of (x - origin)^2
+
+
+class Normaliser(Protocol):
+    """What both kinds offer."""
+
+    def normalise(
+        self, patches: Tensor, observed: Tensor, state: RunningState | None = None
+    ) -> tuple[Normalised, RunningState | None]:
+        """Normalise patches of shape (rows, patches, patch_length)."""
+        ...
+
+
+class WindowNormaliser:
+    """Mean and standard deviation of all observed steps; it has no state."""
+
+    def normalise(
+        self, patches: Tensor, observed: Tensor, state: RunningState | None = None
+    ) -> tuple[Normalised, RunningState | None]:
+        """As :class:`Normaliser`; ``state`` must be None."""
+        if state is not None:
+            raise ValueError(
+                "normalisation='window' uses statistics of the whole context and cannot go on "
+                "from a state; use normalisation='running'."
+            )
+        seen = observed.to(patches.dtype)
+        count = seen.sum((1, 2)).clamp(min=1)
+        # In two steps, so that a level of 1e9 under a signal of 1 costs no digits.
+        mean = (patches * seen).sum((1, 2)) / count
+        spread = ((patches - mean[:, None, None]).square() * seen).sum((1, 2)) / count
+        size = (patches * seen).abs().amax((1, 2))
+        scale = _safe_scale(spread, size)
+        shape = patches.shape[:2]
+        location, scale = mean[:, None].expand(shape), scale[:, None].expand(shape)
+        return _normalised(patches, observed, location, scale), None
+
+
+class RunningNormaliser:
+    """Fading mean and standard deviation of the steps up to and including each patch.
+
+    Parameters
+    ----------
+    memory : int
+        Steps after which a value's weight has fallen to 1/e. Statistics of this kind follow a
+        series that drifts, and never depend on how it was cut into calls.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+
+    def normalise(
+        self, patches: Tensor, observed: Tensor, state: RunningState | None = None
+    ) -> tuple[Normalised, RunningState | None]:
+        """As :class:`Normaliser`; the state goes in and comes out."""
+        seen = observed.to(patches.dtype)
+        # Sums are measured from the first value seen, lest squares of a large level swallow a
+        # small signal.
+        flat, mask = patches.flatten(1), observed.flatten(1)
+        origin = flat.gather(1, mask.int().argmax(1, keepdim=True))[:, 0]
+        zero = torch.zeros_like(origin)
+        if state is None:
+            state = RunningState(origin, zero, zero, zero)
+        state = state._replace(origin=torch.where(state.count > 0, state.origin, origin))
+        keep = math.exp(-patches.shape[2] / self.memory)
+        shifted = (patches - state.origin[:, None, None]) * seen
+        count = fading_sum(seen.sum(2), keep, state.count)
+        first = fading_sum(shifted.sum(2), keep, state.first)
+        second = fading_sum(shifted.square().sum(2), keep, state.second)
+        mean = first / count.clamp(min=1e-12)
+        spread = (second / count.clamp(min=1e-12) - mean.square()).clamp(min=0)
+        location = state.origin[:, None] + mean
+        # Rounding in ``second`` counts in units of the mean it is measured with.
+        size = torch.maximum(location.abs(), mean.abs() * 1e2)
+        after = RunningState(state.origin, count[:, -1], first[:, -1], second[:, -1])
+        return _normalised(patches, observed, location, _safe_scale(spread, size)), after
+
+
+def make_normaliser(kind: str, memory: int) -> Normaliser:
+    """The normaliser of this kind, ``"window"`` or ``"running"``."""
+    return WindowNormaliser() if kind == "window" else RunningNormaliser(memory)
+
+
+def _safe_scale(variance: Tensor, size: Tensor) -> Tensor:
+    """Standard deviation, or a small positive number where a series is constant.
+
+    Below a hundred-millionth of the values' size, spread is rounding error (float64 has 16
+    digits, and squares halve them); dividing by it would turn that into a signal.
+    """
+    scale = variance.sqrt()
+    floor = size * (1e-8 if variance.dtype == torch.float64 else 1e-4)
+    floor = torch.where(floor > 0, floor, torch.full_like(floor, 1e-8))
+    return torch.maximum(scale, floor)
+
+
+def _normalised(patches: Tensor, observed: Tensor, location: Tensor, scale: Tensor) -> Normalised:
+    z = (patches - location[..., None]) / scale[..., None]
+    return Normalised(torch.where(observed, z, torch.zeros_like(z)), location, scale)

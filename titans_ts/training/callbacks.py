@@ -1,0 +1,65 @@
+"""Callbacks: what was learnt each epoch, the best weights, and a bar."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from torch import Tensor
+
+__all__ = ["BestWeights", "History", "OneProgressBar"]
+
+
+class History(Callback):
+    """The losses of every epoch, as plain numbers."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        names = ("train_loss", "validation_loss")
+        seen = {
+            n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics
+        }
+        self.epochs.append({"epoch": trainer.current_epoch, **seen})
+
+
+class BestWeights(Callback):
+    """Stop when validation has stopped improving, and put the best weights back.
+
+    Weights wait in memory: Lightning's own early stopping would restore them from a checkpoint
+    file, and a fit writes no files.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best_loss = math.inf
+        self.best_epoch: int | None = None
+        self._weights: dict[str, Tensor] = {}
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, trainer.current_epoch
+            self._weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
+        elif trainer.current_epoch - (self.best_epoch or 0) >= self.patience:
+            trainer.should_stop = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._weights:
+            pl_module.load_state_dict(self._weights)
+            self._weights = {}
+
+
+class OneProgressBar(TQDMProgressBar):
+    """Lightning's bar over the batches of training; validation adds no bar of its own."""
+
+    def init_validation_tqdm(self) -> Any:
+        bar = super().init_validation_tqdm()
+        bar.disable = True
+        return bar
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}

@@ -1,0 +1,169 @@
+"""train: fit a model to windows, quietly, and leave it with its best weights."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from titans_ts.base import TrainingWindows
+from titans_ts.data.windows import WindowIndex
+from titans_ts.heads.forecast.model import ForecastModel
+from titans_ts.training.callbacks import BestWeights, History, OneProgressBar
+from titans_ts.training.data import WindowBatches, training_loader, validation_loader
+from titans_ts.training.module import TrainingModule
+
+__all__ = ["TrainingResult", "TrainingSettings", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; defaults are the forecaster's."""
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    accelerator: str = "auto"
+    devices: Any = "auto"
+    precision: str | None = None
+    trainer_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    verbose: int = 0
+
+
+class TrainingResult(NamedTuple):
+    """What came of training; the model itself was changed in place."""
+
+    history: list[dict[str, float]]  # one entry an epoch
+    best_epoch: int | None  # whose weights the model now has; None: the last, without validation
+
+
+def train(
+    model: ForecastModel,
+    windows: TrainingWindows,
+    channel_scale: np.ndarray,
+    settings: TrainingSettings,
+    *,
+    n_origins: int,
+    seed: int,
+) -> TrainingResult:
+    """Train a model in place.
+
+    An epoch draws one window for every ``patch_length`` origins of every channel: neighbouring
+    origins say nearly the same. Validation judges the forecasts at every ``patch_length``-th
+    origin, after every epoch; training stops when ``patience`` epochs brought nothing better, and
+    the best weights are put back.
+
+    Parameters
+    ----------
+    model : ForecastModel
+    windows : TrainingWindows
+    channel_scale : ndarray of shape (channels,)
+        What errors of a channel are measured in.
+    settings : TrainingSettings
+    n_origins : int
+        Patches at the end of each context after which a forecast is trained.
+    seed : int
+        For the order of windows and for dropout; the global random state is left as it was.
+
+    Returns
+    -------
+    TrainingResult
+    """
+    head = model.head.config
+    data = WindowBatches(windows.train, channel_scale, by_channel=not head.channel_mixing)
+    n_drawn = max(len(data) // head.patch_length, min(settings.batch_size, len(data)))
+    loader = training_loader(data, n_drawn=n_drawn, batch_size=settings.batch_size, seed=seed)
+    judged, n_judged = None, 1
+    if windows.validation is not None and len(windows.validation):
+        index, n_judged = _spread(windows.validation, head.patch_length, n_origins)
+        judged = validation_loader(
+            WindowBatches(index, channel_scale, by_channel=not head.channel_mixing),
+            batch_size=4 * settings.batch_size,
+        )
+    module = TrainingModule(
+        model,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        n_origins=n_origins,
+        n_validation_origins=n_judged,
+    )
+    history = History()
+    best = BestWeights(settings.patience) if judged is not None else None
+    cuda = list(range(torch.cuda.device_count()))
+    with quiet_lightning(), torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        trainer = make_trainer(settings, [history, *([best] if best else [])])
+        trainer.fit(module, loader, judged)
+        model.cpu().eval()
+    return TrainingResult(history.epochs, best.best_epoch if best else None)
+
+
+def _spread(windows: WindowIndex, patch_length: int, n_origins: int) -> tuple[WindowIndex, int]:
+    """Windows whose last ``n`` origins together stand at every ``patch_length``-th origin."""
+    first = np.asarray(windows.first_origin)
+    room = int((windows.series.lengths - windows.horizon - first).max())
+    n = max(min(n_origins, room // patch_length + 1), 1)
+    spread = WindowIndex(
+        windows.series,
+        windows.context_length,
+        windows.horizon,
+        # A window's first origin is n - 1 patches before its last; not before ``first`` either.
+        first_origin=first + (n - 1) * patch_length,
+        stride=n * patch_length,
+    )
+    return spread, n
+
+
+def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Trainer:
+    """A Trainer that writes no file and prints nothing beyond one bar, unless asked to."""
+    precision = settings.precision
+    if precision is None:
+        on_gpu = torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
+        # On a CPU, bfloat16 gains nothing here: the products are small, and casts cost as much.
+        precision = "bf16-mixed" if on_gpu else "32-true"
+    options: dict[str, Any] = {
+        "max_epochs": settings.max_epochs,
+        "accelerator": settings.accelerator,
+        "devices": settings.devices,
+        "precision": precision,
+        "gradient_clip_val": settings.gradient_clip,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": settings.verbose > 0,
+        **settings.trainer_kwargs,
+    }
+    if options["enable_progress_bar"]:
+        callbacks = [*callbacks, OneProgressBar()]
+    options["callbacks"] = [*callbacks, *(options.get("callbacks") or [])]
+    return Trainer(**options)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's greetings and hints to itself; what is asked for is not touched."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # Its advice on data workers does not fit windows that are cut in memory.
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", module=r"torch\.utils\.data.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

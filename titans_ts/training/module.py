@@ -1,0 +1,77 @@
+"""The Lightning side of a model: optimiser, schedule, and which weights were best."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from titans_ts.heads.base import WindowBatch
+from titans_ts.heads.forecast.model import ForecastModel
+
+__all__ = ["TrainingModule"]
+
+
+class TrainingModule(LightningModule):
+    """Train a :class:`ForecastModel`: AdamW, warm-up, cosine decay.
+
+    Parameters
+    ----------
+    model : ForecastModel
+    learning_rate : float
+        At its peak.
+    weight_decay : float
+        On matrices; gains and offsets are left alone.
+    n_origins, n_validation_origins : int
+        Patches of each window after which a forecast is trained, and judged.
+    """
+
+    def __init__(
+        self,
+        model: ForecastModel,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        n_origins: int,
+        n_validation_origins: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.n_origins, self.n_validation_origins = n_origins, n_validation_origins
+
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+        loss = self.model.training_loss(batch, self.n_origins)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.context))
+        return loss
+
+    def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
+        loss = self.model.training_loss(batch, self.n_validation_origins)
+        self.log("validation_loss", loss, batch_size=len(batch.context), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        matrices = [p for p in self.parameters() if p.ndim > 1]
+        others = [p for p in self.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": self.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=self.learning_rate,
+        )
+        total = max(int(self.trainer.estimated_stepping_batches), 1)
+        warm_up = max(total // 20, 1)
+
+        def factor(step: int) -> float:
+            if step < warm_up:
+                return (step + 1) / warm_up
+            return 0.5 * (1 + math.cos(math.pi * min((step - warm_up) / (total - warm_up + 1), 1)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
