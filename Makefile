@@ -31,8 +31,8 @@ test-slow: $(DEV_STAMP) ## Run the slow tests
 test-gpu: $(DEV_STAMP) ## Run the tests that need a CUDA device
 	MPLBACKEND=Agg $(BIN)/python -m pytest -m gpu
 
+# Old libraries warn about their newer neighbours; that is not ours to mend.
 test-oldest: $(OLDEST_STAMP) ## Run the tests with the oldest supported libraries
-	# Old libraries warn about their newer neighbours; that is not ours to mend.
 	$(PYTEST_ENV) $(OLDEST)/bin/python -m pytest -m "not slow and not gpu" -n $(JOBS) \
 		-W ignore::DeprecationWarning -W ignore::FutureWarning
 
