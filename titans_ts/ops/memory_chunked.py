@@ -17,7 +17,12 @@ TILE_SIZE = 64
 
 def slice_gates(gates: MemoryGates, time: slice) -> MemoryGates:
     """Gates of a stretch of tokens."""
-    return MemoryGates(*(None if gate is None else gate[..., time] for gate in gates))
+
+    def at(gate: Tensor | None) -> Tensor | None:
+        return None if gate is None else gate[..., time]
+
+    step_size, *others = gates
+    return MemoryGates(step_size[..., time], *map(at, others))
 
 
 def memory_chunked(

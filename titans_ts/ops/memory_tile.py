@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.ops.memory_net import finish_read, output_error, silu_slope
+from titans_ts.ops.memory_net import finish_read, output_error, silu_backward
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 
 __all__ = ["MemoryTile", "close_tile", "open_tile", "read_tile", "tile_length", "write_tile"]
@@ -65,7 +65,8 @@ def open_tile(state: MemoryState) -> MemoryTile:
     """Start a tile from a state (batch first, as callers hold it)."""
 
     def heads_first(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(tensor.transpose(0, 1) for tensor in tensors)
+        # Copied once here (not at all if it was made by close_tile), or else by every product.
+        return tuple(tensor.transpose(0, 1).contiguous() for tensor in tensors)
 
     return MemoryTile(
         heads_first(state.weights),
@@ -120,7 +121,7 @@ def write_tile(
         # The chunk's tokens share one anchor: the state after ``chunk_start`` tokens of the tile.
         if chunk_start <= 0:
             fixed = tile.anchor if chunk_start < 0 else tile.weights
-            anchor = _FixedAnchor(fixed)
+            anchor: _FixedAnchor | _TileAnchor = _FixedAnchor(fixed)
         else:
             anchor = _TileAnchor(tile, chunk_start)
         inputs, errors = _errors_at(
@@ -157,12 +158,9 @@ def read_tile(tile: MemoryTile, queries: Tensor, rows: range | None, *, residual
         if table is None:
             hidden = _apply(hidden, weight)
             continue
-        start, pushed, writes = table.layer(layer)
-        answer = start * _apply(hidden, weight)
-        if pushed is not None:
-            answer = answer + pushed * _apply(hidden, tile.momentum[layer])
-        overlap = (hidden @ tile.inputs[layer].mT) * writes
-        hidden = answer - overlap @ tile.errors[layer]
+        buffer = tile.momentum[layer] if tile.momentum else None
+        past, errors = tile.inputs[layer], tile.errors[layer]
+        hidden = _combine(hidden, table.layer(layer), weight, buffer, past, errors)
     return finish_read(hidden, queries, residual=residual)
 
 
@@ -226,21 +224,43 @@ class _TileAnchor:
         )
 
     def forward(self, x: Tensor, layer: int) -> Tensor:
-        past = self.tile.inputs[layer][..., : self.count, :]
-        return self._combine(x, layer, past, self.tile.errors[layer][..., : self.count, :], False)
+        buffer = self.tile.momentum[layer] if self.tile.momentum else None
+        past, errors = self._factors(layer)
+        return _combine(x, self.table.layer(layer), self.tile.weights[layer], buffer, past, errors)
 
     def backward(self, x: Tensor, layer: int) -> Tensor:
-        past = self.tile.errors[layer][..., : self.count, :]
-        return self._combine(x, layer, past, self.tile.inputs[layer][..., : self.count, :], True)
+        buffer = self.tile.momentum[layer].mT if self.tile.momentum else None
+        past, errors = self._factors(layer)
+        return _combine(
+            x, self.table.layer(layer), self.tile.weights[layer].mT, buffer, errors, past
+        )
 
-    def _combine(self, x: Tensor, layer: int, left: Tensor, right: Tensor, turn: bool) -> Tensor:
-        start, pushed, writes = self.table.layer(layer)
-        weight = self.tile.weights[layer]
-        answer = start * _apply(x, weight.mT if turn else weight)
-        if pushed is not None:
-            buffer = self.tile.momentum[layer]
-            answer = answer + pushed * _apply(x, buffer.mT if turn else buffer)
-        return answer - ((x @ left.mT) * writes) @ right
+    def _factors(self, layer: int) -> tuple[Tensor, Tensor]:
+        first = slice(0, self.count)
+        return self.tile.inputs[layer][..., first, :], self.tile.errors[layer][..., first, :]
+
+
+def _combine(
+    x: Tensor,
+    shares: tuple[Tensor, Tensor | None, Tensor],
+    weight: Tensor,
+    buffer: Tensor | None,
+    left: Tensor,
+    right: Tensor,
+) -> Tensor:
+    """``x @ (start W + pushed S - left^T writes right)``, without making that matrix."""
+    start, pushed, writes = shares
+    if weight.shape[-2] < weight.shape[-1]:  # Scale whichever side is narrower.
+        answer = _apply(start * x, weight)
+    else:
+        answer = start * _apply(x, weight)
+    if pushed is not None:
+        assert buffer is not None
+        answer = answer + pushed * _apply(x, buffer)
+    overlap = (x @ left.mT) * writes
+    lead = answer.shape[:2]
+    out = torch.baddbmm(answer.flatten(0, 1), overlap.flatten(0, 1), right.flatten(0, 1), alpha=-1)
+    return out.unflatten(0, lead)
 
 
 def _errors_at(
@@ -254,7 +274,7 @@ def _errors_at(
     inputs.pop()
     errors = [output_error(before[-1], keys, values, residual=residual)]
     for layer in range(n_layers - 1, 0, -1):
-        errors.insert(0, anchor.backward(errors[0], layer) * silu_slope(before[layer - 1]))
+        errors.insert(0, silu_backward(anchor.backward(errors[0], layer), before[layer - 1]))
     return tuple(inputs), tuple(errors)
 
 
