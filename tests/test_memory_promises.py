@@ -10,7 +10,7 @@ from memory_problems import assert_same, flatten, make_problem, results_and_grad
 from torch.nn import functional as F
 
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
-from titans_ts.ops.memory_net import layer_norm_backward, read_memory, silu_slope
+from titans_ts.ops.memory_net import layer_norm_backward, read_memory, silu_backward
 from titans_ts.ops.memory_reference import memory_reference
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
 
@@ -395,7 +395,9 @@ def test_layer_norm_gradient_is_the_one_autograd_takes():
     torch.testing.assert_close(layer_norm_backward(x, cotangent), expected, rtol=0, atol=1e-13)
 
 
-def test_silu_slope_is_the_one_autograd_takes():
+def test_silu_gradient_and_its_gradient_are_those_autograd_takes():
     x = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
-    (expected,) = torch.autograd.grad(F.silu(x).sum(), x)
-    torch.testing.assert_close(silu_slope(x), expected, rtol=0, atol=1e-14)
+    cotangent = torch.linspace(-2, 3, 37, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(F.silu(x), x, cotangent)
+    torch.testing.assert_close(silu_backward(cotangent, x), expected, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(silu_backward, (cotangent, x))
