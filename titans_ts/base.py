@@ -6,7 +6,7 @@ into forecasts. Both see plain arrays in the data's own units; neither knows wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -43,7 +43,7 @@ class BaseForecaster(BaseEstimator):
     context_length: int
     freq: str | None
     time_column: str | None
-    target: str | list[str] | None
+    target: str | Sequence[str] | None
     validation_fraction: float
 
     # -- what a subclass provides -------------------------------------------------------------

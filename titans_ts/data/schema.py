@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def read_table(
     *,
     freq: str | None = None,
     time_column: Label = None,
-    target: Label | list[Label] = None,
+    target: Label | Sequence[Label] = None,
 ) -> tuple[SeriesSet, Layout]:
     """Read a table of regularly spaced series.
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from titans_ts.data.windows import CutWindows, WindowIndex
@@ -43,8 +42,11 @@ class WindowBatches(Dataset[WindowBatch]):
 
 def to_batch(cut: CutWindows, channel_scale: np.ndarray) -> WindowBatch:
     """Cut windows as tensors; ``channel_scale`` of shape (batch or 1, channels)."""
-    tensors: list[Tensor] = [torch.from_numpy(np.ascontiguousarray(array)) for array in cut]
-    return WindowBatch(*tensors, channel_scale=torch.from_numpy(channel_scale))
+    context, observed, target, target_observed = (
+        torch.from_numpy(np.ascontiguousarray(array)) for array in cut
+    )
+    scale = torch.from_numpy(channel_scale)
+    return WindowBatch(context, observed, target, target_observed, scale)
 
 
 class _RandomBatches(Sampler[np.ndarray]):

@@ -38,7 +38,7 @@ class RunningState(NamedTuple):
     """Fading sums over everything seen so far, measured from the first value seen."""
 
     origin: Tensor  # (rows,)
-    count: Tensor  # (rows,)
+    weight: Tensor  # (rows,), how much was seen
     first: Tensor  # (rows,), sum of x - origin
     second: Tensor  # (rows,), sum of (x - origin)^2
 
@@ -102,10 +102,10 @@ class RunningNormaliser:
         zero = torch.zeros_like(origin)
         if state is None:
             state = RunningState(origin, zero, zero, zero)
-        state = state._replace(origin=torch.where(state.count > 0, state.origin, origin))
+        state = state._replace(origin=torch.where(state.weight > 0, state.origin, origin))
         keep = math.exp(-patches.shape[2] / self.memory)
         shifted = (patches - state.origin[:, None, None]) * seen
-        count = fading_sum(seen.sum(2), keep, state.count)
+        count = fading_sum(seen.sum(2), keep, state.weight)
         first = fading_sum(shifted.sum(2), keep, state.first)
         second = fading_sum(shifted.square().sum(2), keep, state.second)
         mean = first / count.clamp(min=1e-12)
