@@ -1,4 +1,4 @@
-"""What every forecaster shares: reading tables, splitting off validation rows, forecasting, scoring.
+"""What every forecaster shares: reading tables, setting validation rows aside, scoring.
 
 A forecaster adds two methods: ``_fit_windows`` learns from windows, ``_forecast`` turns contexts
 into forecasts. Both see plain arrays in the data's own units; neither knows what a table is.
@@ -23,9 +23,10 @@ from titans_ts.parameters import check_int, check_number, check_quantiles
 
 __all__ = ["BaseForecaster", "TrainingWindows"]
 
-# Windows forecast at a time when scoring: large enough to keep matrix products busy, small enough
-# that a batch of 1,000-step, 10-channel contexts stays under 100 MB.
+# Windows forecast at a time when scoring: large enough to keep matrix products busy, and so few
+# that their values (8 bytes each, and about as much again) stay under 100 MB.
 SCORE_BATCH = 512
+SCORE_VALUES = 6_000_000
 
 
 class TrainingWindows(NamedTuple):
@@ -95,6 +96,10 @@ class BaseForecaster(BaseEstimator):
         raise NotImplementedError
 
     # -- the scikit-learn API -----------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        # The last that fit sets: a first fit that failed or was stopped leaves nothing to use.
+        return hasattr(self, "context_")
 
     def fit(self, X: Any, y: Any = None, *, validation: Any = None) -> Self:
         """Learn to forecast from a table of series.
@@ -245,8 +250,10 @@ class BaseForecaster(BaseEstimator):
 
     def iter_forecasts(self, windows: WindowIndex) -> Iterator[tuple[CutWindows, np.ndarray]]:
         """Cut windows batch by batch and forecast them; every window comes once, in order."""
-        for start in range(0, len(windows), SCORE_BATCH):
-            cut = windows.cut(np.arange(start, min(start + SCORE_BATCH, len(windows))))
+        values = (windows.context_length + windows.horizon) * len(windows.series.channels)
+        batch = max(min(SCORE_BATCH, SCORE_VALUES // values), 1)
+        for start in range(0, len(windows), batch):
+            cut = windows.cut(np.arange(start, min(start + batch, len(windows))))
             yield cut, self._forecast(cut.context, cut.context_observed)
 
     # -- inside -------------------------------------------------------------------------------
@@ -286,7 +293,8 @@ class BaseForecaster(BaseEstimator):
             if n and not self.horizon <= n < series.lengths.min():
                 raise ParameterError(
                     f"validation={n} rows cannot be set aside: expected at least the horizon "
-                    f"({self.horizon}), and fewer than the shortest series ({series.lengths.min()})."
+                    f"({self.horizon}), and fewer than the shortest series has "
+                    f"({series.lengths.min()})."
                 )
             return series, series.lengths - n
         later, later_layout = self._read(validation)

@@ -18,7 +18,7 @@ from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.parameters import check_choice, check_int, check_number, check_quantiles
-from titans_ts.training import TrainingSettings, train
+from titans_ts.training import TrainingSettings, check_settings, train
 from titans_ts.training.data import to_batch
 
 __all__ = ["TitansForecaster"]
@@ -207,6 +207,8 @@ class TitansForecaster(BaseForecaster):
         if not self.depth and self.channel_mixing:
             raise ParameterError("channel_mixing=True needs a backbone; set depth to at least 1.")
         self._backbone_config()
+        _check_random_state(self.random_state)
+        check_settings(self._settings())
 
     def _shortest_context(self) -> int:
         return min(self.patch_length, self.context_length)
@@ -216,26 +218,17 @@ class TitansForecaster(BaseForecaster):
         return length // patch * patch
 
     def _fit_windows(self, windows: TrainingWindows) -> None:
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.channel_scale_ = _channel_scale(windows)
+        seed = _seed(self.random_state)
+        channel_scale = _channel_scale(windows)
         head, backbone, n_origins = self._configs()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.model_ = ForecastModel(head, backbone)
-        settings = TrainingSettings(
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
-            accelerator=self.accelerator,
-            devices=self.devices,
-            precision=self.precision,
-            trainer_kwargs=self.trainer_kwargs or {},
-            verbose=self.verbose,
-        )
+            # Not torch.manual_seed, which seeds the GPUs too; weights are drawn on the CPU.
+            torch.default_generator.manual_seed(seed)
+            model = ForecastModel(head, backbone)
         result = train(
-            self.model_, windows, self.channel_scale_, settings, n_origins=n_origins, seed=seed
+            model, windows, channel_scale, self._settings(), n_origins=n_origins, seed=seed
         )
+        self.model_, self.channel_scale_ = model, channel_scale
         self.history_, self.best_epoch_ = result.history, result.best_epoch
 
     def _forecast(
@@ -284,7 +277,8 @@ class TitansForecaster(BaseForecaster):
                 for name, array in arrays.items()
                 if name.startswith(prefix)
             }
-            model.load_state_dict(weights)
+            # Trained with precision="64-true", weights are float64.
+            model.to(weights["head.project.weight"].dtype).load_state_dict(weights)
             self.channel_scale_ = arrays["channel_scale"]
             self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -298,8 +292,26 @@ class TitansForecaster(BaseForecaster):
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _settings(self) -> TrainingSettings:
+        return TrainingSettings(
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            accelerator=self.accelerator,
+            devices=self.devices,
+            precision=self.precision,
+            trainer_kwargs={} if self.trainer_kwargs is None else self.trainer_kwargs,
+            verbose=self.verbose,
+        )
+
     def _backbone_config(self) -> BackboneConfig:
         """The backbone as asked for, before lengths are fitted to the context."""
+        if not isinstance(self.backbone_options, Mapping | None):
+            raise ParameterError(
+                "backbone_options must be a mapping, such as {'momentum': False}, or None; got "
+                f"{self.backbone_options!r}."
+            )
         options = dict(self.backbone_options or {})
         own = ("variant", "dim", "depth", "n_heads", "memory_depth", "chunk_size", "segment_length")
         known = {f.name for f in fields(BackboneConfig)} - set(own)
@@ -314,7 +326,8 @@ class TitansForecaster(BaseForecaster):
         return BackboneConfig(**named, **options)
 
     def _patch_length(self, context_length: int) -> int:
-        # At least 32 patches, hence 4 segments of 8 and 8 chunks of 4, where there are as many rows.
+        # At least 32 patches, hence 4 segments of 8 and 8 chunks of 4, where there are that many
+        # rows.
         return min(self.patch_length, max(context_length // 32, 1))
 
     def _configs(self) -> tuple[ForecastConfig, BackboneConfig | None, int]:
@@ -352,6 +365,26 @@ class TitansForecaster(BaseForecaster):
         if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("cpu")
+
+
+def _check_random_state(random_state: Any) -> None:
+    if isinstance(random_state, np.random.Generator):
+        return
+    try:
+        check_random_state(random_state)
+    except ValueError:
+        raise ParameterError(
+            "random_state must be None, a whole number of at least 0, or a numpy RandomState or "
+            f"Generator; got {random_state!r}."
+        ) from None
+
+
+def _seed(random_state: Any) -> int:
+    """A seed drawn from whatever scikit-learn's users call a random state."""
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        # Not numpy's global generator for None: what a fit draws must move nobody else's numbers.
+        return int(np.random.default_rng(random_state).integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _channel_scale(windows: TrainingWindows) -> np.ndarray:

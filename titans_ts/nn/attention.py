@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from titans_ts.config import BackboneConfig
+from titans_ts.nn.layers import carry, persistent_tokens
 from titans_ts.ops.attention import attend, rotate, sliding_window_attention
 
 __all__ = ["SegmentAttention", "SlidingWindowAttention", "WindowState"]
@@ -31,7 +32,7 @@ class _Attention(nn.Module):
         self.key_value = nn.Linear(config.dim, 2 * config.dim, bias=False)
         self.out = nn.Linear(config.dim, config.dim, bias=False)
         # Near zero, they start as a place where attention can rest (Titans, section 3.3).
-        self.persistent = nn.Parameter(0.02 * torch.randn(config.n_persistent, config.dim))
+        self.persistent = persistent_tokens(config.n_persistent, config.dim)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
@@ -39,6 +40,11 @@ class _Attention(nn.Module):
     def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.key_value(x).chunk(2, dim=-1)
         return self._heads(keys), self._heads(values)
+
+    def _prefix(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the persistent tokens, of which there may be none."""
+        tokens = x.new_empty(0, x.shape[-1]) if self.persistent is None else self.persistent
+        return self._keys_values(tokens)
 
     def _join(self, heads: Tensor) -> Tensor:
         return self.out(heads.transpose(-3, -2).flatten(-2))
@@ -59,10 +65,10 @@ class SlidingWindowAttention(_Attention):
         if observed is None:
             observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if state is not None:
-            keys = torch.cat([state.keys, keys], dim=-2)
-            values = torch.cat([state.values, values], dim=-2)
+            keys = torch.cat([state.keys.to(keys.dtype), keys], dim=-2)
+            values = torch.cat([state.values.to(values.dtype), values], dim=-2)
             observed = torch.cat([state.observed, observed], dim=-1)
-        prefix_keys, prefix_values = self._keys_values(self.persistent)
+        prefix_keys, prefix_values = self._prefix(x)
         out = sliding_window_attention(
             self._heads(self.query(x)),
             keys,
@@ -74,7 +80,9 @@ class SlidingWindowAttention(_Attention):
         )
         past = min(self.window - 1, keys.shape[-2])
         keep = slice(keys.shape[-2] - past, None)
-        state = WindowState(keys[..., keep, :], values[..., keep, :], observed[:, keep])
+        state = WindowState(
+            carry(keys[..., keep, :]), carry(values[..., keep, :]), observed[:, keep].clone()
+        )
         return self._join(out), state
 
 
@@ -120,7 +128,7 @@ class SegmentAttention(_Attention):
             itself = torch.eye(time, dtype=torch.bool, device=x.device)
             itself = torch.cat([torch.zeros_like(itself), itself], dim=-1)
             visible = visible & observed.repeat(1, 2)[:, None, None, :] | itself
-        prefix_keys, prefix_values = self._keys_values(self.persistent)
+        prefix_keys, prefix_values = self._prefix(x)
         out = attend(
             rotate(queries, 0),
             keys,

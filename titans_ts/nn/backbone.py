@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from titans_ts.config import BackboneConfig
 from titans_ts.nn.blocks import make_block
+from titans_ts.nn.layers import RMSNorm
 
 __all__ = ["BackboneState", "TitansBackbone"]
 
@@ -43,7 +44,7 @@ class TitansBackbone(nn.Module):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(make_block(config) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(config.dim)
+        self.norm = RMSNorm(config.dim)
 
     def forward(
         self,

@@ -13,7 +13,14 @@ from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
 from titans_ts.nn.attention import SegmentAttention, SlidingWindowAttention, WindowState
-from titans_ts.nn.layers import CausalConv, SwiGLU, mask_tokens
+from titans_ts.nn.layers import (
+    CausalConv,
+    RMSNorm,
+    SwiGLU,
+    at_least_float32,
+    carry,
+    mask_tokens,
+)
 from titans_ts.nn.memory import NeuralMemory, NeuralMemoryState
 
 __all__ = ["LMMBlock", "MACBlock", "MAGBlock", "MALBlock", "make_block"]
@@ -24,8 +31,8 @@ class Block(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.mixer_norm = nn.RMSNorm(config.dim)
-        self.feed_forward_norm = nn.RMSNorm(config.dim)
+        self.mixer_norm = RMSNorm(config.dim)
+        self.feed_forward_norm = RMSNorm(config.dim)
         self.feed_forward = SwiGLU(config.dim, config.mlp_expansion)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -60,6 +67,10 @@ class Block(nn.Module):
         y : Tensor of shape (batch, time, dim)
         state : NamedTuple or None
         """
+        if x.shape[1] == 0:
+            return x, state if need_state else None
+        # Blocks add to one stream: in half precision it would lose what each of them adds.
+        x = at_least_float32(x)
         normed = mask_tokens(self.mixer_norm(x), observed)
         mixed, state = self.mix(normed, state, observed, need_state)
         x = x + self.dropout(mixed)
@@ -93,7 +104,7 @@ class MALBlock(Block):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config)
         self.memory = NeuralMemory(config)
-        self.attention_norm = nn.RMSNorm(config.dim)
+        self.attention_norm = RMSNorm(config.dim)
         self.attention = SlidingWindowAttention(config)
 
     def mix(
@@ -188,7 +199,8 @@ class MACBlock(Block):
         if observed is None:
             observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         keep = slice(x.shape[1] - n_open, None)
-        return out, MACState(self.memory.close(session), tail, x[:, keep], observed[:, keep])
+        memory = self.memory.close(session)
+        return out, MACState(memory, tail, carry(x[:, keep]), observed[:, keep].clone())
 
     def _segment(
         self, x: Tensor, session: Any, tail: Tensor | None, observed: Tensor | None
@@ -197,7 +209,7 @@ class MACBlock(Block):
         if self.query_conv is not None:
             queries, tail = self.query_conv(queries, tail)
         queries = queries.unflatten(-1, (self.memory.n_heads, -1)).transpose(1, 2)
-        queries = F.normalize(F.silu(queries), dim=-1)
+        queries = F.normalize(F.silu(at_least_float32(queries)), dim=-1)
         reads = self.memory.read(session, queries)
         y = self.attention(x, reads, observed)
         gate, session = self.memory.write_and_read(session, y, observed, after_each=self.causal)
@@ -209,8 +221,8 @@ class MemoryGate(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.branch_norm = nn.RMSNorm(dim)
-        self.memory_norm = nn.RMSNorm(dim)
+        self.branch_norm = RMSNorm(dim)
+        self.memory_norm = RMSNorm(dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, branch: Tensor, memory: Tensor) -> Tensor:

@@ -6,7 +6,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["CausalConv", "SwiGLU", "mask_tokens"]
+__all__ = [
+    "CausalConv",
+    "RMSNorm",
+    "SwiGLU",
+    "at_least_float32",
+    "carry",
+    "mask_tokens",
+    "persistent_tokens",
+]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision to float32; anything else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def carry(x: Tensor) -> Tensor:
+    """A part of a tensor, to be kept in a state: at least float32, and a copy.
+
+    A view would hold on to the whole tensor, so that the state grew with every call's length.
+    """
+    return at_least_float32(x).clone()
 
 
 def mask_tokens(x: Tensor, observed: Tensor | None) -> Tensor:
@@ -19,6 +40,22 @@ def mask_tokens(x: Tensor, observed: Tensor | None) -> Tensor:
     """
     # where, not a product: zero times infinity would be NaN.
     return x if observed is None else torch.where(observed[..., None], x, torch.zeros_like(x))
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's, in the precision of its weight: under autocast too, squares are summed in full."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
+def persistent_tokens(n: int, dim: int) -> nn.Parameter | None:
+    """Learnt tokens that come before a sequence (Titans, section 3.3), or None for none.
+
+    None, since training on several devices waits for the gradient of every parameter, and an
+    empty one never gets any.
+    """
+    return nn.Parameter(0.02 * torch.randn(n, dim)) if n else None
 
 
 class CausalConv(nn.Module):
@@ -46,7 +83,7 @@ class CausalConv(nn.Module):
         out = joined[:, :time] * self.weight[:, 0]
         for i in range(1, self.width):
             out = torch.addcmul(out, joined[:, i : i + time], self.weight[:, i])
-        return out, joined[:, joined.shape[1] - (self.width - 1) :]
+        return out, carry(joined[:, joined.shape[1] - (self.width - 1) :])
 
 
 class SwiGLU(nn.Module):

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
-from titans_ts.nn.layers import CausalConv, mask_tokens
+from titans_ts.nn.layers import (
+    CausalConv,
+    RMSNorm,
+    at_least_float32,
+    mask_tokens,
+    persistent_tokens,
+)
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
 from titans_ts.ops.memory_tile import (
@@ -67,7 +73,7 @@ class NeuralMemory(nn.Module):
         hidden = [width * config.memory_expansion] * (config.memory_depth - 1)
         sizes = [width, *hidden, width]
         self.initial_weights = nn.ParameterList(
-            torch.randn(1, heads, n_in, n_out) * n_in**-0.5
+            torch.randn(heads, n_in, n_out) * n_in**-0.5
             for n_in, n_out in itertools.pairwise(sizes)
         )
         self.gates = nn.Linear(dim, 3 * heads * self.n_layers)
@@ -78,11 +84,10 @@ class NeuralMemory(nn.Module):
             step.fill_(-1.0)
             momentum.fill_(0.0)
             forget.fill_(-5.0)
-        self.read_norm = nn.RMSNorm(width)
+        self.read_norm = RMSNorm(width)
         self.out_gate = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
-        n_persistent = config.n_persistent if persistent else 0
-        self.persistent = nn.Parameter(0.02 * torch.randn(n_persistent, dim))
+        self.persistent = persistent_tokens(config.n_persistent if persistent else 0, dim)
 
     def forward(
         self,
@@ -110,7 +115,7 @@ class NeuralMemory(nn.Module):
         state : NeuralMemoryState or None
         """
         n_first = 0
-        if state is None and len(self.persistent):
+        if state is None and self.persistent is not None:
             n_first = len(self.persistent)
             x = torch.cat([self.persistent.expand(len(x), -1, -1), x], dim=1)
             observed = None if observed is None else F.pad(observed, (n_first, 0), value=True)
@@ -135,7 +140,7 @@ class NeuralMemory(nn.Module):
 
     def initial_state(self) -> MemoryState:
         """The learnt initial weights, shared by all sequences (batch dimension 1)."""
-        weights = tuple(self.initial_weights)
+        weights = tuple(weight[None] for weight in self.initial_weights)
         return MemoryState(weights, (), weights, 0)
 
     def open(self, state: NeuralMemoryState | None) -> MemorySession:
@@ -153,7 +158,7 @@ class NeuralMemory(nn.Module):
         with _full_precision(queries):
             reads = read_tile(
                 session.tile,
-                self._full(queries).transpose(0, 1).contiguous(),
+                at_least_float32(queries).transpose(0, 1).contiguous(),
                 range(n - 1, n) if n else None,
                 residual=self.residual,
             )
@@ -163,6 +168,8 @@ class NeuralMemory(nn.Module):
         self, session: MemorySession, x: Tensor, observed: Tensor | None, *, after_each: bool
     ) -> tuple[Tensor, MemorySession]:
         """Write tokens, then read with the same tokens.
+
+        The first of them starts a chunk: in MAC, chunks start where segments do.
 
         Parameters
         ----------
@@ -181,8 +188,10 @@ class NeuralMemory(nn.Module):
         queries, keys, values, tail = self._project(x, session.tail)
         with _full_precision(x):
             tile = session.tile
-            if tile_length(tile) + x.shape[1] > TILE_SIZE:
-                tile = open_tile(close_tile(tile, chunk_size=self.chunk_size))
+            in_chunk = (tile.position + tile_length(tile)) % self.chunk_size
+            if in_chunk or tile_length(tile) + x.shape[1] > TILE_SIZE:
+                state = close_tile(tile, chunk_size=self.chunk_size)
+                tile = open_tile(state._replace(anchor=state.weights, position=0))
             tile = write_tile(
                 tile,
                 keys.transpose(0, 1).contiguous(),
@@ -200,7 +209,9 @@ class NeuralMemory(nn.Module):
 
     def close(self, session: MemorySession) -> NeuralMemoryState:
         """Add the writes up into a state of fixed size."""
-        return NeuralMemoryState(close_tile(session.tile, chunk_size=self.chunk_size), session.tail)
+        with _full_precision(session.tile.weights[0]):
+            memory = close_tile(session.tile, chunk_size=self.chunk_size)
+        return NeuralMemoryState(memory, session.tail)
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -210,12 +221,12 @@ class NeuralMemory(nn.Module):
         mixed = self.qkv(x)
         if self.conv is not None:
             mixed, tail = self.conv(mixed, tail)
-        heads = F.silu(self._full(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
+        heads = F.silu(at_least_float32(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
         queries, keys, values = heads.chunk(3, dim=1)
         return F.normalize(queries, dim=-1), F.normalize(keys, dim=-1), values, tail
 
     def _gates(self, x: Tensor, observed: Tensor | None) -> MemoryGates:
-        logits = self.gates(self._full(x)).unflatten(-1, (3, self.n_heads, self.n_layers))
+        logits = self.gates(at_least_float32(x)).unflatten(-1, (3, self.n_heads, self.n_layers))
         step, momentum, forget = logits.permute(2, 0, 3, 4, 1)
         step_size = self.max_step_size / self.chunk_size * torch.sigmoid(step)
         log_momentum = log_keep = None
@@ -234,11 +245,7 @@ class NeuralMemory(nn.Module):
     def _answer(self, reads: Tensor, x: Tensor) -> Tensor:
         return self.out(self._normed(reads).to(x.dtype) * F.silu(self.out_gate(x)))
 
-    @staticmethod
-    def _full(x: Tensor) -> Tensor:
-        """Memory and gates never run below float32."""
-        return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
 
 def _full_precision(x: Tensor) -> torch.autocast:
+    """Memory and gates never run below float32."""
     return torch.autocast(x.device.type, enabled=False)

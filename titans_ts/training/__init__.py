@@ -1,5 +1,5 @@
 """Training through Lightning, and nowhere else."""
 
-from titans_ts.training.fit import TrainingResult, TrainingSettings, train
+from titans_ts.training.fit import TrainingResult, TrainingSettings, check_settings, train
 
-__all__ = ["TrainingResult", "TrainingSettings", "train"]
+__all__ = ["TrainingResult", "TrainingSettings", "check_settings", "train"]

@@ -40,6 +40,8 @@ class BestWeights(Callback):
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:  # asked for through trainer_kwargs; judges a few batches only
+            return
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, trainer.current_epoch

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +17,16 @@ from lightning.pytorch import Callback, Trainer
 
 from titans_ts.base import TrainingWindows
 from titans_ts.data.windows import WindowIndex
+from titans_ts.errors import ParameterError
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.training.callbacks import BestWeights, History, OneProgressBar
 from titans_ts.training.data import WindowBatches, training_loader, validation_loader
 from titans_ts.training.module import TrainingModule
 
-__all__ = ["TrainingResult", "TrainingSettings", "train"]
+__all__ = ["TrainingResult", "TrainingSettings", "check_settings", "train"]
+
+# What a memory learns in one step is lost in half the digits; "mixed" keeps it in float32.
+NO_PRECISIONS = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def train(
     history = History()
     best = BestWeights(settings.patience) if judged is not None else None
     cuda = list(range(torch.cuda.device_count()))
-    with quiet_lightning(), torch.random.fork_rng(devices=cuda):
+    with quiet_lightning(), plain_interrupt(), torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         trainer = make_trainer(settings, [history, *([best] if best else [])])
         trainer.fit(module, loader, judged)
@@ -146,8 +152,55 @@ def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Train
     }
     if options["enable_progress_bar"]:
         callbacks = [*callbacks, OneProgressBar()]
-    options["callbacks"] = [*callbacks, *(options.get("callbacks") or [])]
+    more = options.get("callbacks") or []
+    options["callbacks"] = [*callbacks, *([more] if isinstance(more, Callback) else more)]
     return Trainer(**options)
+
+
+def check_settings(settings: TrainingSettings) -> None:
+    """Raise ParameterError where Lightning would refuse, so that it is known before data are read.
+
+    Raises
+    ------
+    ParameterError
+        With Lightning's own words.
+    """
+    if not isinstance(settings.trainer_kwargs, Mapping):
+        raise ParameterError(
+            "trainer_kwargs must be a mapping of arguments of Lightning's Trainer, such as "
+            f"{{'max_steps': 100}}; got {settings.trainer_kwargs!r}."
+        )
+    if settings.precision in NO_PRECISIONS:
+        raise ParameterError(
+            f"precision={settings.precision!r} would keep the memory in few digits; use "
+            "'bf16-mixed', which computes as fast."
+        )
+    names = ("accelerator", "devices", "precision", "trainer_kwargs")
+    try:
+        with quiet_lightning():
+            make_trainer(settings, [])
+    # Lightning raises whatever its depths raise, its own MisconfigurationException among them.
+    except Exception as error:
+        given = ", ".join(f"{name}={getattr(settings, name)!r}" for name in names)
+        raise ParameterError(f"Lightning's Trainer cannot take {given}: {error}") from error
+
+
+@contextmanager
+def plain_interrupt() -> Iterator[None]:
+    """Let Ctrl+C be a KeyboardInterrupt; Lightning ends the process, and ignores further ones."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if handler is not None:  # None: set by other code than Python's
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

@@ -169,12 +169,14 @@ class ForecastHead(nn.Module):
             if self.mixer is not None:
                 vectors = self.mixer(vectors, n_channels)
             values = self.project(self.dropout(vectors)).unflatten(-1, (horizon, n_parameters))
+            # Losses and units in full precision, whatever the products were made in.
+            values = values.to(weight.dtype)
         if self.highway is not None:
             recent = self._recent(encoded, n_origins, location, scale).to(weight.dtype)
             # Full precision: bfloat16 keeps three digits, and the highway carries the level.
             with torch.autocast(recent.device.type, enabled=False):
                 line = self.highway(recent)
-            values = _add_to_parameter(values.to(line.dtype), line, self.loss_function.location)
+            values = _add_to_parameter(values, line, self.loss_function.location)
 
         def per_channel(x: Tensor) -> Tensor:  # (rows, origins, ...) -> channels behind the steps
             x = x.unflatten(0, (-1, n_channels))

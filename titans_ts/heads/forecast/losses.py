@@ -76,12 +76,14 @@ class HuberError(ForecastLoss):
 class PinballLoss(ForecastLoss):
     """Pinball loss: one output per quantile (Koenker and Bassett, 1978).
 
-    The sum over levels is doubled, so that the median alone weighs as the absolute error.
-    Outputs are kept in order: the middle one is free and its neighbours differ from it by
-    positive steps.
+    The mean over levels is doubled, so that the median alone weighs as the absolute error.
+    Outputs are kept in order: the median is free and its neighbours differ from it by positive
+    steps. Where no level is 0.5 it is trained along, since the point forecast is the median.
     """
 
     def __init__(self, levels: tuple[float, ...]) -> None:
+        if _find(0.5, levels) is None:
+            levels = tuple(sorted((*levels, 0.5)))
         self.levels = levels
         self.n_parameters = len(levels)
         self.location = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5))
@@ -102,14 +104,19 @@ class PinballLoss(ForecastLoss):
         return parameters[..., self.location]
 
     def quantiles(self, parameters: Tensor, levels: tuple[float, ...]) -> Tensor:
-        missing = [level for level in levels if level not in self.levels]
+        places = [_find(level, self.levels) for level in levels]
+        missing = [level for level, place in zip(levels, places, strict=True) if place is None]
         if missing:
             raise ParameterError(
                 f"quantiles {missing} were not trained: this forecaster was constructed with "
                 f"quantiles={self.levels}. Ask for those, or construct and fit it with yours."
             )
-        keep = [self.levels.index(level) for level in levels]
-        return self._ordered(parameters)[..., keep]
+        return self._ordered(parameters)[..., places]
+
+
+def _find(level: float, levels: tuple[float, ...]) -> int | None:
+    """Where ``level`` stands in ``levels``; 0.1 + 0.2 is 0.3 here."""
+    return next((i for i, have in enumerate(levels) if abs(have - level) < 1e-9), None)
 
 
 class StudentT(ForecastLoss):
@@ -121,6 +128,8 @@ class StudentT(ForecastLoss):
 
     n_parameters = 3
     min_scale: ClassVar[float] = 1e-3
+    # A jump out of a constant context is that many scales away; float32 must hold its square.
+    max_target: ClassVar[float] = 1e12
 
     def _distribution(self, parameters: Tensor) -> torch.distributions.StudentT:
         location, scale, tail = parameters.unbind(-1)
@@ -129,7 +138,8 @@ class StudentT(ForecastLoss):
         )
 
     def loss(self, parameters: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        return -self._distribution(parameters).log_prob(target)
+        near = target.clamp(-self.max_target, self.max_target)
+        return -self._distribution(parameters).log_prob(near)
 
     def quantiles(self, parameters: Tensor, levels: tuple[float, ...]) -> Tensor:
         # scipy, because torch has no inverse of this distribution function.

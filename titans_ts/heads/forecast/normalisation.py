@@ -71,7 +71,7 @@ class WindowNormaliser:
         mean = (patches * seen).sum((1, 2)) / count
         spread = ((patches - mean[:, None, None]).square() * seen).sum((1, 2)) / count
         size = (patches * seen).abs().amax((1, 2))
-        scale = _safe_scale(spread, size)
+        scale = _safe_scale(spread, size, torch.zeros_like(size))
         shape = patches.shape[:2]
         location, scale = mean[:, None].expand(shape), scale[:, None].expand(shape)
         return _normalised(patches, observed, location, scale), None
@@ -111,10 +111,9 @@ class RunningNormaliser:
         mean = first / count.clamp(min=1e-12)
         spread = (second / count.clamp(min=1e-12) - mean.square()).clamp(min=0)
         location = state.origin[:, None] + mean
-        # Rounding in ``second`` counts in units of the mean it is measured with.
-        size = torch.maximum(location.abs(), mean.abs() * 1e2)
+        scale = _safe_scale(spread, location.abs(), mean.abs())
         after = RunningState(state.origin, count[:, -1], first[:, -1], second[:, -1])
-        return _normalised(patches, observed, location, _safe_scale(spread, size)), after
+        return _normalised(patches, observed, location, scale), after
 
 
 def make_normaliser(kind: str, memory: int) -> Normaliser:
@@ -122,16 +121,18 @@ def make_normaliser(kind: str, memory: int) -> Normaliser:
     return WindowNormaliser() if kind == "window" else RunningNormaliser(memory)
 
 
-def _safe_scale(variance: Tensor, size: Tensor) -> Tensor:
+def _safe_scale(variance: Tensor, size: Tensor, shift: Tensor) -> Tensor:
     """Standard deviation, or a small positive number where a series is constant.
 
-    Below a hundred-millionth of the values' size, spread is rounding error (float64 has 16
-    digits, and squares halve them); dividing by it would turn that into a signal.
+    Below the floor, spread is rounding error, and dividing by it would turn that into a signal:
+    values of some ``size`` come rounded to their last digit, and a variance that is a difference
+    of squares is rounded to the last digit of ``shift``, the mean, squared.
     """
-    scale = variance.sqrt()
-    floor = size * (1e-8 if variance.dtype == torch.float64 else 1e-4)
+    digit = torch.finfo(variance.dtype).eps
+    # Some digits to spare, since errors add up: 1e-12 and 1e-6 in float64.
+    floor = torch.maximum(size * (5e3 * digit), shift * (60 * digit**0.5))
     floor = torch.where(floor > 0, floor, torch.full_like(floor, 1e-8))
-    return torch.maximum(scale, floor)
+    return torch.maximum(variance.sqrt(), floor)
 
 
 def _normalised(patches: Tensor, observed: Tensor, location: Tensor, scale: Tensor) -> Normalised:
