@@ -43,7 +43,7 @@ class BackboneConfig:
         The memory net is ``x + LayerNorm(mlp(x))`` instead of ``mlp(x)``.
     chunk_size : int
         Tokens whose inner gradients are taken at the same weights; a part of the model, so the
-        same in training and use.
+        same in training and use. In MAC a segment starts a new chunk.
     segment_length : int
         Tokens that one attention sees in MAC.
     window : int or None

@@ -83,7 +83,8 @@ def sliding_window_attention(
     """Causal attention in which a token sees itself and the ``window - 1`` tokens before it.
 
     Queries go in blocks of one window, each with the two windows of keys it can reach: time and
-    memory grow with ``time * window``, not with ``time ** 2``.
+    memory grow with ``time * window``, not with ``time ** 2``. A window longer than what there is
+    to see costs no more than that.
 
     Parameters
     ----------
@@ -102,26 +103,28 @@ def sliding_window_attention(
     Tensor of shape (batch, heads, time, width)
     """
     time, past = queries.shape[-2], keys.shape[-2] - queries.shape[-2]
-    blocks = -(-time // window)
+    window = min(window, past + time)
+    size = min(window, time)
+    blocks = -(-time // size)
     turned = rotate(queries, 0)
     keys = rotate(keys, -past)
-    # Pad so that block i's keys are the columns i * window .. i * window + 2 * window - 2.
-    before, after = window - 1 - past, blocks * window - time
+    # Pad so that block i's keys are ``reach`` columns from i * size on.
+    before, after = window - 1 - past, blocks * size - time
     keys, values = (F.pad(x, (0, 0, before, after)) for x in (keys, values))
     observed = F.pad(observed, (before, after))
-    reach = 2 * window - 1
-    keys = keys.unfold(-2, reach, window).mT  # (batch, heads, blocks, reach, width)
-    values = values.unfold(-2, reach, window).mT
-    observed = observed.unfold(-1, reach, window)[:, None, :, None, :]
+    reach = window - 1 + size
+    keys = keys.unfold(-2, reach, size).mT  # (batch, heads, blocks, reach, width)
+    values = values.unfold(-2, reach, size).mT
+    observed = observed.unfold(-1, reach, size)[:, None, :, None, :]
 
-    row = torch.arange(window, device=queries.device)[:, None]
+    row = torch.arange(size, device=queries.device)[:, None]
     column = torch.arange(reach, device=queries.device)
     own = column == row + window - 1
     near = (column >= row) & (column <= row + window - 1)
     visible = (near & observed) | own
 
     def in_blocks(x: Tensor) -> Tensor:
-        return F.pad(x, (0, 0, 0, after)).unflatten(-2, (blocks, window))
+        return F.pad(x, (0, 0, 0, after)).unflatten(-2, (blocks, size))
 
     out = attend(
         in_blocks(turned),
