@@ -31,7 +31,7 @@ from titans_ts.data.series import SeriesSet
 from titans_ts.errors import ParameterError, SavedModelError
 from titans_ts.persistence.plain_json import decode, encode
 
-__all__ = ["FORMAT_VERSION", "load_forecaster", "save_forecaster"]
+__all__ = ["FORMAT_VERSION", "check_save_path", "load_forecaster", "save_forecaster"]
 
 #: Raised when a folder written today could not be read by yesterday's code.
 FORMAT_VERSION = 1
@@ -98,7 +98,7 @@ def save_forecaster(forecaster: Saveable, path: str | Path) -> None:
         nothing else.
     """
     goal = Path(os.path.abspath(path))
-    _refuse_to_overwrite(goal, path)
+    check_save_path(path)
     header, arrays = _describe(forecaster)
     made = [p for p in (goal.parent, *goal.parent.parents) if not p.exists()]
     part = goal.parent / f".{goal.name}.{uuid.uuid4().hex}.part"
@@ -217,7 +217,9 @@ def _describe(forecaster: Saveable) -> tuple[dict[str, Any], dict[str, np.ndarra
     return header, {name: np.asarray(array, order="C") for name, array in arrays.items()}
 
 
-def _refuse_to_overwrite(goal: Path, path: str | Path) -> None:
+def check_save_path(path: str | Path) -> None:
+    """Raise ParameterError where a forecaster cannot be saved; to be asked before a long fit."""
+    goal = Path(os.path.abspath(path))
     if not goal.exists() and not goal.is_symlink():
         return
     expected = "expected a folder that does not exist yet, or one that an earlier save wrote"

@@ -1,0 +1,240 @@
+"""The commands and their options. What they do is in modules that are loaded only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from titans_ts.cli import options as opt
+from titans_ts.cli.terminal import in_plain_words
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="titans-ts",
+    help="Forecast time series with a model that keeps learning while it predicts.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from titans_ts import __version__
+
+        typer.echo(f"titans-ts {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def titans_ts(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and leave.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Forecast time series with a model that keeps learning while it predicts."""
+
+
+@app.command()
+@in_plain_words
+def forecast(
+    file: opt.File,
+    target: opt.Target = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(metavar="STEPS", help="Steps to forecast. Default: the forecaster's."),
+    ] = None,
+    quantiles: Annotated[
+        str | None,
+        typer.Option(metavar="0.1,0.9", help="Quantiles to forecast too, as fractions."),
+    ] = None,
+    time_column: opt.TimeColumn = None,
+    freq: opt.Freq = None,
+    context_length: opt.ContextLength = None,
+    variant: opt.Variant = None,
+    max_epochs: opt.MaxEpochs = None,
+    seed: opt.Seed = None,
+    accelerator: opt.Accelerator = None,
+    model_in: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Use the model saved here; nothing is fitted.",
+            rich_help_panel=opt.MODEL,
+        ),
+    ] = None,
+    model_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Save the fitted model here.", rich_help_panel=opt.MODEL
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="CSV",
+            help="Write the forecast here. Default: the first rows are shown.",
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PICTURE",
+            help="Draw the forecast here: .png, .svg, .pdf ...",
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="No tables and no progress bar; without --out, the forecast as CSV.",
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = False,
+) -> None:
+    """Fit a model to a CSV file and forecast what follows its last row."""
+    from titans_ts.cli.forecast import Request, run
+
+    parameters = opt.given(
+        context_length=context_length,
+        variant=variant,
+        max_epochs=max_epochs,
+        random_state=seed,
+        accelerator=accelerator,
+    )
+    run(
+        Request(
+            file=file,
+            horizon=horizon,
+            quantiles=opt.parse_quantiles(quantiles),
+            time_column=time_column,
+            freq=freq,
+            target=target or None,
+            parameters=parameters,
+            model_in=model_in,
+            model_out=model_out,
+            out=out,
+            plot=plot,
+            quiet=quiet,
+        )
+    )
+
+
+@app.command()
+@in_plain_words
+def evaluate(
+    file: opt.File,
+    target: opt.Target = None,
+    horizon: Annotated[int, typer.Option(metavar="STEPS", help="Steps to forecast.")] = 96,
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|ett|fractions",
+            help="Rows for training, validation and testing: those that publications use for the "
+            "ETT sets, or 0.7, 0.1 and 0.2 of all. auto: ett for a file with the rows of one.",
+        ),
+    ] = "auto",
+    models: Annotated[
+        str,
+        typer.Option(metavar="NAMES", help="Forecasters to compare, with commas between."),
+    ] = "seasonal-naive,ridge,linear,titans",
+    time_column: opt.TimeColumn = None,
+    freq: opt.Freq = None,
+    context_length: opt.ContextLength = None,
+    variant: opt.Variant = None,
+    max_epochs: opt.MaxEpochs = None,
+    seed: opt.Seed = None,
+    accelerator: opt.Accelerator = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Write the table here too.", rich_help_panel=opt.OUTPUT),
+    ] = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Compare our model with the baselines on the last rows of a CSV file.
+
+    The long-horizon protocol: every forecaster learns from the rows before the test period and
+    forecasts from every row in it. Options of the model are for ours; baselines keep theirs.
+    """
+    from titans_ts.cli.evaluate import run
+
+    run(
+        file,
+        horizon=horizon,
+        split=split,
+        models=models.split(","),
+        time_column=time_column,
+        freq=freq,
+        target=target or None,
+        seed=0 if seed is None else seed,
+        parameters=opt.given(
+            context_length=context_length,
+            variant=variant,
+            max_epochs=max_epochs,
+            accelerator=accelerator,
+        ),
+        csv=csv,
+        quiet=quiet,
+    )
+
+
+@app.command()
+@in_plain_words
+def demo(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="CSV file to use instead of the simulated transformer station.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Where forecast.csv and forecast.png go.",
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = Path("demo-output"),
+    target: opt.Target = None,
+    horizon: Annotated[int, typer.Option(metavar="STEPS", help="Steps to forecast.")] = 96,
+    time_column: opt.TimeColumn = None,
+    freq: opt.Freq = None,
+    max_epochs: opt.MaxEpochs = None,
+    seed: opt.Seed = None,
+    accelerator: opt.Accelerator = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Fit, compare and forecast in a minute or two, on data that come with the package.
+
+    Three months of a simulated transformer station, a row every quarter of an hour: our model and
+    the baselines learn from the first four fifths and are judged on the last one.
+    """
+    from titans_ts.cli.demo import run
+
+    run(
+        file,
+        out=out,
+        horizon=horizon,
+        time_column=time_column,
+        freq=freq,
+        target=target or None,
+        seed=0 if seed is None else seed,
+        parameters=opt.given(max_epochs=max_epochs, accelerator=accelerator),
+        quiet=quiet,
+    )

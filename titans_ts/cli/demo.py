@@ -1,0 +1,103 @@
+"""``titans-ts demo``: the whole way, from a table to a judged forecast and its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from titans_ts.backtesting import fraction_split
+from titans_ts.cli.evaluate import compare, explain
+from titans_ts.cli.files import (
+    check_folder,
+    check_outputs,
+    csv_text,
+    made_folder,
+    write_picture,
+    write_whole,
+)
+from titans_ts.cli.models import MODELS, TITANS, make_forecasters, point_and_quantiles
+from titans_ts.cli.tables import comparison_table, fact_table, listed, span
+from titans_ts.cli.terminal import Terminal
+from titans_ts.data.csv import read_csv
+from titans_ts.data.schema import read_table
+from titans_ts.datasets import make_transformer_station
+from titans_ts.parameters import check_int
+
+__all__ = ["STATION_ROWS", "run"]
+
+#: Quarter hours in the simulated table: 90 days, so that a laptop is done in a minute or two.
+STATION_ROWS = 90 * 96
+QUANTILES = (0.1, 0.5, 0.9)
+# Half of the station's columns are drawn: active loads, and the oil temperature.
+STATION_PICTURE = ["HUFL", "MUFL", "LUFL", "OT"]
+
+
+def run(
+    file: Path | None,
+    *,
+    out: Path,
+    horizon: int,
+    time_column: str | None,
+    freq: str | None,
+    target: list[str] | None,
+    seed: int,
+    parameters: dict[str, Any],
+    quiet: bool,
+) -> None:
+    """Do it; ``parameters`` are further ones of TitansForecaster."""
+    terminal = Terminal(quiet=quiet)
+    table, picture = out / "forecast.csv", out / "forecast.png"
+    check_int("--horizon", horizon)
+    check_folder("--out", out)
+    if out.is_dir():
+        for path in (table, picture):
+            check_outputs(file, {"--out": path})
+    common = {"horizon": horizon, "freq": freq, "target": target, "random_state": seed}
+    own = {**parameters, "quantiles": QUANTILES, "verbose": terminal.verbose}
+    forecasters = make_forecasters(list(MODELS), common, own)
+    frame, source = _read(file, time_column)
+    _, layout = read_table(frame, freq=freq, target=target)
+    split = fraction_split(len(frame))
+    step = f" every {layout.freq}" if layout.freq else ""
+    terminal.print(
+        fact_table(
+            {
+                "Data": f"{source}: {len(frame):,} rows{step}, {span(frame)}",
+                "Columns": listed(layout.channels),
+            }
+        )
+    )
+    result = compare(forecasters, frame, split, terminal)
+    terminal.print(comparison_table(result))
+    terminal.print(explain(result))
+
+    known, came = frame.iloc[:-horizon], frame.iloc[-horizon:]
+    forecast = point_and_quantiles(forecasters[TITANS], known, QUANTILES)
+    figure = _draw(known, forecast, came, target or (STATION_PICTURE if file is None else None))
+    with made_folder(out):
+        write_whole(table, csv_text(forecast))
+        write_picture(picture, figure)
+    terminal.print(
+        fact_table(
+            {
+                "Written": f"{table}: the last {horizon} rows, as forecast from those before them",
+                " ": f"{picture}: the same, beside what came",
+            }
+        )
+    )
+
+
+def _read(file: Path | None, time_column: str | None) -> tuple[pd.DataFrame, str]:
+    if file is not None:
+        return read_csv(file, time_column=time_column), str(file)
+    return make_transformer_station(STATION_ROWS), "a simulated transformer station"
+
+
+def _draw(
+    known: pd.DataFrame, forecast: pd.DataFrame, came: pd.DataFrame, channels: list[str] | None
+) -> Any:
+    from titans_ts.plotting import forecast_figure
+
+    return forecast_figure(known, forecast, actual=came, channels=channels)

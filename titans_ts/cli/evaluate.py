@@ -1,0 +1,133 @@
+"""``titans-ts evaluate``: our model beside the baselines, by the long-horizon protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from titans_ts.backtesting import (
+    ETT_SPLITS,
+    ProtocolResult,
+    Split,
+    fraction_split,
+    long_horizon_protocol,
+)
+from titans_ts.base import BaseForecaster
+from titans_ts.cli.files import check_outputs, write_whole
+from titans_ts.cli.models import TITANS, make_forecasters
+from titans_ts.cli.tables import comparison_table, fact_table, listed, span
+from titans_ts.cli.terminal import Terminal
+from titans_ts.data.csv import read_csv
+from titans_ts.data.schema import read_table
+from titans_ts.errors import ParameterError
+from titans_ts.parameters import check_choice, check_int
+
+__all__ = ["choose_split", "compare", "explain", "run"]
+
+# Rows of the four ETT files by frequency, and a set that has the split of such files.
+ETT_FILES = {"h": (17_420, "ETTh1"), "15min": (69_680, "ETTm1")}
+
+
+def run(
+    file: Path,
+    *,
+    horizon: int,
+    split: str,
+    models: Sequence[str],
+    time_column: str | None,
+    freq: str | None,
+    target: list[str] | None,
+    seed: int,
+    parameters: dict[str, Any],
+    csv: Path | None,
+    quiet: bool,
+) -> None:
+    """Do it; ``parameters`` are further ones of TitansForecaster."""
+    check_outputs(file, {"--csv": csv})
+    check_int("--horizon", horizon)
+    check_choice("--split", split, ("auto", "ett", "fractions"))
+    terminal = Terminal(quiet=quiet)
+    common = {"horizon": horizon, "freq": freq, "target": target, "random_state": seed}
+    forecasters = make_forecasters(models, common, {**parameters, "verbose": terminal.verbose})
+    frame = read_csv(file, time_column=time_column)
+    _, layout = read_table(frame, freq=freq, target=target)
+    rows, kind = choose_split(split, len(frame), layout.freq)
+    result = compare(forecasters, frame, rows, terminal)
+    if csv is not None:
+        write_whole(csv, result.table().to_csv(lineterminator="\n"))
+    step = f" every {layout.freq}" if layout.freq else ""
+    terminal.print(
+        fact_table(
+            {
+                "Read": f"{file}: {len(frame):,} rows{step}, {span(frame)}",
+                "Columns": listed(layout.channels),
+                "Split": f"{_words(rows)} ({kind})",
+                "Written": "" if csv is None else str(csv),
+            }
+        )
+    )
+    terminal.print(comparison_table(result))
+    terminal.print(explain(result))
+
+
+def choose_split(split: str, n_rows: int, freq: str | None) -> tuple[Split, str]:
+    """Rows of the three periods, and in words where they are from.
+
+    Parameters
+    ----------
+    split : {"auto", "ett", "fractions"}
+        "auto" takes that of the ETT sets for a file with exactly their rows and frequency.
+    n_rows : int
+    freq : str or None
+
+    Raises
+    ------
+    ParameterError
+        The ETT split does not fit the frequency.
+
+    Examples
+    --------
+    >>> choose_split("auto", 17_420, "h")[0]
+    Split(n_train=8640, n_validation=2880, n_test=2880)
+    >>> choose_split("auto", 1000, "h")[0]
+    Split(n_train=700, n_validation=100, n_test=200)
+    """
+    known = ETT_FILES.get(freq or "")
+    if split == "ett" and known is None:
+        raise ParameterError(
+            f"--split ett is for rows every h or 15min, as in the ETT files; these are "
+            f"{'every ' + freq if freq else 'without a frequency'}. Leave it out, or give "
+            "--split fractions."
+        )
+    if known is not None and (split == "ett" or (split == "auto" and n_rows == known[0])):
+        return ETT_SPLITS[known[1]], "as published for the ETT sets"
+    return fraction_split(n_rows), "0.7, 0.1 and 0.2 of the rows"
+
+
+def compare(
+    forecasters: dict[str, BaseForecaster], frame: pd.DataFrame, split: Split, terminal: Terminal
+) -> ProtocolResult:
+    """Fit and judge forecasters, with one progress bar where a person looks on."""
+    with terminal.protocol_bar(own_bar=TITANS) as progress:
+        return long_horizon_protocol(forecasters, frame, **split._asdict(), progress=progress)
+
+
+def explain(result: ProtocolResult) -> str:
+    """What the numbers of the table mean, in a sentence."""
+    n_train, n_validation, n_test = result.split
+    n_origins = n_test - result.horizon + 1
+    return (
+        f"[dim]Fitted on the first {n_train + n_validation:,} rows; {result.horizon} steps "
+        f"forecast from each of {n_origins:,} origins in the {n_test:,} rows after them; errors "
+        f"on data standardised by the first {n_train:,} rows; less is better.[/dim]"
+    )
+
+
+def _words(split: Split) -> str:
+    return (
+        f"{split.n_train:,} rows for training, {split.n_validation:,} for validation, "
+        f"{split.n_test:,} for testing"
+    )

@@ -1,0 +1,126 @@
+"""Files that the command line writes: checked before the work, whole or not at all after it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from titans_ts.errors import ParameterError
+
+__all__ = [
+    "check_folder",
+    "check_outputs",
+    "csv_text",
+    "made_folder",
+    "write_picture",
+    "write_whole",
+]
+
+
+def check_outputs(source: Path | None, outputs: dict[str, Path | None]) -> None:
+    """Raise ParameterError where a file could not be written, or would destroy the data.
+
+    Parameters
+    ----------
+    source : Path or None
+        The file that is read.
+    outputs : dict of str to Path
+        Files by the option that names them; an existing file will be replaced.
+    """
+    seen: dict[Path, str] = {} if source is None else {source.resolve(): "the data"}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        goal = path.resolve()
+        if goal in seen:
+            raise ParameterError(
+                f"{option} names the same file as {seen[goal]} ({path}). Choose another name."
+            )
+        seen[goal] = option
+        if goal.is_dir():
+            raise ParameterError(
+                f"{option} names the folder {path}, expected a file. Add a file name, such as "
+                f"{path / ('forecast.png' if option == '--plot' else 'forecast.csv')}."
+            )
+        if goal.exists() and not goal.is_file():
+            raise ParameterError(f"{option} names {path}, which is no regular file.")
+        if not goal.parent.is_dir():
+            raise ParameterError(
+                f"{option} names {path}, but there is no folder {path.parent}. Make it first, or "
+                "choose another."
+            )
+        _check_writable(goal.parent, f"{option} names {path}")
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise ParameterError where no folder of this name could be made and filled."""
+    goal = folder.resolve()
+    above = next(p for p in (goal, *goal.parents) if p.exists())
+    if not above.is_dir():
+        raise ParameterError(f"{option} names {folder}, but {above} is a file, expected a folder.")
+    _check_writable(above, f"{option} names {folder}")
+
+
+def _check_writable(folder: Path, words: str) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ParameterError(
+            f"{words}, but nothing may be written to the folder {folder}. Choose another one."
+        )
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder to write to; where writing fails, what was made and is empty goes again."""
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for empty in made:
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
+        raise
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Write a forecast as CSV that ``read_csv`` reads back, digit for digit."""
+    label = frame.index.name if frame.index.name is not None else "row"
+    return frame.to_csv(index_label=str(label), lineterminator="\n")
+
+
+def write_picture(path: Path, figure: Any) -> None:
+    """Write a figure of matplotlib in the format that the name of the file says."""
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:].lower())
+    write_whole(path, content.getvalue())
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file beside ``path``, then put it in place at once.
+
+    Whatever goes wrong, an interrupt included, ``path`` holds what it held before and nothing is
+    left beside it.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder not writable.
+    """
+    goal = path.resolve()  # a link stays a link
+    part = goal.with_name(f".{goal.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        if goal.exists():
+            shutil.copymode(goal, part)
+        part.replace(goal)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,133 @@
+"""Options that several commands share, with their help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from titans_ts.errors import ParameterError
+
+__all__ = [
+    "Accelerator",
+    "ContextLength",
+    "File",
+    "Freq",
+    "MaxEpochs",
+    "Quiet",
+    "Seed",
+    "Target",
+    "TimeColumn",
+    "Variant",
+    "VariantChoice",
+    "given",
+    "parse_quantiles",
+]
+
+MODEL, OUTPUT = "The model", "Output"
+
+
+class VariantChoice(StrEnum):
+    """Names of :data:`titans_ts.config.VARIANTS`, in the form that typer wants."""
+
+    mac = "mac"
+    mag = "mag"
+    mal = "mal"
+    lmm = "lmm"
+
+
+class AcceleratorChoice(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+File = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="CSV file, plain or gzip; one row per time step."),
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="COLUMN",
+        help="Column to forecast; give it several times for several. Default: all.",
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column that holds the time. Default: found by itself."),
+]
+Freq = Annotated[
+    str | None,
+    typer.Option(metavar="FREQ", help="Spacing of rows, such as 15min, h, D. Default: inferred."),
+]
+ContextLength = Annotated[
+    int | None,
+    typer.Option(
+        metavar="ROWS",
+        help="Rows that are read before forecasting. Default: the forecaster's.",
+        rich_help_panel=MODEL,
+    ),
+]
+Variant = Annotated[
+    VariantChoice | None,
+    typer.Option(
+        help="Memory as context, as gate, as layer, or alone. Default: the forecaster's.",
+        rich_help_panel=MODEL,
+    ),
+]
+MaxEpochs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Passes over the data at most. Default: the forecaster's.",
+        rich_help_panel=MODEL,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Makes training repeatable. Default: 0.",
+        rich_help_panel=MODEL,
+    ),
+]
+Accelerator = Annotated[
+    AcceleratorChoice | None,
+    typer.Option(help="Where to compute. Default: a GPU if any.", rich_help_panel=MODEL),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No tables and no progress bar.", rich_help_panel=OUTPUT),
+]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: the others keep the forecaster's own defaults."""
+    return {
+        name: str(value) if isinstance(value, StrEnum) else value
+        for name, value in options.items()
+        if value is not None and value != []
+    }
+
+
+def parse_quantiles(text: str | None) -> tuple[float, ...] | None:
+    """Read fractions such as ``0.1,0.5,0.9``."""
+    if text is None:
+        return None
+    from titans_ts.parameters import check_quantiles
+
+    try:
+        levels: Sequence[float] | str = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ParameterError(
+            f"--quantiles must be fractions with commas between, such as 0.1,0.5,0.9; got {text!r}."
+        ) from None
+    return check_quantiles("--quantiles", levels)

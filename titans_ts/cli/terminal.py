@@ -1,0 +1,158 @@
+"""Speaking to a person: consoles, progress, and errors as one sentence with an exit code."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from titans_ts.errors import TitansError
+
+__all__ = ["Terminal", "in_plain_words"]
+
+BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
+#: Set to anything, errors come with a traceback: for reports of bugs.
+TRACEBACK_VARIABLE = "TITANS_TS_TRACEBACK"
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Terminal:
+    """Results go to standard output, progress to standard error.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show neither tables nor progress.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._out = Console(quiet=quiet, highlight=False)
+        # A bar in a log file is a thousand lines.
+        self._shows_progress = not quiet and sys.stderr.isatty()
+
+    def print(self, what: Any) -> None:
+        """Show text or a table, unless asked to be quiet."""
+        self._out.print(what)
+
+    @property
+    def verbose(self) -> int:
+        """What a forecaster is given to show its progress bar."""
+        return int(self._shows_progress)
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Keep the bar of a forecaster off standard output."""
+        with redirect_stdout(sys.stderr):
+            yield
+
+    @contextmanager
+    def protocol_bar(self, own_bar: str) -> Iterator[Callable[[str, int, int], None]]:
+        """Yield the ``progress`` for the long-horizon protocol.
+
+        Parameters
+        ----------
+        own_bar : str
+            Name of the forecaster that shows a bar of its own while it is fitted.
+        """
+        progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not self._shows_progress,
+        )
+        task = progress.add_task("", total=None)
+
+        def report(name: str, done: int, total: int) -> None:
+            if done:
+                progress.start()
+                progress.update(task, description=f"{name}: forecasting", completed=done)
+                progress.update(task, total=total)
+                return
+            progress.reset(task, description=f"{name}: fitting", total=None)
+            (progress.stop if name == own_bar else progress.start)()
+
+        with self.training():
+            try:
+                yield report
+            finally:
+                progress.stop()
+
+
+def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn whatever a command raises into one red sentence on standard error and an exit code.
+
+    2 for bad usage and bad input, 1 for other failures, 130 for Ctrl-C.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except KeyboardInterrupt:
+            _stop("stopped.", INTERRUPTED)
+        except SystemExit as ending:
+            # Lightning meets Ctrl-C itself, and leaves with 1.
+            if isinstance(ending.__context__, KeyboardInterrupt):
+                _stop("stopped.", INTERRUPTED)
+            raise
+        except TitansError as error:
+            _stop(_for_the_shell(str(error)), BAD_INPUT)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            _stop(f"{where}{error.strerror or error}.", FAILURE)
+        except Exception as error:
+            first = str(error).strip().split("\n")[0]
+            _stop(
+                f"{type(error).__name__}: {first} (set {TRACEBACK_VARIABLE}=1 to see where it "
+                "came from).",
+                FAILURE,
+            )
+
+    return run
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    if os.environ.get(TRACEBACK_VARIABLE) and code != INTERRUPTED:
+        raise  # what is being handled: this is only called from an except clause
+    console = Console(stderr=True, highlight=False)
+    text = Text.assemble(("Error: ", "bold red"), (message, "red"))
+    # Whole lines for a file or a pipe: a broken sentence cannot be searched.
+    console.print(text, soft_wrap=not console.is_terminal)
+    raise typer.Exit(code)
+
+
+# A parameter as the library's messages spell it, such as time_column=, and what follows it.
+_PARAMETER = re.compile(
+    r"\b(target|time_column|freq|horizon|context_length|max_epochs|quantiles|accelerator)=(?=(\S))"
+)
+# The table, where it is not the X of a line of Python.
+_TABLE = re.compile(r"\bX\b(?![.\[=])")
+
+
+def _for_the_shell(message: str) -> str:
+    """Reword a message to someone who gave options and a file, not parameters and X."""
+
+    def option(match: re.Match[str]) -> str:
+        value_follows = match[2] not in ".,;)"
+        return "--" + match[1].replace("_", "-") + (" " if value_follows else "")
+
+    return _TABLE.sub("the table", _PARAMETER.sub(option, message))
