@@ -8,8 +8,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["BestWeights", "History", "OneProgressBar"]
+__all__ = ["BestWeights", "History", "OneProgressBar", "WeightAverage"]
 
 
 class History(Callback):
@@ -24,6 +25,57 @@ class History(Callback):
             n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics
         }
         self.epochs.append({"epoch": trainer.current_epoch, **seen})
+
+
+class WeightAverage(Callback):
+    """Judge and keep a fading average of the weights instead of the last ones.
+
+    An average over the last few dozen steps forecasts better than any one of them: the noise of
+    small batches cancels. It stands in for the weights while validation runs, so place it before
+    :class:`BestWeights`, which then keeps averages.
+
+    Parameters
+    ----------
+    decay : float
+        Weight of the average at each step, once there are enough steps; less before.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self._average: AveragedModel | None = None
+        self._trained: dict[str, Tensor] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        def fade(average: Tensor, new: Tensor, n_averaged: Tensor | int) -> Tensor:
+            n = int(n_averaged)
+            return average.lerp(new, 1 - min(self.decay, (1 + n) / (10 + n)))
+
+        self._average = AveragedModel(pl_module.model, avg_fn=fade)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *arguments: Any
+    ) -> None:
+        assert self._average is not None
+        self._average.update_parameters(pl_module.model)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        model = pl_module.model
+        self._trained = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self._put_in(model)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._trained:
+            pl_module.model.load_state_dict(self._trained)
+            self._trained = {}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._put_in(pl_module.model)
+
+    def _put_in(self, model: Any) -> None:
+        assert self._average is not None
+        model.load_state_dict(self._average.module.state_dict())
 
 
 class BestWeights(Callback):

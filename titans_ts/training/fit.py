@@ -19,7 +19,7 @@ from titans_ts.base import TrainingWindows
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import ParameterError
 from titans_ts.heads.forecast.model import ForecastModel
-from titans_ts.training.callbacks import BestWeights, History, OneProgressBar
+from titans_ts.training.callbacks import BestWeights, History, OneProgressBar, WeightAverage
 from titans_ts.training.data import WindowBatches, training_loader, validation_loader
 from titans_ts.training.module import TrainingModule
 
@@ -39,6 +39,7 @@ class TrainingSettings:
     patience: int
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
+    average_decay: float = 0.99
     accelerator: str = "auto"
     devices: Any = "auto"
     precision: str | None = None
@@ -108,7 +109,8 @@ def train(
     cuda = list(range(torch.cuda.device_count()))
     with quiet_lightning(), plain_interrupt(), torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
-        trainer = make_trainer(settings, [history, *([best] if best else [])])
+        average = WeightAverage(settings.average_decay)
+        trainer = make_trainer(settings, [average, history, *([best] if best else [])])
         trainer.fit(module, loader, judged)
         model.cpu().eval()
     return TrainingResult(history.epochs, best.best_epoch if best else None)
