@@ -27,16 +27,14 @@ def make_batch(seed=0, masked=0.0, time=TIME, channels=CHANNELS):
     return WindowBatch(rows[:, :time], seen[:, :time], rows[:, time:], seen[:, time:], scale)
 
 
-def make_model(variant="lmm", *, seed=0, dtype=torch.float64, **head):
+def make_model(variant="lmm", *, seed=0, dtype=torch.float64, backbone=None, **head):
     """A model whose weights have all been moved, since it starts from a forecast of zero."""
     options = {"horizon": HORIZON, "patch_length": PATCH, "highway_length": REACH}
     config = ForecastConfig(**{**options, "running_memory": 17, **head})
-    backbone = variant and BackboneConfig(
-        variant=variant, dim=DIM, n_heads=2, chunk_size=2, segment_length=4
-    )
+    shape = {"dim": DIM, "n_heads": 2, "chunk_size": 2, "segment_length": 4, **(backbone or {})}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = ForecastModel(config, backbone or None)
+        model = ForecastModel(config, variant and BackboneConfig(variant=variant, **shape))
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.1 * torch.randn_like(parameter)
@@ -182,6 +180,16 @@ def test_the_highway_reads_the_steps_before_each_origin():
         torch.testing.assert_close(dense[:, j], line, rtol=1e-9, atol=1e-9)
 
 
+def test_the_highway_reads_the_level_where_nothing_was_observed():
+    model, batch = make_model(None, normalisation="window"), make_batch(masked=0.3)
+    normalised = model.head.encode(batch).normalised
+    place = normalised.location[:, 0].view(BATCH, 1, CHANNELS)
+    scale = normalised.scale[:, 0].view(BATCH, 1, CHANNELS)
+    recent = torch.where(batch.observed, (batch.context - place) / scale, 0.0)[:, -REACH:]
+    line = torch.einsum("hl,blc->bhc", model.head.highway.weight.detach(), recent)
+    torch.testing.assert_close(forecast(model, batch)[:, 0], place + scale * line)
+
+
 def test_highway_and_backbone_add_up():
     both = make_model("mac")
     matrix = both.head.highway.weight.detach().clone()
@@ -315,9 +323,15 @@ def test_padding_on_the_left_says_nothing_and_breaks_nothing(variant, normalisat
     assert not torch.allclose(results[0], full)
 
 
+# Chunks of one token and no persistent tokens: elsewhere padding moves where a chunk or a segment
+# starts, or comes between persistent tokens and the first of the series.
+PLAIN = {"chunk_size": 1, "segment_length": 1, "n_persistent": 0}
+
+
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
 @pytest.mark.parametrize("normalisation", ["running", "window"])
-def test_padding_by_whole_patches_is_a_shorter_context(normalisation):
-    model = make_model(None, normalisation=normalisation)
+def test_padding_by_whole_patches_is_a_shorter_context(variant, normalisation):
+    model = make_model(variant, normalisation=normalisation, backbone=PLAIN)
     batch, n_padded = make_batch(), 6 * PATCH
     observed = batch.observed.clone()
     observed[:, :n_padded] = False

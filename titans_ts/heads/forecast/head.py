@@ -136,7 +136,7 @@ class ForecastHead(nn.Module):
         seen = observed.unflatten(1, (-1, patch))
         normalised, _ = self.normaliser.normalise(patches, seen)
         features = torch.cat(
-            [normalised.z, (~seen).to(patches.dtype), _movement(normalised)], dim=-1
+            [normalised.z, (~seen).to(patches.dtype), _movement(normalised, seen.any(-1))], dim=-1
         )
         tokens = self.embed(features.to(self.embed.weight.dtype))
         return Encoded(tokens, seen.any(-1), normalised, series, observed, batch.context.shape[2])
@@ -240,13 +240,18 @@ class ForecastHead(nn.Module):
         return torch.where(seen, z, torch.zeros_like(z))
 
 
-def _movement(normalised: Normalised) -> Tensor:
-    """How level and log spread moved since the patch before, shape (rows, patches, 2)."""
+def _movement(normalised: Normalised, seen: Tensor) -> Tensor:
+    """How level and log spread moved since the patch before, shape (rows, patches, 2).
+
+    Zero up to the first of the patches ``seen``, so that padding looks like a start.
+    """
     location, scale = normalised.location, normalised.scale
     level = F.pad(location.diff(dim=1), (1, 0)) / scale
     spread = F.pad(scale.log().diff(dim=1), (1, 0))
     # Bounded: a first jump from a constant start is a million scales high.
-    return torch.tanh(torch.stack([level, spread], dim=-1))
+    movement = torch.tanh(torch.stack([level, spread], dim=-1))
+    known = F.pad((seen.cumsum(1) > 0)[:, :-1], (1, 0))
+    return torch.where(known[..., None], movement, torch.zeros_like(movement))
 
 
 def _add_to_parameter(values: Tensor, line: Tensor, index: int) -> Tensor:
