@@ -307,7 +307,7 @@ def test_demo_takes_a_file_and_a_folder(folder):
 # -- errors ---------------------------------------------------------------------------------------
 
 BAD_INPUT = [
-    (["forecast", "stations.csv"], r"No file stations\.csv\. Did you mean station\.csv\?"),
+    (["forecast", "stations.csv"], r"No file stations\.csv\. Did you mean station\.csv"),
     (["forecast", "."], r"\. is a folder, expected a CSV file\. It holds .*station\.csv"),
     (["forecast", "empty.csv"], r"empty\.csv is empty, expected a CSV file"),
     (
@@ -351,7 +351,7 @@ BAD_INPUT = [
     (["evaluate", "station.csv", "--models=ridge,titan"], r"'titan'.*Did you mean 'titans'\?"),
     (["evaluate", "station.csv", "--split=half"], r"--split must be one of 'auto', 'ett'"),
     (["evaluate", "station.csv", "--split=ett"], r"has 101 rows, but the split needs 14400"),
-    (["evaluate", "station.csv"], r"n_test=20 rows hold no whole target of horizon=96 steps"),
+    (["evaluate", "station.csv"], r"--horizon 96 is longer than the 20 test rows, the last of 101"),
     (["evaluate", "station.csv", "--csv=no/t.csv"], r"--csv names no/t\.csv, but there is no"),
     (["demo", "nofile.csv"], r"No file nofile\.csv"),
     (["demo", "station.csv", "--out=station.csv"], r"station\.csv is a file, expected a folder"),
@@ -452,6 +452,17 @@ def raising(error):
     return fit
 
 
+@pytest.mark.parametrize("command", [["evaluate", "--horizon=5"], ["demo", "--horizon=5"]])
+def test_a_failure_half_way_through_a_comparison_leaves_nothing(command, folder, monkeypatch):
+    monkeypatch.setattr(TitansForecaster, "fit", raising(RuntimeError("out of luck")))
+    name, option = command
+    output = "--csv=t.csv" if name == "evaluate" else "--out=results"
+    result = run(name, "station.csv", option, output)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: RuntimeError: out of luck")
+    assert files(folder) == set()
+
+
 def test_an_unforeseen_failure_exits_with_1_and_no_traceback(folder, monkeypatch):
     monkeypatch.setattr(TitansForecaster, "fit", raising(RuntimeError("out of luck\nand more")))
     result = run("forecast", "station.csv", "--out=f.csv")
@@ -468,8 +479,16 @@ def test_the_traceback_of_a_failure_is_there_for_the_asking(folder, monkeypatch)
     assert run("forecast", "station.csv").exception is error
 
 
-def test_ctrl_c_exits_with_130(folder, monkeypatch):
-    monkeypatch.setattr(TitansForecaster, "fit", raising(KeyboardInterrupt()))
+def as_lightning_ends(self, X, y=None, *, validation=None):
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+@pytest.mark.parametrize("fit", [raising(KeyboardInterrupt()), as_lightning_ends])
+def test_ctrl_c_exits_with_130(fit, folder, monkeypatch):
+    monkeypatch.setattr(TitansForecaster, "fit", fit)
     result = run("forecast", "station.csv", "--out=f.csv")
     assert result.exit_code == 130
     assert result.stderr == "Error: stopped.\n"
@@ -492,6 +511,7 @@ def test_an_error_of_a_process_is_one_line_and_an_exit_code(folder):
     assert process.returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_terminal_shows_one_bar_and_ctrl_c_in_training_leaves_nothing(folder):
     import pty

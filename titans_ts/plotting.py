@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from titans_ts.data.tables import open_table
@@ -354,11 +355,10 @@ def _positions(lines: _Lines, clock: _Clock, first_row: int) -> np.ndarray:
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()
     if isinstance(index, pd.DatetimeIndex) != clock.dates:
-        kinds = ("time stamps", "no time stamps")
-        mine, others = kinds if clock.dates else kinds[::-1]
+        first, then = ("time stamps", "none") if clock.dates else ("no time stamps", "some")
         raise DataError(
-            f"history has {mine}, but {lines.parameter} {others.replace('no', 'has no', 1)}"
-            f"; expected tables of one kind, as fit and predict take and return them."
+            f"history has {first}, but {lines.parameter} has {then}; expected tables of one kind, "
+            "as fit and predict take and return them."
         )
     if isinstance(index, pd.DatetimeIndex):
         utc = index if index.tz is None else index.tz_convert("UTC").tz_localize(None)
@@ -416,19 +416,19 @@ def _draw(panels: Sequence[_Panel], clock: _Clock, axes: np.ndarray) -> None:
 
 
 def _draw_panel(panel: _Panel, ax: Axes) -> None:
-    ink = mpl.rcParams["text.color"]
+    ink, accent = mpl.rcParams["text.color"], to_rgb("C0")
     x, y = panel.known
     ax.plot(x, y, color=ink, alpha=0.5, linewidth=1.1, label="known")
     if panel.actual is not None:
         ax.plot(*panel.actual, color=ink, alpha=0.9, linewidth=1.3, label="what came")
     if panel.line is not None:
-        ax.plot(panel.ahead, panel.line, color="C0", linewidth=1.7, label="forecast")
+        ax.plot(panel.ahead, panel.line, color=accent, linewidth=1.7, label="forecast")
     for number, band in enumerate(panel.bands):
         ax.fill_between(
             panel.ahead,
             band.low,
             band.high,
-            color="C0",
+            color=accent,
             alpha=min(0.18 + 0.12 * number, 0.5),
             linewidth=0,
             label=band.label,

@@ -111,6 +111,12 @@ def compare(
     forecasters: dict[str, BaseForecaster], frame: pd.DataFrame, split: Split, terminal: Terminal
 ) -> ProtocolResult:
     """Fit and judge forecasters, with one progress bar where a person looks on."""
+    horizon = next(iter(forecasters.values())).horizon
+    if horizon > split.n_test:
+        raise ParameterError(
+            f"--horizon {horizon} is longer than the {split.n_test} test rows, the last of "
+            f"{sum(split):,}. Lower it, or give a file with more rows."
+        )
     with terminal.protocol_bar(own_bar=TITANS) as progress:
         return long_horizon_protocol(forecasters, frame, **split._asdict(), progress=progress)
 
