@@ -70,9 +70,9 @@ class BackboneConfig:
     """
 
     variant: str = "mac"
-    dim: int = 64
+    dim: int = 32
     depth: int = 1
-    n_heads: int = 2
+    n_heads: int = 1
     memory_depth: int = 2
     memory_expansion: int = 4
     memory_residual: bool = False

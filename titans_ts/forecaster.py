@@ -51,7 +51,7 @@ class TitansForecaster(BaseForecaster):
         The column with time stamps; default: the index, or the column that holds them.
     target : str or list of str, optional
         Columns to forecast; default: all.
-    patch_length : int, default 16
+    patch_length : int, default 32
         Steps in a token.
     dim : int, default 32
         Width of a token.
@@ -61,9 +61,9 @@ class TitansForecaster(BaseForecaster):
         Heads of attention and memory.
     memory_depth : int, default 2
         Layers of the memory's network, 1 to 4.
-    chunk_size : int, default 8
+    chunk_size : int, default 4
         Tokens whose surprise is measured at the same memory.
-    segment_length : int, default 16
+    segment_length : int, default 8
         Tokens that attention sees at once.
     loss : {"mae", "mse", "huber", "pinball", "student_t"}, default "mae"
         With quantiles, "mae" means the pinball loss.
@@ -77,11 +77,11 @@ class TitansForecaster(BaseForecaster):
     backbone_options : mapping, optional
         Any other field of :class:`titans_ts.config.BackboneConfig`, such as
         ``{"momentum": False}``.
-    max_epochs : int, default 12
+    max_epochs : int, default 8
         Passes over the data; one pass draws a window for every ``patch_length`` origins.
     batch_size : int, default 64
         Sequences in a training step.
-    learning_rate : float, default 1e-3
+    learning_rate : float, default 2e-3
         At its peak, after a warm-up; a cosine takes it to zero.
     validation_fraction : float, default 0.2
         Last rows on which learning is judged when ``fit`` is given no ``validation``.
@@ -126,26 +126,26 @@ class TitansForecaster(BaseForecaster):
         *,
         horizon: int = 24,
         context_length: int = 1024,
-        variant: str = "mac",
+        variant: str = BackboneConfig.variant,
         quantiles: Sequence[float] | None = None,
         freq: str | None = None,
         time_column: str | None = None,
         target: str | list[str] | None = None,
-        patch_length: int = 16,
-        dim: int = 32,
-        depth: int = 1,
-        n_heads: int = 1,
+        patch_length: int = ForecastConfig.patch_length,
+        dim: int = BackboneConfig.dim,
+        depth: int = BackboneConfig.depth,
+        n_heads: int = BackboneConfig.n_heads,
         memory_depth: int = BackboneConfig.memory_depth,
-        chunk_size: int = 8,
-        segment_length: int = 16,
-        loss: str = "mae",
-        normalisation: str = "running",
+        chunk_size: int = BackboneConfig.chunk_size,
+        segment_length: int = BackboneConfig.segment_length,
+        loss: str = ForecastConfig.loss,
+        normalisation: str = ForecastConfig.normalisation,
         highway: bool = True,
         channel_mixing: bool = False,
         backbone_options: Mapping[str, Any] | None = None,
-        max_epochs: int = 12,
+        max_epochs: int = 8,
         batch_size: int = 64,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         validation_fraction: float = 0.2,
         patience: int = 4,
         accelerator: str = "auto",

@@ -39,7 +39,7 @@ class TrainingSettings:
     patience: int
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
-    average_decay: float = 0.99
+    average_decay: float = 0.995
     accelerator: str = "auto"
     devices: Any = "auto"
     precision: str | None = None

@@ -43,7 +43,7 @@ class ForecastConfig:
     """
 
     horizon: int
-    patch_length: int = 16
+    patch_length: int = 32
     highway_length: int = 512
     normalisation: str = "running"
     running_memory: int = 512
