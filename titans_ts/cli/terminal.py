@@ -73,24 +73,33 @@ class Terminal:
             TimeElapsedColumn(),
             console=Console(stderr=True),
             transient=True,
-            disable=not self._shows_progress,
         )
-        task = progress.add_task("", total=None)
 
         def report(name: str, done: int, total: int) -> None:
             if done:
                 progress.start()
-                progress.update(task, description=f"{name}: forecasting", completed=done)
-                progress.update(task, total=total)
+                (task,) = progress.task_ids
+                progress.update(
+                    task, description=f"{name}: forecasting", completed=done, total=total
+                )
                 return
-            progress.reset(task, description=f"{name}: fitting", total=None)
-            (progress.stop if name == own_bar else progress.start)()
+            for old in progress.task_ids:
+                progress.remove_task(old)
+            progress.add_task(f"{name}: fitting", total=None)
+            if name == own_bar:
+                progress.stop()
+            else:
+                progress.start()
+
+        def say_nothing(name: str, done: int, total: int) -> None:
+            """Nobody looks on."""
 
         with self.training():
             try:
-                yield report
+                yield report if self._shows_progress else say_nothing
             finally:
-                progress.stop()
+                if self._shows_progress:
+                    progress.stop()
 
 
 def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
