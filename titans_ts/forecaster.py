@@ -78,7 +78,8 @@ class TitansForecaster(BaseForecaster):
         Any other field of :class:`titans_ts.config.BackboneConfig`, such as
         ``{"momentum": False}``.
     max_epochs : int, default 8
-        Passes over the data; one pass draws a window for every ``patch_length`` origins.
+        Passes over the data; one pass draws a window for every ``patch_length`` origins,
+        and more where that would be less than 50 steps.
     batch_size : int, default 64
         Sequences in a training step.
     learning_rate : float, default 2e-3

@@ -25,6 +25,9 @@ from titans_ts.training.module import TrainingModule
 
 __all__ = ["TrainingResult", "TrainingSettings", "check_settings", "train"]
 
+# Steps of an epoch on a small set, where its windows need not be drawn more than four times for it.
+LEAST_STEPS = 50
+
 # What a memory learns in one step is lost in half the digits; "mixed" keeps it in float32.
 NO_PRECISIONS = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 
@@ -66,9 +69,9 @@ def train(
     """Train a model in place.
 
     An epoch draws one window for every ``patch_length`` origins of every channel: neighbouring
-    origins say nearly the same. Validation judges the forecasts at every ``patch_length``-th
-    origin, after every epoch; training stops when ``patience`` epochs brought nothing better, and
-    the best weights are put back.
+    origins say nearly the same. On small sets it is longer, up to 50 steps. Validation judges the
+    forecasts at every ``patch_length``-th origin, after every epoch; training stops when
+    ``patience`` epochs brought nothing better, and the best weights are put back.
 
     Parameters
     ----------
@@ -88,7 +91,9 @@ def train(
     """
     head = model.head.config
     data = WindowBatches(windows.train, channel_scale, by_channel=not head.channel_mixing)
-    n_drawn = max(len(data) // head.patch_length, min(settings.batch_size, len(data)))
+    # Small sets see their windows more than once, or eight epochs would be a few dozen steps.
+    few = min(LEAST_STEPS * settings.batch_size, 4 * len(data))
+    n_drawn = max(len(data) // head.patch_length, few)
     loader = training_loader(data, n_drawn=n_drawn, batch_size=settings.batch_size, seed=seed)
     judged, n_judged = None, 1
     if windows.validation is not None and len(windows.validation):
