@@ -221,7 +221,9 @@ class NeuralMemory(nn.Module):
         mixed = self.qkv(x)
         if self.conv is not None:
             mixed, tail = self.conv(mixed, tail)
-        heads = F.silu(at_least_float32(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
+        heads = (
+            F.silu(at_least_float32(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
+        )
         queries, keys, values = heads.chunk(3, dim=1)
         return F.normalize(queries, dim=-1), F.normalize(keys, dim=-1), values, tail
 

@@ -32,6 +32,8 @@ def fading_sum(terms: Tensor, keep: float, initial: Tensor | None = None) -> Ten
     >>> fading_sum(torch.tensor([1.0, 1.0, 1.0]), 0.5)
     tensor([1.0000, 1.5000, 1.7500])
     """
+    if terms.shape[-1] == 0:
+        return terms
     carried = torch.zeros_like(terms[..., 0]) if initial is None else initial
     sums = []
     for block in terms.split(BLOCK, dim=-1):

@@ -1,0 +1,190 @@
+"""Memory as context follows its order: read, attend, write the attention output, gate."""
+
+from __future__ import annotations
+
+from types import MethodType
+
+import pytest
+import torch
+from backbone_oracle import Oracle
+from backbone_problems import (
+    SEGMENT,
+    SWITCHES,
+    VARIANTS,
+    close,
+    make_backbone,
+    make_observed,
+    make_tokens,
+)
+
+from titans_ts.ops.memory_chunked import TILE_SIZE
+
+MODES = pytest.mark.parametrize("name", ["mac", "mac literal"])
+
+
+def make_block(name, **changes):
+    """One block and its oracle."""
+    backbone = make_backbone(name, depth=1, **changes)
+    block = backbone.blocks[0]
+    weights = {place: weight.detach() for place, weight in block.named_parameters()}
+    return block, Oracle(backbone.config, weights)
+
+
+@pytest.mark.parametrize("switch", SWITCHES.values(), ids=SWITCHES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_block_equals_its_oracle(name, switch):
+    block, oracle = make_block(name, **switch)
+    tokens, observed = make_tokens(), make_observed()
+    actual, _ = block(tokens, None, observed)
+    close(actual[observed], oracle(tokens, observed)[observed])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_block_equals_its_oracle_beyond_a_memory_tile_and_without_a_mask(name):
+    block, oracle = make_block(name, chunk_size=4)
+    tokens = make_tokens(TILE_SIZE + 3 * SEGMENT + 2)
+    close(block(tokens)[0], oracle(tokens))
+
+
+# Each of these is MACBlock's order with one thing wrong, a mistake that a change of the block could
+# make. The oracle must tell every one of them from the block.
+
+
+def ask(block, x, tail):
+    queries, tail = block.query_conv(block.query(x), tail)
+    queries = queries.unflatten(-1, (block.memory.n_heads, -1)).transpose(1, 2)
+    return torch.nn.functional.normalize(torch.nn.functional.silu(queries), dim=-1), tail
+
+
+def in_order(block, x, session, tail, observed):
+    """The right one: what the mutants are measured against must itself pass."""
+    queries, tail = ask(block, x, tail)
+    y = block.attention(x, block.memory.read(session, queries), observed)
+    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    return block.gate(y, gate), session, tail
+
+
+def writes_the_input(block, x, session, tail, observed):
+    queries, tail = ask(block, x, tail)
+    y = block.attention(x, block.memory.read(session, queries), observed)
+    gate, session = block.memory.write_and_read(session, x, observed, after_each=block.causal)
+    return block.gate(y, gate), session, tail
+
+
+def gates_the_input(block, x, session, tail, observed):
+    queries, tail = ask(block, x, tail)
+    y = block.attention(x, block.memory.read(session, queries), observed)
+    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    return block.gate(x, gate), session, tail
+
+
+def reads_after_the_write(block, x, session, tail, observed):
+    queries, tail = ask(block, x, tail)
+    y = block.attention(x, block.memory.read(session, queries), observed)
+    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    y = block.attention(x, block.memory.read(session, queries), observed)
+    return block.gate(y, gate), session, tail
+
+
+def gates_by_the_old_memory(block, x, session, tail, observed):
+    queries, tail = ask(block, x, tail)
+    y = block.attention(x, block.memory.read(session, queries), observed)
+    block.memory.writes = False
+    gate, _ = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    block.memory.writes = True
+    _, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    return block.gate(y, gate), session, tail
+
+
+def gates_by_the_context_read(block, x, session, tail, observed):
+    queries, tail = ask(block, x, tail)
+    reads = block.memory.read(session, queries)
+    y = block.attention(x, reads, observed)
+    _, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    return block.gate(y, reads), session, tail
+
+
+def asks_for_no_context(block, x, session, tail, observed):
+    y = block.attention(x, torch.zeros_like(x), observed)
+    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    return block.gate(y, gate), session, tail
+
+
+def forgets_between_segments(block, x, session, tail, observed):
+    y, _, tail = in_order(block, x, session, tail, observed)
+    return y, session, tail
+
+
+def forgets_the_query_tail(block, x, session, tail, observed):
+    return in_order(block, x, session, None, observed)
+
+
+ORDERS = [
+    writes_the_input,
+    gates_the_input,
+    reads_after_the_write,
+    gates_by_the_old_memory,
+    gates_by_the_context_read,
+    asks_for_no_context,
+    forgets_between_segments,
+    forgets_the_query_tail,
+]
+
+
+def difference(name, change):
+    """Largest difference to the oracle, of a block that was changed."""
+    block, oracle = make_block(name)
+    change(block)
+    tokens, observed = make_tokens(), make_observed()
+    return (block(tokens, None, observed)[0] - oracle(tokens, observed))[observed].abs().max()
+
+
+@MODES
+def test_the_order_written_out_equals_the_oracle(name):
+    assert (
+        difference(name, lambda block: setattr(block, "_segment", MethodType(in_order, block)))
+        < 1e-9
+    )
+
+
+@MODES
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: order.__name__.replace("_", " "))
+def test_another_order_is_told_from_the_oracle(name, order):
+    def change(block):
+        block._segment = MethodType(order, block)
+
+    assert difference(name, change) > 1e-6
+
+
+def swap_gate(block):
+    block.causal = not block.causal
+
+
+def swap_reads(block):
+    block.attention.causal_reads = not block.attention.causal_reads
+
+
+def swap_both(block):
+    swap_gate(block)
+    swap_reads(block)
+
+
+def drop_persistent_tokens(block):
+    block.attention.persistent = None
+
+
+def longer_segments(block):
+    block.segment_length += 1
+
+
+def shift_reads(block):
+    block.attention.segment_length = 0
+
+
+CHANGES = [swap_gate, swap_reads, swap_both, drop_persistent_tokens, longer_segments, shift_reads]
+
+
+@MODES
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.replace("_", " "))
+def test_another_mode_or_context_is_told_from_the_oracle(name, change):
+    assert difference(name, change) > 1e-6
