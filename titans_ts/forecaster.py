@@ -269,9 +269,10 @@ class TitansForecaster(BaseForecaster):
             head = dict(values["head"])
             head["quantiles"] = check_quantiles("quantiles", head["quantiles"])
             backbone = values["backbone"]
-            model = ForecastModel(
-                ForecastConfig(**head), None if backbone is None else BackboneConfig(**backbone)
-            )
+            with torch.random.fork_rng(devices=[]):  # first weights are drawn, for nothing
+                model = ForecastModel(
+                    ForecastConfig(**head), None if backbone is None else BackboneConfig(**backbone)
+                )
             prefix = "model."
             weights = {
                 name.removeprefix(prefix): torch.from_numpy(array.copy())

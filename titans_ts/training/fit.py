@@ -125,7 +125,10 @@ def _spread(windows: WindowIndex, patch_length: int, n_origins: int) -> tuple[Wi
     """Windows whose last ``n`` origins together stand at every ``patch_length``-th origin."""
     first = np.asarray(windows.first_origin)
     room = int((windows.series.lengths - windows.horizon - first).max())
-    n = max(min(n_origins, room // patch_length + 1), 1)
+    n_judged = room // patch_length + 1
+    most = max(min(n_origins, n_judged), 1)
+    # What is left over at the end is not judged; with half as many a window it may be far less.
+    n = min(range(most, most // 2, -1), key=lambda n: n_judged % n)
     spread = WindowIndex(
         windows.series,
         windows.context_length,
