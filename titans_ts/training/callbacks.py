@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 __all__ = ["BestWeights", "History", "OneProgressBar", "WeightAverage"]
@@ -51,32 +51,38 @@ class WeightAverage(Callback):
             n = int(n_averaged)
             return average.lerp(new, 1 - min(self.decay, (1 + n) / (10 + n)))
 
-        self._average = AveragedModel(pl_module.model, avg_fn=fade)
+        self._average = AveragedModel(_model(pl_module), avg_fn=fade)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *arguments: Any
     ) -> None:
         assert self._average is not None
-        self._average.update_parameters(pl_module.model)
+        self._average.update_parameters(_model(pl_module))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        model = pl_module.model
+        model = _model(pl_module)
         self._trained = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self._put_in(model)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._trained:
-            pl_module.model.load_state_dict(self._trained)
+            _model(pl_module).load_state_dict(self._trained)
             self._trained = {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._put_in(pl_module.model)
+        self._put_in(_model(pl_module))
 
-    def _put_in(self, model: Any) -> None:
+    def _put_in(self, model: nn.Module) -> None:
         assert self._average is not None
         model.load_state_dict(self._average.module.state_dict())
+
+
+def _model(pl_module: LightningModule) -> nn.Module:
+    model = pl_module.model
+    assert isinstance(model, nn.Module)
+    return model
 
 
 class BestWeights(Callback):
