@@ -10,6 +10,7 @@ windows. Rows that are done are kept in ``--results`` and skipped when the comma
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from titans_ts import (
 )
 from titans_ts.backtesting import ETT_SPLITS, long_horizon_protocol
 from titans_ts.data.csv import read_csv
+
+ROOT = Path(__file__).resolve().parents[1]
 
 SEEDED = {
     "Titans MAC (default)": {},
@@ -44,8 +47,7 @@ BASELINES: dict[str, Callable[..., Any]] = {
 
 def find_data(given: str | None) -> Path:
     """The file to read, or a sentence that says where it was looked for."""
-    root = Path(__file__).resolve().parents[1]
-    shared = Path(os.environ.get("TITANS_TS_SHARED_DATA", root.parent / "shared" / "data"))
+    shared = Path(os.environ.get("TITANS_TS_SHARED_DATA", ROOT.parent / "shared" / "data"))
     places = (
         [Path(given)]
         if given
@@ -59,6 +61,14 @@ def find_data(given: str | None) -> Path:
         if place.is_file():
             return place
     raise SystemExit(f"No ETTm1 data; looked for {', '.join(map(str, places))}. Give --data PATH.")
+
+
+def code_digest() -> str:
+    """A digest of the package's source, so that figures of other code are never mixed in."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "titans_ts").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def runs(horizon: int, seeds: int) -> list[tuple[str, int, Any]]:
@@ -80,7 +90,7 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=96)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", help="rows to run, by parts of their names, with commas between")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/ettm1.jsonl"))
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/ettm1.jsonl")
     arguments = parser.parse_args()
     data = read_csv(find_data(arguments.data))
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +98,11 @@ def main() -> None:
     if arguments.results.exists():
         done = [json.loads(line) for line in arguments.results.read_text().splitlines()]
     for name, seed, forecaster in runs(arguments.horizon, arguments.seeds):
-        wanted = not arguments.only or any(part in name for part in arguments.only.split(","))
-        key = (name, seed, arguments.horizon)
-        if not wanted or any((r["name"], r["seed"], r["horizon"]) == key for r in done):
+        parts = (arguments.only or "").lower().split(",")
+        wanted = any(part in name.lower() for part in parts)
+        # A row is done if it was run with the same parameters and the same code.
+        key = [name, seed, repr(sorted(forecaster.get_params().items())), code_digest()]
+        if not wanted or any(r["key"] == key for r in done):
             continue
         result = long_horizon_protocol(
             {name: forecaster}, data, **ETT_SPLITS["ETTm1"]._asdict(), validation="default"
@@ -98,6 +110,7 @@ def main() -> None:
         row = {
             "name": name,
             "seed": seed,
+            "key": key,
             "horizon": arguments.horizon,
             "mse": result.mse,
             "mae": result.mae,
@@ -111,7 +124,8 @@ def main() -> None:
         with arguments.results.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{name}, seed {seed}: MSE {row['mse']:.4f}", flush=True)
-    print_table([row for row in done if row["horizon"] == arguments.horizon])
+    digest = code_digest()
+    print_table([r for r in done if r["horizon"] == arguments.horizon and r["key"][-1] == digest])
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

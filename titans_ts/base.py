@@ -140,6 +140,9 @@ class BaseForecaster(BaseEstimator):
                 f"with a context of at least {least} needs {shortest}. "
                 "Give more rows, or lower horizon or validation_fraction."
             )
+        # From here on attributes change: a fit that fails must leave a forecaster that is not
+        # fitted, not one of two halves.
+        self.__dict__.pop("context_", None)
         # Half of a short series at most, so that more than a window or two is left to learn from.
         half = (int(n_train.max()) - self.horizon) // 2
         self.context_length_ = self._round_context(min(self.context_length, max(half, least)))
@@ -186,6 +189,9 @@ class BaseForecaster(BaseEstimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean absolute error over every origin with a full context inside X.
+
+        Two forecasters are comparable on the same origins: give each ``context_length_`` rows
+        before the first, or use :func:`titans_ts.backtesting.long_horizon_protocol`.
 
         Parameters
         ----------
@@ -297,7 +303,7 @@ class BaseForecaster(BaseEstimator):
                     f"({series.lengths.min()})."
                 )
             return series, series.lengths - n
-        later, later_layout = self._read(validation)
+        later, later_layout = self._read(validation, layout.freq)
         if later_layout.channels != layout.channels or later.n_series != series.n_series:
             raise DataError(
                 f"validation has {later.n_series} series with the columns "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
@@ -18,7 +19,7 @@ from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.parameters import check_choice, check_int, check_number, check_quantiles
-from titans_ts.training import TrainingSettings, check_settings, train
+from titans_ts.training import TrainingSettings, check_settings, train, uses_cuda
 from titans_ts.training.data import to_batch
 
 __all__ = ["TitansForecaster"]
@@ -88,8 +89,10 @@ class TitansForecaster(BaseForecaster):
         Last rows on which learning is judged when ``fit`` is given no ``validation``.
     patience : int, default 4
         Epochs without a better validation loss before training stops.
-    accelerator, devices : default "auto"
-        As Lightning's Trainer takes them.
+    accelerator : str, default "auto"
+        As Lightning's Trainer takes it; "auto" is a CUDA GPU where there is one, else the CPU.
+    devices : default 1
+        As Lightning's Trainer takes it.
     precision : str, optional
         As Lightning's Trainer takes it; default: bfloat16 where a GPU is used, else float32.
     trainer_kwargs : mapping, optional
@@ -150,7 +153,7 @@ class TitansForecaster(BaseForecaster):
         validation_fraction: float = 0.2,
         patience: int = 4,
         accelerator: str = "auto",
-        devices: Any = "auto",
+        devices: Any = 1,
         precision: str | None = None,
         trainer_kwargs: Mapping[str, Any] | None = None,
         random_state: Any = None,
@@ -220,6 +223,7 @@ class TitansForecaster(BaseForecaster):
 
     def _fit_windows(self, windows: TrainingWindows) -> None:
         seed = _seed(self.random_state)
+        self.__dict__.pop("device_", None)
         channel_scale = _channel_scale(windows)
         head, backbone, n_origins = self._configs()
         with torch.random.fork_rng(devices=[]):
@@ -290,7 +294,22 @@ class TitansForecaster(BaseForecaster):
         self.model_ = model.eval()
 
     def _to_device(self, device: str) -> None:
+        try:
+            self.model_.to(torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            raise ParameterError(
+                f"device={device!r} cannot be used here: {error}. "
+                "Give device='cpu', or leave it out."
+            ) from error
         self.device_ = device
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            # A pickle made beside a GPU must open where there is none.
+            state["model_"] = copy.deepcopy(state["model_"]).cpu()
+            state.pop("device_", None)
+        return state
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -364,9 +383,7 @@ class TitansForecaster(BaseForecaster):
     def _device(self) -> torch.device:
         if hasattr(self, "device_"):
             return torch.device(self.device_)
-        if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("cpu")
+        return torch.device("cuda" if uses_cuda(self.accelerator) else "cpu")
 
 
 def _check_random_state(random_state: Any) -> None:

@@ -31,7 +31,7 @@ class History(Callback):
 class WeightAverage(Callback):
     """Judge and keep a fading average of the weights instead of the last ones.
 
-    An average over the last few dozen steps forecasts better than any one of them: the noise of
+    An average over the last few hundred steps forecasts better than any of them: the noise of
     small batches cancels. It stands in for the weights while validation runs, so place it before
     :class:`BestWeights`, which then keeps averages.
 

@@ -23,7 +23,7 @@ from titans_ts.training.callbacks import BestWeights, History, OneProgressBar, W
 from titans_ts.training.data import WindowBatches, training_loader, validation_loader
 from titans_ts.training.module import TrainingModule
 
-__all__ = ["TrainingResult", "TrainingSettings", "check_settings", "train"]
+__all__ = ["TrainingResult", "TrainingSettings", "check_settings", "train", "uses_cuda"]
 
 # Steps of an epoch on a small set, where its windows need not be drawn more than four times for it.
 LEAST_STEPS = 50
@@ -44,7 +44,7 @@ class TrainingSettings:
     gradient_clip: float = 1.0
     average_decay: float = 0.995
     accelerator: str = "auto"
-    devices: Any = "auto"
+    devices: Any = 1
     precision: str | None = None
     trainer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     verbose: int = 0
@@ -111,7 +111,7 @@ def train(
     )
     history = History()
     best = BestWeights(settings.patience) if judged is not None else None
-    cuda = list(range(torch.cuda.device_count()))
+    cuda = list(range(torch.cuda.device_count())) if uses_cuda(settings.accelerator) else []
     with quiet_lightning(), plain_interrupt(), torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         average = WeightAverage(settings.average_decay)
@@ -140,16 +140,23 @@ def _spread(windows: WindowIndex, patch_length: int, n_origins: int) -> tuple[Wi
     return spread, n
 
 
+def uses_cuda(accelerator: str) -> bool:
+    """Whether a forecaster with this ``accelerator`` computes on a CUDA GPU."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Trainer:
     """A Trainer that writes no file and prints nothing beyond one bar, unless asked to."""
-    precision = settings.precision
+    precision, accelerator = settings.precision, settings.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if uses_cuda("auto") else "cpu"
     if precision is None:
-        on_gpu = torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
         # On a CPU, bfloat16 gains nothing here: the products are small, and casts cost as much.
-        precision = "bf16-mixed" if on_gpu else "32-true"
+        precision = "bf16-mixed" if uses_cuda(settings.accelerator) else "32-true"
     options: dict[str, Any] = {
         "max_epochs": settings.max_epochs,
-        "accelerator": settings.accelerator,
+        # Lightning's own "auto" would take Apple's GPU, which has no float64.
+        "accelerator": accelerator,
         "devices": settings.devices,
         "precision": precision,
         "gradient_clip_val": settings.gradient_clip,
