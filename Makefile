@@ -22,8 +22,8 @@ help: ## Show this list
 demo: $(RUN_STAMP) ## Fit, compare and forecast a transformer station; results in demo-output/
 	$(BIN)/titans-ts demo --out demo-output
 
-test: $(DEV_STAMP) ## Run the tests, without the slow ones and those for a GPU
-	$(PYTEST_ENV) $(BIN)/python -m pytest -m "not slow and not gpu" -n $(JOBS)
+test: $(DEV_STAMP) ## Run the tests and the examples in docstrings, without slow and GPU ones
+	$(PYTEST_ENV) $(BIN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) --doctest-modules tests titans_ts
 
 test-slow: $(DEV_STAMP) ## Run the slow tests
 	$(PYTEST_ENV) $(BIN)/python -m pytest -m "slow and not gpu" -n $(JOBS)
