@@ -79,8 +79,16 @@ def test_pieces_longer_than_a_memory_tile_equal_the_whole(name, sizes):
     same_state(state, expected_state)
 
 
-@pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
-@pytest.mark.parametrize("switch", SWITCHES.values(), ids=SWITCHES)
+@pytest.mark.parametrize(
+    ("switch", "cuts"),
+    [
+        *(pytest.param({}, cuts, id=name) for name, cuts in CUTS.items()),
+        *(
+            pytest.param(switch, [2, SEGMENT + 3, 3 * SEGMENT - 1], id=name)
+            for name, switch in SWITCHES.items()
+        ),
+    ],
+)
 def test_literal_segments_completed_after_a_cut_equal_the_whole(switch, cuts):
     """An open segment's outputs are provisional; in one block, nothing builds on them."""
     backbone = make_backbone("mac literal", depth=1, **switch)
