@@ -112,7 +112,7 @@ def test_an_awkward_series_alone_is_learnt_without_a_nan(name, variant):
     assert_finite(forecaster.set_params(learning_rate=1e-2).fit(X), X)
 
 
-# -- what must come out exactly ----------------------------------------------------------------------
+# -- what must come out exactly -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [273.15, -1e9 - 0.1, 1e-12, 1e12])
