@@ -206,12 +206,19 @@ def as_lightning_ends(self, X, y=None, *, validation=None):
         sys.exit(1)
 
 
-@pytest.mark.parametrize("fit", [raising(KeyboardInterrupt()), as_lightning_ends])
-def test_ctrl_c_exits_with_130(fit, folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("fit", "code", "word"),
+    [
+        pytest.param(raising(KeyboardInterrupt()), 130, "stopped", id="Ctrl-C"),
+        pytest.param(as_lightning_ends, 130, "stopped", id="Ctrl-C in training"),
+        pytest.param(raising(SystemExit()), 143, "terminated", id="SIGTERM in training"),
+    ],
+)
+def test_whoever_ends_it_is_told_by_the_exit_code(fit, code, word, folder, monkeypatch):
     monkeypatch.setattr(TitansForecaster, "fit", fit)
     result = run("forecast", "station.csv", "--out=f.csv")
-    assert result.exit_code == 130
-    assert result.stderr == "Error: stopped.\n"
+    assert result.exit_code == code
+    assert result.stderr == f"Error: {word}.\n"
     assert files(folder) == set()
 
 

@@ -20,7 +20,7 @@ from titans_ts.errors import TitansError
 
 __all__ = ["Terminal", "in_plain_words"]
 
-BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 #: Set to anything, errors come with a traceback: for reports of bugs.
 TRACEBACK_VARIABLE = "TITANS_TS_TRACEBACK"
 
@@ -105,7 +105,7 @@ class Terminal:
 def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
     """Turn whatever a command raises into one red sentence on standard error and an exit code.
 
-    2 for bad usage and bad input, 1 for other failures, 130 for Ctrl-C.
+    2 for bad usage and bad input, 1 for other failures, 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     @functools.wraps(command)
@@ -120,6 +120,9 @@ def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
             # Lightning meets Ctrl-C itself, and leaves with 1.
             if isinstance(ending.__context__, KeyboardInterrupt):
                 _stop("stopped.", INTERRUPTED)
+            # Told by the system to end, it leaves as if all were done.
+            if not ending.code:
+                _stop("terminated.", TERMINATED)
             raise
         except TitansError as error:
             _stop(_for_the_shell(str(error)), BAD_INPUT)
@@ -140,7 +143,7 @@ def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    if os.environ.get(TRACEBACK_VARIABLE) and code != INTERRUPTED:
+    if os.environ.get(TRACEBACK_VARIABLE) and code in (BAD_INPUT, FAILURE):
         raise  # what is being handled: this is only called from an except clause
     console = Console(stderr=True, highlight=False)
     text = Text.assemble(("Error: ", "bold red"), (message, "red"))
