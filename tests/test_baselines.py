@@ -18,7 +18,7 @@ from titans_ts.baselines.moments import window_moments
 from titans_ts.baselines.ridge import ALPHAS, fit_ridge
 from titans_ts.baselines.seasonal import season_candidates
 from titans_ts.data.series import SeriesSet
-from titans_ts.data.windows import WindowIndex
+from titans_ts.data.windows import CutWindows, WindowIndex
 from titans_ts.metrics import coverage, mean_absolute_error, pinball_loss
 
 KINDS = {
@@ -27,6 +27,12 @@ KINDS = {
     "linear": lambda **kw: LinearForecaster(max_epochs=1, random_state=0, **kw),
 }
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS.keys())
+
+
+def contexts(values, observed):
+    """Windows of which only the context is there."""
+    nothing = values[:, :0]
+    return CutWindows(values, observed, nothing, nothing > 0, np.zeros(len(values), dtype=int))
 
 
 def waves(n=397, channels=3, noise=0.1, seed=0):
@@ -114,8 +120,8 @@ def test_gaps_in_a_context_are_filled(make):
     observed[0, 11, 1] = False
     observed[0, :, 2] = False
     spoilt = np.where(observed, context, 0.0)
-    forecast = forecaster._forecast(spoilt, observed)
-    whole = forecaster._forecast(context, np.ones_like(observed))
+    forecast = forecaster._forecast(contexts(spoilt, observed))
+    whole = forecaster._forecast(contexts(context, np.ones_like(observed)))
     np.testing.assert_array_equal(forecast[..., 0], whole[..., 0])
     assert np.abs(forecast[..., 1] - whole[..., 1]).max() < 0.6
     # A channel of which nothing is known: its mean over the training rows.
@@ -171,9 +177,7 @@ def test_quantiles_cover_what_they_say(make):
     forecaster = make(horizon=7, context_length=29).fit(X[:3000])
     windows = WindowIndex(series_set(X[3000:]), 29, 7)
     cut = windows.cut(np.arange(len(windows)))
-    low, mid, high = np.moveaxis(
-        forecaster._forecast(cut.context, cut.context_observed, (0.1, 0.5, 0.9)), -1, 0
-    )
+    low, mid, high = np.moveaxis(forecaster._forecast(cut, (0.1, 0.5, 0.9)), -1, 0)
     for channel in range(2):
         part = [a[..., channel] for a in (cut.target, low, high)]
         assert coverage(*part) == pytest.approx(0.8, abs=0.04)
@@ -291,7 +295,7 @@ def test_a_missing_value_is_taken_from_the_season_before():
     context = np.arange(12.0)[None, :, None]
     observed = np.ones(context.shape, dtype=bool)
     observed[0, [9, 10, 6]] = False
-    forecast = forecaster._forecast(np.where(observed, context, 0.0), observed)
+    forecast = forecaster._forecast(contexts(np.where(observed, context, 0.0), observed))
     np.testing.assert_array_equal(forecast.ravel(), [8, 5, 2, 11])
 
 
@@ -381,7 +385,9 @@ def test_moments_of_gappy_and_padded_windows_are_added_up_window_by_window():
     data = series_set(waves(n=61), waves(n=17, seed=1), waves(n=43, seed=2))
     observed = np.ones(data.values.shape, dtype=bool)
     observed[20, 1] = observed[100, 0] = False
-    gappy = SeriesSet(np.where(observed, data.values, 0.0), observed, data.offsets, data.channels)
+    gappy = SeriesSet.from_rows(
+        np.where(observed, data.values, 0.0), observed, data.offsets, data.channels
+    )
     scale, fallback = np.array([0.5, 3.0, 70.0]), np.zeros(3)
     # The second series has room for fewer rows of context; its windows are padded.
     windows = WindowIndex(gappy, 13, 5, first_origin=np.array([13, 7, 13]))
@@ -406,7 +412,9 @@ def test_moments_of_gappy_and_padded_windows_are_added_up_window_by_window():
 def test_ridge_says_so_when_no_target_is_whole():
     X = waves(n=61)
     observed = np.arange(61)[:, None] % 4 > np.zeros(3)
-    gappy = SeriesSet(np.where(observed, X, 0.0), observed, np.array([0, 61]), ("a", "b", "c"))
+    gappy = SeriesSet.from_rows(
+        np.where(observed, X, 0.0), observed, np.array([0, 61]), ("a", "b", "c")
+    )
     windows = TrainingWindows(WindowIndex(gappy, 13, 5), None)
     with pytest.raises(DataError, match="No stretch of 5 training rows without a missing value"):
         fit_ridge(windows, np.zeros(3), np.ones(3))
@@ -521,10 +529,8 @@ def test_quantiles_of_a_baseline_beat_its_point_forecast_on_etth1(real_data):
     windows = WindowIndex(series_set(X.iloc[11_000:].to_numpy()), 336, 24)
     cut = windows.cut(np.arange(0, len(windows), 7))
     levels = (0.1, 0.25, 0.5, 0.75, 0.9)
-    quantiles = forecaster._forecast(cut.context, cut.context_observed, levels)
-    point = np.repeat(
-        forecaster._forecast(cut.context, cut.context_observed)[..., None], 5, axis=-1
-    )
+    quantiles = forecaster._forecast(cut, levels)
+    point = np.repeat(forecaster._forecast(cut)[..., None], 5, axis=-1)
     loss, naive = (pinball_loss(cut.target, f, levels) for f in (quantiles, point))
     assert loss < 0.95 * naive
     assert coverage(cut.target, quantiles[..., 0], quantiles[..., -1]) == pytest.approx(

@@ -204,7 +204,7 @@ def test_missing_values_stay_missing_in_a_window():
     data = tagged(7)
     observed = np.ones(data.values.shape, dtype=bool)
     observed[2, 1] = False
-    data = SeriesSet(np.where(observed, data.values, 0), observed, data.offsets, CHANNELS)
+    data = SeriesSet.from_rows(np.where(observed, data.values, 0), observed, data.offsets, CHANNELS)
     cut = WindowIndex(data, 3, 2).cut(np.array([0]))
     assert np.argwhere(~cut.context_observed).tolist() == [[0, 2, 1]]
     padded = cut_windows(data, np.array([0]), np.array([3]), 5, 2)

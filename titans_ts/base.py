@@ -68,17 +68,14 @@ class BaseForecaster(BaseEstimator):
         raise NotImplementedError
 
     def _forecast(
-        self,
-        context: np.ndarray,
-        observed: np.ndarray,
-        quantiles: tuple[float, ...] | None = None,
+        self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
     ) -> np.ndarray:
         """Forecast what follows each context.
 
         Parameters
         ----------
-        context : ndarray of shape (batch, context_length_, channels), float64
-        observed : ndarray of the same shape, bool
+        windows : CutWindows
+            With contexts of ``context_length_`` steps; targets are not looked at.
         quantiles : tuple of float, optional
 
         Returns
@@ -184,7 +181,7 @@ class BaseForecaster(BaseEstimator):
             series, layout = self._read_like_fit(X)
         every = np.arange(series.n_series)
         cut = cut_windows(series, every, series.lengths, self.context_length_, 0)
-        forecast = self._forecast(cut.context, cut.context_observed, levels)
+        forecast = self._forecast(cut, levels)
         return layout.forecast_table(forecast, levels)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -260,7 +257,7 @@ class BaseForecaster(BaseEstimator):
         batch = max(min(SCORE_BATCH, SCORE_VALUES // values), 1)
         for start in range(0, len(windows), batch):
             cut = windows.cut(np.arange(start, min(start + batch, len(windows))))
-            yield cut, self._forecast(cut.context, cut.context_observed)
+            yield cut, self._forecast(cut)
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -237,19 +237,15 @@ class TitansForecaster(BaseForecaster):
         self.history_, self.best_epoch_ = result.history, result.best_epoch
 
     def _forecast(
-        self,
-        context: np.ndarray,
-        observed: np.ndarray,
-        quantiles: tuple[float, ...] | None = None,
+        self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
     ) -> np.ndarray:
         model, device = self.model_, self._device()
         model.to(device).eval()
-        n_windows = max(FORECAST_ROWS // context.shape[2], 1)
+        n_windows = max(FORECAST_ROWS // windows.context.shape[2], 1)
         parts = []
-        nothing = np.empty((1, 0, context.shape[2]))
-        for start in range(0, len(context), n_windows):
+        for start in range(0, len(windows.context), n_windows):
             now = slice(start, start + n_windows)
-            cut = CutWindows(context[now], observed[now], nothing, nothing.astype(bool))
+            cut = CutWindows(*(None if a is None else a[now] for a in windows))
             batch = to_batch(cut, self.channel_scale_[None])
             with torch.inference_mode():
                 parameters = model(type(batch)(*(tensor.to(device) for tensor in batch)))

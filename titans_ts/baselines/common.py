@@ -9,7 +9,7 @@ import numpy as np
 
 from titans_ts.base import BaseForecaster, TrainingWindows
 from titans_ts.data.series import SeriesSet
-from titans_ts.data.windows import WindowIndex
+from titans_ts.data.windows import CutWindows, WindowIndex
 
 __all__ = [
     "QUANTILE_GRID",
@@ -148,12 +148,9 @@ class BaselineForecaster(BaseForecaster):
         )
 
     def _forecast(
-        self,
-        context: np.ndarray,
-        observed: np.ndarray,
-        quantiles: tuple[float, ...] | None = None,
+        self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
     ) -> np.ndarray:
-        point = self._point(context, observed)
+        point = self._point(windows.context, windows.context_observed)
         if quantiles is None:
             return point
         above = np.clip(np.searchsorted(QUANTILE_GRID, quantiles), 1, len(QUANTILE_GRID) - 1)

@@ -59,10 +59,9 @@ def window_moments(windows: WindowIndex, mean: np.ndarray, scale: np.ndarray) ->
 
     raw, n_whole, others = np.zeros((width, width)), 0, []
     for i in np.flatnonzero(counts):
-        start, stop = series.offsets[i] + first[i] - context, series.offsets[i + 1]
-        whole = windows.stride == 1 and first[i] >= context
-        if whole and series.observed[start:stop].all():
-            block = series.values[start:stop]
+        start = int(series.starts[i] + max(first[i] - context, 0))
+        block, seen = series.store.read(start, int(series.starts[i] + series.lengths[i]))
+        if windows.stride == 1 and first[i] >= context and seen.all():
             # Each window loses its own mean later; a series' large level would cost digits first.
             raw += _sliding_gram((block - block.mean(axis=0)) / scale, width)
             n_whole += int(counts[i]) * n_channels

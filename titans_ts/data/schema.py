@@ -266,12 +266,12 @@ def _read_array(X: Any, target: Any) -> tuple[SeriesSet, Layout]:
         flat = np.stack(columns, axis=1)
     values = np.ascontiguousarray(flat, dtype=np.float64)
     refuse_not_finite(values, lambda i: f"column {i}", where)
-    series = SeriesSet(
-        values=values,
+    series = SeriesSet.from_rows(
+        values,
         # One True, broadcast, as in SeriesSet.from_arrays.
-        observed=np.broadcast_to(np.True_, values.shape),
-        offsets=np.arange((n[0] if several else 1) + 1, dtype=np.int64) * rows,
-        channels=names,
+        np.broadcast_to(np.True_, values.shape),
+        np.arange((n[0] if several else 1) + 1, dtype=np.int64) * rows,
+        names,
     )
     layout = Layout(
         container=f"numpy{array.ndim}d",

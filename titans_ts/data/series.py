@@ -1,83 +1,164 @@
-"""SeriesSet: any table of series as one flat array plus offsets."""
+"""SeriesSet: any table of series as rows in a store, and which of them belong to which series."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["SeriesSet"]
+from titans_ts.data.store import ArrayStore, RowStore
+
+__all__ = ["Block", "SeriesSet"]
+
+# Rows that are looked at at a time where all are passed over: 8 MB a column.
+BLOCK_ROWS = 1 << 20
+
+
+class Block(NamedTuple):
+    """Neighbouring rows of one or several series of a set."""
+
+    series: np.ndarray  # (n,), numbers of the series
+    offsets: np.ndarray  # (n + 1,), the block's rows of each
+    values: np.ndarray  # (rows, channels)
+    observed: np.ndarray  # same shape, bool
 
 
 @dataclass(frozen=True)
 class SeriesSet:
-    """Series of possibly unequal length, laid one after another in one array.
+    """Series of possibly unequal length.
 
     The form that every table takes inside the library: what a table looked like (its container,
-    time stamps, ids) is kept by :class:`titans_ts.data.schema.Layout`, not here.
+    time stamps, ids) is kept by :class:`titans_ts.data.schema.Layout`, not here. Parts of a set
+    (:meth:`head`, :meth:`tail`) share its rows and cost nothing.
 
     Parameters
     ----------
-    values : ndarray of shape (total_rows, channels), float64
-        All series, one after another. In the data's own units.
-    observed : ndarray of shape (total_rows, channels), bool
-        False where a value is missing; ``values`` holds 0 there.
-    offsets : ndarray of shape (n_series + 1,), int64
-        Series ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
+    store : RowStore
+        In the data's own units.
+    starts, lengths : ndarray of shape (n_series,), int64
+        Series ``i`` is the rows from ``starts[i]`` on, ``lengths[i]`` of them.
     channels : tuple of str
         Column names.
+    past : SeriesSet, optional
+        Covariates that are known up to now only: as many series, of the same lengths. A
+        categorical covariate holds codes 0, 1, ...
+    known : SeriesSet, optional
+        Covariates that are known in advance; its series start with those here, and may be longer.
+    static : ndarray of shape (n_series, n_static), float64, optional
+        Covariates that do not change with time; NaN where missing.
     """
 
-    values: np.ndarray
-    observed: np.ndarray
-    offsets: np.ndarray
+    store: RowStore
+    starts: np.ndarray
+    lengths: np.ndarray
     channels: tuple[str, ...]
+    past: SeriesSet | None = None
+    known: SeriesSet | None = None
+    static: np.ndarray | None = None
 
     @classmethod
     def from_arrays(cls, arrays: list[np.ndarray], channels: tuple[str, ...]) -> SeriesSet:
         """Join fully observed ``(time, channels)`` arrays into one set."""
         values = np.concatenate(arrays) if len(arrays) != 1 else arrays[0]
-        lengths = [len(array) for array in arrays]
-        return cls(
-            values=np.ascontiguousarray(values, dtype=np.float64),
-            # One True, broadcast: a mask of a fully observed set costs no memory.
-            observed=np.broadcast_to(np.True_, values.shape),
-            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            channels=channels,
-        )
+        offsets = np.cumsum([0, *(len(array) for array in arrays)])
+        # One True, broadcast: a mask of a fully observed set costs no memory.
+        return cls.from_rows(values, np.broadcast_to(np.True_, values.shape), offsets, channels)
+
+    @classmethod
+    def from_rows(
+        cls,
+        values: np.ndarray,
+        observed: np.ndarray,
+        offsets: np.ndarray,
+        channels: tuple[str, ...],
+    ) -> SeriesSet:
+        """Make a set of series that lie one after another in one array.
+
+        Parameters
+        ----------
+        values : ndarray of shape (rows, channels)
+            0 where a value is missing. A C-contiguous float64 array is not copied.
+        observed : ndarray of the same shape, bool
+        offsets : ndarray of shape (n_series + 1,)
+            Series ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
+        channels : tuple of str
+        """
+        offsets = np.asarray(offsets, dtype=np.int64)
+        store = ArrayStore(np.ascontiguousarray(values, dtype=np.float64), observed)
+        return cls(store, offsets[:-1], np.diff(offsets), channels)
 
     @property
     def n_series(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.starts)
 
     @property
-    def lengths(self) -> np.ndarray:
-        """Rows of each series, shape (n_series,)."""
-        return np.diff(self.offsets)
+    def offsets(self) -> np.ndarray:
+        """Where each series starts in :attr:`values`, and its end; shape (n_series + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+    @property
+    def values(self) -> np.ndarray:
+        """All rows, one series after another, shape (rows, channels); 0 where not observed.
+
+        No copy where the set lies in memory in one piece; a copy of everything elsewhere.
+        """
+        return self._rows()[0]
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Which of :attr:`values` were observed; same shape, bool."""
+        return self._rows()[1]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the values of each series, shape (time, channels), as views."""
-        for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
-            yield self.values[start:stop]
+        """Yield the values of each series, shape (time, channels), as views where possible."""
+        for start, length in zip(self.starts, self.lengths, strict=True):
+            yield self.store.read(int(start), int(start + length))[0]
 
-    def copy(self) -> SeriesSet:
-        """Return a set that shares no memory with this one."""
-        return replace(self, values=self.values.copy(), observed=self.observed.copy())
+    def blocks(self, max_rows: int = BLOCK_ROWS) -> Iterator[Block]:
+        """Pass over all rows, at most ``max_rows`` at a time; long series come in pieces."""
+        first = 0
+        while first < self.n_series:
+            if self.lengths[first] > max_rows:
+                start, length = int(self.starts[first]), int(self.lengths[first])
+                for at in range(0, length, max_rows):
+                    rows = self.store.read(start + at, start + min(at + max_rows, length))
+                    yield Block(np.array([first]), np.array([0, len(rows[0])]), *rows)
+                first += 1
+                continue
+            ends = np.cumsum(self.lengths[first:])
+            last = first + int(np.searchsorted(ends, max_rows, side="right"))
+            part = self.select(np.arange(first, last))
+            yield Block(np.arange(first, last), part.offsets, *part._rows())
+            first = last
+
+    def select(self, series: np.ndarray) -> SeriesSet:
+        """The series with these numbers, in this order."""
+        return replace(
+            self,
+            starts=self.starts[series],
+            lengths=self.lengths[series],
+            past=None if self.past is None else self.past.select(series),
+            known=None if self.known is None else self.known.select(series),
+            static=None if self.static is None else self.static[series],
+        )
 
     def rows(self, starts: np.ndarray, stops: np.ndarray) -> SeriesSet:
         """Keep rows ``starts[i]:stops[i]`` of each series ``i`` (counted from its own first row).
 
-        A set of one series stays a view; several series are copied.
+        Covariates known beyond a series' end are kept where its last row is.
         """
-        begin, end = self.offsets[:-1] + starts, self.offsets[:-1] + stops
-        if self.n_series == 1:
-            keep: slice | np.ndarray = slice(int(begin[0]), int(end[0]))
-        else:
-            keep = np.concatenate([np.arange(b, e) for b, e in zip(begin, end, strict=True)])
-        offsets = np.concatenate([[0], np.cumsum(end - begin)]).astype(np.int64)
+        known = self.known
+        if known is not None:
+            beyond = np.where(stops == self.lengths, known.lengths - self.lengths, 0)
+            known = known.rows(starts, stops + beyond)
         return replace(
-            self, values=self.values[keep], observed=self.observed[keep], offsets=offsets
+            self,
+            starts=self.starts + starts,
+            lengths=stops - starts,
+            past=None if self.past is None else self.past.rows(starts, stops),
+            known=known,
         )
 
     def head(self, lengths: np.ndarray) -> SeriesSet:
@@ -87,3 +168,26 @@ class SeriesSet:
     def tail(self, lengths: np.ndarray) -> SeriesSet:
         """The last ``lengths[i]`` rows of each series."""
         return self.rows(self.lengths - np.minimum(lengths, self.lengths), self.lengths)
+
+    def copy(self) -> SeriesSet:
+        """Return a set in memory that shares none with this one."""
+        values, observed = self._rows()
+        mine = SeriesSet.from_rows(values.copy(), observed.copy(), self.offsets, self.channels)
+        return replace(
+            mine,
+            past=None if self.past is None else self.past.copy(),
+            known=None if self.known is None else self.known.copy(),
+            static=None if self.static is None else self.static.copy(),
+        )
+
+    def _rows(self) -> tuple[np.ndarray, np.ndarray]:
+        total = int(self.lengths.sum())
+        if not total:
+            return self.store.read(0, 0)
+        ends = self.starts + self.lengths
+        if (self.starts[1:] == ends[:-1]).all():
+            return self.store.read(int(self.starts[0]), int(ends[-1]))
+        # Row numbers of all series: count on within each, and jump where the next one starts.
+        numbers = np.arange(total) + np.repeat(self.starts - self.offsets[:-1], self.lengths)
+        values, observed = self.store.take(numbers[None])
+        return values[0], observed[0]

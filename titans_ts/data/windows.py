@@ -19,6 +19,13 @@ class CutWindows(NamedTuple):
     context_observed: np.ndarray  # same shape, bool; False where padded or missing
     target: np.ndarray  # (batch, horizon, channels), float64
     target_observed: np.ndarray  # same shape, bool
+    series: np.ndarray  # (batch,), int: which series each window is of
+    # Covariates; None where the set has none of the kind.
+    past: np.ndarray | None = None  # (batch, context_length, n_past), float64
+    past_observed: np.ndarray | None = None  # same shape, bool
+    known: np.ndarray | None = None  # (batch, context_length + horizon, n_known), float64
+    known_observed: np.ndarray | None = None  # same shape, bool
+    static: np.ndarray | None = None  # (batch, n_static), float64; NaN where missing
 
 
 @dataclass(frozen=True)
@@ -93,19 +100,34 @@ def cut_windows(
     context_length, horizon : int
     channels : ndarray of shape (batch,), int, optional
         One channel of each window, so that the others need not be read. Default: all of them.
+        Covariates come whole.
 
     Returns
     -------
     CutWindows
     """
     steps = np.arange(-context_length, horizon)
-    rows = origins[:, None] + steps
+    values, observed = _take(data, series, origins[:, None] + steps, channels)
+    c = context_length
+    cut = CutWindows(values[:, :c], observed[:, :c], values[:, c:], observed[:, c:], series)
+    if data.past is not None:
+        past, seen = _take(data.past, series, origins[:, None] + steps[:c])
+        cut = cut._replace(past=past, past_observed=seen)
+    if data.known is not None:
+        known, seen = _take(data.known, series, origins[:, None] + steps)
+        cut = cut._replace(known=known, known_observed=seen)
+    return cut if data.static is None else cut._replace(static=data.static[series])
+
+
+def _take(
+    data: SeriesSet, series: np.ndarray, rows: np.ndarray, channels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the series, shape (batch, time); those that do not exist are not observed."""
     inside = (rows >= 0) & (rows < data.lengths[series][:, None])
-    flat = np.where(inside, rows + data.offsets[series][:, None], 0)
-    pick = flat if channels is None else (flat[..., None], channels[:, None, None])
-    values, observed = data.values[pick], data.observed[pick]
+    # Somewhere that exists: the first row of the store.
+    flat = np.where(inside, rows + data.starts[series][:, None], 0)
+    values, observed = data.store.take(flat, channels)
     if not inside.all():
         observed = observed & inside[..., None]
         values = np.where(observed, values, 0.0)
-    c = context_length
-    return CutWindows(values[:, :c], observed[:, :c], values[:, c:], observed[:, c:])
+    return values, observed

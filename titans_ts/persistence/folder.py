@@ -343,4 +343,4 @@ def _context_of(arrays: dict[str, np.ndarray], channels: tuple[str, ...]) -> Ser
             f"the kept context has values of shape {values.shape}, a mask of shape "
             f"{observed.shape} and offsets {offsets.tolist()[:5]} for {len(channels)} channels"
         )
-    return SeriesSet(values, observed, offsets, channels)
+    return SeriesSet.from_rows(values, observed, offsets, channels)

@@ -43,7 +43,7 @@ class WindowBatches(Dataset[WindowBatch]):
 def to_batch(cut: CutWindows, channel_scale: np.ndarray) -> WindowBatch:
     """Cut windows as tensors; ``channel_scale`` of shape (batch or 1, channels)."""
     context, observed, target, target_observed = (
-        torch.from_numpy(np.ascontiguousarray(array)) for array in cut
+        torch.from_numpy(np.ascontiguousarray(array)) for array in cut[:4]
     )
     scale = torch.from_numpy(channel_scale)
     return WindowBatch(context, observed, target, target_observed, scale)

@@ -1,0 +1,157 @@
+"""Row stores: where the rows of a set lie, in memory or in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["ArrayStore", "FileStore", "JoinedStore", "RowStore"]
+
+
+class RowStore(Protocol):
+    """Rows of numbers, addressed by their position; values come out as float64.
+
+    Where a value is not observed it comes out as 0.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        ...
+
+    def take(
+        self, rows: np.ndarray, columns: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pick rows by number.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (batch, time), int
+        columns : ndarray of shape (batch,), int, optional
+            One column for each line of ``rows``. Default: all of them.
+
+        Returns
+        -------
+        values : ndarray of shape (batch, time, columns), float64
+        observed : ndarray of the same shape, bool
+        """
+        ...
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows ``start`` to ``stop``: values and observed, each of shape (rows, columns)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayStore:
+    """Rows in memory.
+
+    Parameters
+    ----------
+    values : ndarray of shape (rows, columns), float64
+        0 where a value is missing.
+    observed : ndarray of the same shape, bool
+    """
+
+    values: np.ndarray
+    observed: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+    def take(
+        self, rows: np.ndarray, columns: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        pick = rows if columns is None else (rows[..., None], columns[:, None, None])
+        return self.values[pick], self.observed[pick]
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.values[start:stop], self.observed[start:stop]
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """Rows of a file of plain numbers, C order; NaN where a value is missing.
+
+    The file is mapped anew for every access: pages that were read count as this process's memory
+    only while a mapping is open, so a pass over the file leaves nothing behind.
+
+    Parameters
+    ----------
+    path : Path
+    dtype : str
+        Of the numbers in the file, such as ``"<f4"``.
+    n_rows, n_columns : int
+    skip : int, default 0
+        Bytes before the first row.
+    columns : tuple of int, optional
+        The columns of the file that are columns here. Default: all.
+    """
+
+    path: Path
+    dtype: str
+    n_rows: int
+    n_columns: int
+    skip: int = 0
+    columns: tuple[int, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_rows, self.n_columns if self.columns is None else len(self.columns)
+
+    def take(
+        self, rows: np.ndarray, columns: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        chosen = None if self.columns is None else np.asarray(self.columns)
+        if columns is not None:
+            columns = columns if chosen is None else chosen[columns]
+            return _observed(self._open()[rows[..., None], columns[:, None, None]])
+        if chosen is not None:
+            return _observed(self._open()[rows[..., None], chosen])
+        return _observed(self._open()[rows])
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        block = self._open()[start:stop]
+        return _observed(block if self.columns is None else block[:, list(self.columns)])
+
+    def _open(self) -> np.memmap:
+        return np.memmap(
+            self.path, self.dtype, "r", offset=self.skip, shape=(self.n_rows, self.n_columns)
+        )
+
+
+def _observed(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values = np.array(raw, dtype=np.float64)  # a copy, never a view of the mapping
+    observed = ~np.isnan(values)
+    values[~observed] = 0.0
+    return values, observed
+
+
+@dataclass(frozen=True)
+class JoinedStore:
+    """The columns of several stores with the same rows, side by side."""
+
+    stores: tuple[RowStore, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.stores[0].shape[0], sum(store.shape[1] for store in self.stores)
+
+    def take(
+        self, rows: np.ndarray, columns: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        parts = [store.take(rows) for store in self.stores]
+        values, observed = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        if columns is None:
+            return values, observed
+        pick = columns[:, None, None]
+        return np.take_along_axis(values, pick, 2), np.take_along_axis(observed, pick, 2)
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        parts = [store.read(start, stop) for store in self.stores]
+        values, observed = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        return values, observed
