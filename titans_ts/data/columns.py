@@ -10,12 +10,27 @@ import pandas as pd
 
 from titans_ts.data.frequency import plural
 from titans_ts.data.time_column import looks_like_time
-from titans_ts.errors import DataError
+from titans_ts.errors import DataError, DataTypeError
 
-__all__ = ["column_words", "float_dtype", "refuse_not_finite", "to_float64"]
+__all__ = [
+    "column_words",
+    "float_dtype",
+    "is_number_like",
+    "refuse_empty",
+    "refuse_infinite",
+    "stack_columns",
+    "to_float64",
+]
 
 # What pandas calls object columns whose values are all numbers.
 _NUMBERS = {"floating", "integer", "mixed-integer-float", "decimal", "empty"}
+
+_OF_TARGETS = "Drop it, or name the columns to forecast with target="
+
+
+def is_number_like(kind: str) -> bool:
+    """Tell whether what ``pandas.api.types.infer_dtype`` found is numbers all through."""
+    return kind in _NUMBERS
 
 
 def float_dtype(dtype: Any) -> str:
@@ -25,7 +40,9 @@ def float_dtype(dtype: Any) -> str:
     return str(dtype) if pd.api.types.is_float_dtype(dtype) else "float64"
 
 
-def to_float64(column: pd.Series, words: str, where: Callable[[int], str]) -> np.ndarray:
+def to_float64(
+    column: pd.Series, words: str, where: Callable[[int], str], *, advice: str = _OF_TARGETS
+) -> np.ndarray:
     """Read a column of numbers.
 
     Parameters
@@ -35,6 +52,8 @@ def to_float64(column: pd.Series, words: str, where: Callable[[int], str]) -> np
         The column in words, such as ``"column 'OT'"``, for messages.
     where : callable
         Turns a row number into words.
+    advice : str
+        What to do about a column that holds no numbers.
 
     Returns
     -------
@@ -66,10 +85,7 @@ def to_float64(column: pd.Series, words: str, where: Callable[[int], str]) -> np
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     if _is_text(dtype):
         raise _explain_text(column, words, where)
-    raise DataError(
-        f"Expected numbers in {words}, got {dtype} values. "
-        "Drop it, or name the columns to forecast with target=."
-    )
+    raise DataError(f"Expected numbers in {words}, got {dtype} values. {advice}.")
 
 
 def _is_text(dtype: Any) -> bool:
@@ -88,6 +104,12 @@ def _explain_text(column: pd.Series, words: str, where: Callable[[int], str]) ->
             f"{values.iloc[row]!r} in {where(row)}. Convert it with pandas.to_numeric."
         )
     row = int(bad.argmax())
+    odd = values.iloc[row]
+    if isinstance(odd, (dict, list, tuple, set)):
+        return DataTypeError(
+            f"Expected numbers in {words}, got a {type(odd).__name__}, the first {odd!r:.50} in "
+            f"{where(row)}. The argument must be free of strings, dicts and lists: numbers only."
+        )
     if looks_like_time(values) and bad.all():
         return DataError(
             f"Expected numbers in {words}, got what look like time stamps, the first "
@@ -101,49 +123,76 @@ def _explain_text(column: pd.Series, words: str, where: Callable[[int], str]) ->
     )
 
 
-def refuse_not_finite(
-    values: np.ndarray, column_words: Callable[[int], str], where: Callable[[int], str]
-) -> None:
-    """Raise DataError if there are missing or infinite values.
+def stack_columns(
+    columns: Sequence[np.ndarray], order: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put columns side by side, and say which values are there.
 
     Parameters
     ----------
+    columns : sequence of ndarray of shape (rows,), float64
+        NaN where a value is missing. Left untouched.
+    order : ndarray of shape (rows,) or None
+        The rows in the order wanted; None as they are.
+
+    Returns
+    -------
     values : ndarray of shape (rows, columns)
+        0 where a value is missing. One column that is complete and in order is not copied.
+    observed : ndarray of the same shape, bool
+    """
+    missing = [np.isnan(column) for column in columns]
+    complete = not any(mask.any() for mask in missing)
+    shape = len(columns[0]), len(columns)
+    if len(columns) == 1 and complete and order is None:
+        return columns[0].reshape(shape), np.broadcast_to(np.True_, shape)
+    values = np.empty(shape)
+    for number, column in enumerate(columns):
+        values[:, number] = column if order is None else column[order]
+    if complete:  # one True, broadcast, costs no memory
+        return values, np.broadcast_to(np.True_, shape)
+    observed = np.empty(shape, dtype=bool)
+    for number, mask in enumerate(missing):
+        np.logical_not(mask if order is None else mask[order], out=observed[:, number])
+    values[~observed] = 0.0
+    return values, observed
+
+
+def refuse_empty(columns: Sequence[np.ndarray], column_words: Callable[[int], str]) -> None:
+    """Raise DataError if a column to forecast holds not one value."""
+    for number, column in enumerate(columns):
+        if np.isnan(column).all():
+            words = column_words(number)
+            raise DataError(
+                f"{words[0].upper()}{words[1:]} has no values: all of its "
+                f"{plural(len(column), 'row')} are missing (NaN). Drop it, or name the columns to "
+                "forecast with target=."
+            )
+
+
+def refuse_infinite(
+    columns: Sequence[np.ndarray], column_words: Callable[[int], str], where: Callable[[int], str]
+) -> None:
+    """Raise DataError if there are infinite values; missing ones are fine.
+
+    Parameters
+    ----------
+    columns : sequence of ndarray of shape (rows,)
     column_words, where : callable
         Turn a column number and a row number into words.
     """
-    if np.isfinite(values).all():
+    counts = [int(np.isinf(column).sum()) for column in columns]
+    if not any(counts):
         return
-    missing = np.isnan(values)
-    if missing.any():
-        raise DataError(
-            _count(missing, "missing value", "NaN", column_words, where)
-            + ", expected none: missing values are not supported yet. Fill them, for example with "
-            "X.interpolate(), or drop the columns."
-        )
-    raise DataError(
-        _count(np.isinf(values), "infinite value", "inf", column_words, where)
-        + ", expected finite numbers. Correct them or fill them in."
-    )
-
-
-def _count(
-    bad: np.ndarray,
-    noun: str,
-    short: str,
-    column_words: Callable[[int], str],
-    where: Callable[[int], str],
-) -> str:
-    """Word how many values are bad, and where the first is."""
-    counts = bad.sum(axis=0)
-    column = int(np.argmax(counts > 0))
-    row = int(bad[:, column].argmax())
-    others = int((counts > 0).sum()) - 1
+    number = int(np.argmax(np.array(counts) > 0))
+    row = int(np.isinf(columns[number]).argmax())
+    others = sum(count > 0 for count in counts) - 1
     also = f" ({plural(others, 'other column')} {_has(others)} some too)" if others else ""
-    words = column_words(column)
-    return (
-        f"{words[0].upper()}{words[1:]} has {plural(int(counts[column]), noun)} ({short}), the "
-        f"first in {where(row)}{also}"
+    words = column_words(number)
+    raise DataError(
+        f"{words[0].upper()}{words[1:]} has {plural(counts[number], 'infinite value')} (inf), the "
+        f"first in {where(row)}{also}, expected finite numbers. Correct them, or set them missing "
+        "(NaN)."
     )
 
 

@@ -20,12 +20,15 @@ from pandas.tseries.offsets import BaseOffset, Day, Tick
 from titans_ts.errors import DataError, ParameterError
 
 __all__ = [
+    "explain_irregular",
     "find_offset",
+    "fixed_span",
     "fixed_steps_differ",
     "infer_offset",
     "parse_freq",
     "plural",
     "regular_stamps",
+    "usual_offset",
 ]
 
 # Names that pandas dropped between 2.2 and 3, and what it calls them since 2.2.
@@ -121,6 +124,11 @@ def _span(offset: BaseOffset) -> pd.Timedelta | None:
     return pd.Timedelta(offset) if isinstance(offset, Tick) else None
 
 
+def fixed_span(offset: BaseOffset) -> pd.Timedelta | None:
+    """Return how long a step counted in UTC is; None for a day and for all that is longer."""
+    return pd.Timedelta(offset) if _is_fixed(offset) else None  # type: ignore[arg-type]
+
+
 def _is_fixed(offset: BaseOffset) -> bool:
     # pandas 2 counts a day among the fixed spans, pandas 3 does not.
     return isinstance(offset, Tick) and not isinstance(offset, Day)
@@ -196,10 +204,10 @@ def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOf
             f"{' and '.join(map(str, regular_stamps(index[0], len(index), given)))}. "
             "Correct freq, or the time stamps."
         )
-    raise _explain_irregular(index, given or _usual_offset(index), where)
+    raise explain_irregular(index, given or usual_offset(index), where)
 
 
-def _usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
+def usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
     """Return the step of most stretches of rows, or else the commonest span between rows."""
     starts = np.unique(np.linspace(0, max(len(index) - _STRETCH, 0), _STRETCHES).astype(int))
     stretches = (infer_offset(index[start : start + _STRETCH]) for start in starts)
@@ -210,8 +218,13 @@ def _usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
     return to_offset(pd.Timedelta(np.timedelta64(int(spans[counts.argmax()]), index.unit)))
 
 
-def _explain_irregular(index: pd.DatetimeIndex, offset: BaseOffset, where: str) -> DataError:
-    """Word the error for stamps that do not follow ``offset``: gaps, or no regularity at all."""
+def explain_irregular(
+    index: pd.DatetimeIndex, offset: BaseOffset, where: str, *, rows: bool = True
+) -> DataError:
+    """Word the error for stamps that do not follow ``offset``: gaps, or no regularity at all.
+
+    ``rows=False`` leaves out row numbers, where stamps are not in the order of the table.
+    """
     step = offset.freqstr
     position = _positions(index, offset)
     if (position >= 0).all():
@@ -221,16 +234,17 @@ def _explain_irregular(index: pd.DatetimeIndex, offset: BaseOffset, where: str) 
         return DataError(
             f"The time stamps in {where} have {plural(n_gaps, 'gap')} "
             f"({plural(n_rows, 'missing row')}), the first after {index[first]}, where "
-            f"{index[first + 1]} follows; expected one row every {step}. Insert and fill the "
-            f"missing rows, for example X.asfreq({step!r}).interpolate() on a DatetimeIndex, "
-            "or give rows without a gap."
+            f"{index[first + 1]} follows; expected one row every {step}. Insert the missing rows "
+            "with FillGaps(), or give rows without a gap."
         )
     row = max(int(np.argmax(position < 0)), 1)
+    this, before = str(index[row]), str(index[row - 1])
+    if rows:
+        this, before = f"row {row} ({this})", f"row {row - 1} ({before})"
     return DataError(
-        f"The time stamps in {where} are irregular: expected one row every {step}, but row {row} "
-        f"({index[row]}) comes {index[row] - index[row - 1]} after row {row - 1} "
-        f"({index[row - 1]}). Bring them to one frequency, for example with "
-        f"X.resample({step!r}).mean() on a DatetimeIndex, or say the right one with freq=."
+        f"The time stamps in {where} are irregular: expected one row every {step}, but {this} "
+        f"comes {index[row] - index[row - 1]} after {before}. Bring them to one frequency with "
+        "Resample(), or say the right one with freq=."
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.covariates import CovariateSchema
+from titans_ts.data.ids import IdColumn
 from titans_ts.data.tables import Label, build_table
 from titans_ts.data.time_axis import TimeAxis
 from titans_ts.data.time_column import write_time_column
-from titans_ts.errors import SavedModelError
+from titans_ts.errors import DataError, SavedModelError
 
 __all__ = ["Layout"]
 
@@ -45,6 +47,13 @@ class Layout:
     time_form : str
         How times are written in a time column: as they are (``"index"``), as ``"dates"``, or as
         ``"text:"`` and a strftime format.
+    ids : tuple
+        Of the series of a long table, in order of first appearance; positions in a 3-D array;
+        empty for a wide table.
+    id_column : IdColumn or None
+        How a long table keeps its ids; None for others.
+    covariates : CovariateSchema
+        The covariates, whose columns no forecast has.
     """
 
     container: str
@@ -57,11 +66,66 @@ class Layout:
     time_label: Label = None
     time_position: int | None = None
     time_form: str = "index"
+    ids: tuple[Label, ...] = ()
+    id_column: IdColumn | None = None
+    covariates: CovariateSchema = field(default_factory=CovariateSchema)
 
     @property
     def freq(self) -> str | None:
         """Pandas frequency of the rows; None for arrays and integer labels."""
         return self.time.freq if self.time is not None else None
+
+    @property
+    def long(self) -> bool:
+        """Whether rows of several series stood below one another."""
+        return self.id_column is not None
+
+    @property
+    def id_label(self) -> Label:
+        """Name of the id column or index level; None where there is none."""
+        return None if self.id_column is None else self.id_column.label
+
+    def select(self, series: np.ndarray) -> Layout:
+        """The layout of the series with these numbers, in this order; only of a long table."""
+        numbers = np.asarray(series).tolist()
+        time = self.time
+        if time is not None:
+            time = replace(
+                time,
+                first=tuple(time.first[i] for i in numbers),
+                last=tuple(time.last[i] for i in numbers),
+            )
+        return replace(self, time=time, ids=tuple(self.ids[i] for i in numbers))
+
+    def positions_of(self, other: Layout, name: str) -> np.ndarray:
+        """Find the series of this layout in another table.
+
+        Parameters
+        ----------
+        other : Layout
+        name : str
+            What the user calls the other table.
+
+        Returns
+        -------
+        ndarray of shape (n_series,), int
+            ``other`` and its series are in this layout's order after ``select`` of these.
+
+        Raises
+        ------
+        DataError
+            The other table lacks series, or has more.
+        """
+        found = pd.Index(other.ids, dtype=object).get_indexer(pd.Index(self.ids, dtype=object))
+        lacking = [self.ids[i] for i in np.flatnonzero(found < 0)]
+        more = sorted(set(range(len(other.ids))) - set(found.tolist()))
+        if lacking or more:
+            what = "lacks" if lacking else "has, besides those of X,"
+            ids = lacking or [other.ids[i] for i in more]
+            raise DataError(
+                f"{name} {what} {len(ids):,} series: {some(ids)}; expected the same series as in X."
+            )
+        return found
 
     def forecast_table(self, forecast: np.ndarray, quantiles: Sequence[float] | None = None) -> Any:
         """Put a forecast into a table like the one that was read.
@@ -77,24 +141,47 @@ class Layout:
         ndarray, Series or DataFrame
             The same container, column order, dtypes and index name, with the index or time column
             going on after the last row. With quantiles, arrays have one more axis, and tables
-            columns such as ``OT_q0.1``: all quantiles of the first column first. A Series becomes
-            a DataFrame then.
+            columns such as ``OT_q0.1``: all quantiles of the first column first; ``q0.1`` in a
+            long table of one target. A Series becomes a DataFrame then. A long table has the
+            horizons of its series below one another, in the order of :attr:`ids`.
         """
         assert forecast.shape[2:] == (len(self.channels), *([len(quantiles)] if quantiles else []))
         with np.errstate(over="ignore"):  # beyond float16, a forecast is infinite
             if self.container.startswith("numpy"):
                 cast = forecast.astype(self.dtypes[0], copy=False)
                 return cast[0] if self.container == "numpy2d" else cast
-            columns = self._columns(forecast[0], quantiles)
-        horizon = forecast.shape[1]
-        index = self.time.future(horizon) if self.time is not None else None
-        if index is not None and self.time_position is not None:
-            place = self.time_position * (len(quantiles) if quantiles else 1)
+            columns = self._columns(forecast.reshape(-1, *forecast.shape[2:]), quantiles)
+        return self._assemble(columns, forecast.shape[1], quantiles)
+
+    def _assemble(
+        self, columns: list[tuple[Label, Any]], horizon: int, quantiles: Sequence[float] | None
+    ) -> Any:
+        """Put time and ids beside the columns of ``horizon`` rows of every series."""
+        container = self.container.replace("Series", "DataFrame") if quantiles else self.container
+        polars = container.startswith("polars")
+        times = len(quantiles) if quantiles else 1
+        index = None
+        if self.time is not None:
+            index = self.time.future_of_all(horizon) if self.long else self.time.future(horizon)
+        ids = None
+        if self.id_column is not None:
+            rows = np.repeat(np.arange(len(self.ids)), horizon)
+            ids = self.id_column.write(self.ids, rows, polars=polars)
+        place = None if self.time_position is None else self.time_position * times
+        if index is not None and place is not None:
             columns.insert(place, (self.time_label, write_time_column(index, self.time_form)))
             index = None
         elif index is not None:
             index = index.rename(self.time_label)
-        container = self.container.replace("Series", "DataFrame") if quantiles else self.container
+        if self.id_column is not None and self.id_column.position is not None:
+            at = self.id_column.position * times
+            if place is not None and (
+                place < at or (place == at and not self.id_column.before_time)
+            ):
+                at += 1
+            columns.insert(at, (self.id_label, ids))
+        elif self.id_column is not None:
+            index = pd.MultiIndex.from_arrays([ids, index], names=[self.id_label, self.time_label])
         return build_table(container, columns, index, self.columns_name)
 
     def _columns(
@@ -105,7 +192,8 @@ class Layout:
             if not quantiles:
                 columns.append((label, _cast(forecast[:, i], dtype)))
                 continue
-            prefix = "" if label in (None, "") else f"{label}_"
+            bare = label in (None, "") or (self.long and len(self.labels) == 1)
+            prefix = "" if bare else f"{label}_"
             for j, level in enumerate(quantiles):
                 columns.append((f"{prefix}q{float(level)!r}", _cast(forecast[:, i, j], dtype)))
         return columns
@@ -124,7 +212,7 @@ class Layout:
         Arrays carry no time, so for them there is nothing to check.
         """
         if self.time is not None and other.time is not None:
-            self.time.check_followed_by(other.time, name)
+            self.time.check_followed_by(other.time, name, self.ids)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the layout as values that JSON keeps; :meth:`from_dict` reads them back."""
@@ -143,12 +231,20 @@ class Layout:
             values = _with_tuples(saved)
             if values.get("time") is not None:
                 values["time"] = TimeAxis(**_with_tuples(values["time"]))
+            if values.get("id_column") is not None:
+                values["id_column"] = IdColumn(**_with_tuples(values["id_column"]))
+            values["covariates"] = CovariateSchema.from_dict(values.get("covariates") or {})
             return cls(**values)
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, KeyError) as error:
             raise SavedModelError(
                 f"The saved description of the training table cannot be read: {error}. "
                 "It is damaged or from another version; save the model again."
             ) from error
+
+
+def some(items: Sequence[Any], most: int = 5) -> str:
+    """List the first few items, for messages."""
+    return ", ".join(map(repr, items[:most])) + (", ..." if len(items) > most else "")
 
 
 def _with_tuples(saved: dict[str, Any]) -> dict[str, Any]:

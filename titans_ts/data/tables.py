@@ -27,6 +27,21 @@ class Table:
     columns: tuple[pd.Series, ...]
     index: pd.Index | None  # None: the library has none
     columns_name: Label = None  # what a pandas frame calls its row of column names
+    # What polars calls each column's dtype, such as "Int32"; none for pandas.
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def polars(self) -> bool:
+        return self.container.startswith("polars")
+
+    @property
+    def single(self) -> bool:
+        """It is a series, not a frame."""
+        return self.container.endswith("Series")
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
 
 
 def open_table(X: Any) -> Table | None:
@@ -57,7 +72,8 @@ def open_table(X: Any) -> Table | None:
     if nw.dependencies.is_polars_dataframe(X):
         frame = nw.from_native(X, eager_only=True)
         columns = tuple(_to_pandas(frame[name]) for name in frame.columns)
-        return Table("polars.DataFrame", tuple(frame.columns), columns, None)
+        kinds = tuple(type(frame[name].dtype).__name__ for name in frame.columns)
+        return Table("polars.DataFrame", tuple(frame.columns), columns, None, kinds=kinds)
     if nw.dependencies.is_polars_series(X):
         column = nw.from_native(X, series_only=True)
         return Table("polars.Series", (column.name,), (_to_pandas(column),), None)
@@ -78,7 +94,7 @@ def build_table(
     ----------
     container : str
         As in :class:`Table`.
-    columns : sequence of (label, array or pandas Series without index)
+    columns : sequence of (label, array, pandas Series without index, or narwhals Series)
     index : pandas.Index or None
     columns_name : str, int, float or None
     """
@@ -89,6 +105,8 @@ def build_table(
         return nw.from_dict(data).to_native()
     if index is None:
         index = pd.RangeIndex(len(columns[0][1]))
+    if not columns:
+        return pd.DataFrame(index=index)
     parts = [_with_index(values, index) for _, values in columns]
     if container == "pandas.Series":
         return parts[0].rename(columns[0][0])
@@ -135,10 +153,31 @@ def _to_pandas(column: nw.Series) -> pd.Series:
         return pd.Series(index)
     if dtype.is_numeric() or (dtype == nw.Boolean and not column.is_null().any()):
         return pd.Series(column.to_numpy(), copy=False)
+    if dtype == nw.Date:
+        return pd.Series(column.to_numpy(), copy=False)
+    if isinstance(dtype, (nw.Categorical, nw.Enum, nw.String)):
+        return pd.Series(_categories(column))
     return pd.Series(column.to_list(), dtype=object)
 
 
+def _categories(column: nw.Series) -> pd.Categorical:
+    # Coded by polars: a Python text for every row of a long frame would take a hundred times
+    # as much memory.
+    if isinstance(column.dtype, nw.Enum):
+        names = list(column.dtype.categories)
+    else:
+        names = column.drop_nulls().cast(nw.String()).unique(maintain_order=True).to_list()
+    text = column.cast(nw.String())
+    known = text if not text.is_null().any() else text.drop_nulls()
+    codes = np.full(len(column), -1, dtype=np.int64)
+    filled = known.replace_strict(names, list(range(len(names))), return_dtype=nw.Int64())
+    codes[~text.is_null().to_numpy()] = filled.to_numpy()
+    return pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype=object))
+
+
 def _to_polars(name: str, values: Any) -> nw.Series:
+    if isinstance(values, nw.Series):
+        return values.alias(name)
     if not isinstance(values, pd.Series):
         return nw.new_series(name, values, backend="polars")
     dtype = values.dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,14 +12,16 @@ import pandas as pd
 
 from titans_ts.data.frequency import (
     find_offset,
+    fixed_span,
     fixed_steps_differ,
     parse_freq,
     plural,
     regular_stamps,
 )
+from titans_ts.data.tables import Label
 from titans_ts.errors import DataError
 
-__all__ = ["Place", "TimeAxis"]
+__all__ = ["Place", "TimeAxis", "labels_of", "refuse_missing", "zone_name"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Place:
 
     words: str  # "the index", "column 'date'"
     sort: str  # the call that sorts the table by it
-    pivot: str  # the call that turns a long table into one column per series
+    id_hint: str  # how to say which column tells series apart: "id_column='station'"
     index: bool  # it is an index, not a column
 
 
@@ -89,7 +91,7 @@ class TimeAxis:
         if isinstance(index, pd.DatetimeIndex):
             _check_order(index, index.asi8, place)
             offset = find_offset(index, freq, place.words)
-            tz = None if index.tz is None else _zone_name(index, place)
+            tz = None if index.tz is None else zone_name(index, place)
             ends = (int(index.asi8[0]),), (int(index.asi8[-1]),)
             return cls("stamps", offset.freqstr, *ends, unit=index.unit, tz=tz)
         if isinstance(index, pd.PeriodIndex):
@@ -122,6 +124,11 @@ class TimeAxis:
         _check_steps(labels, offset.n, lambda i: str(index[i]), index.freqstr, place, rows=True)
         return cls("periods", index.freqstr, (int(labels[0]),), (int(labels[-1]),))
 
+    @property
+    def n_series(self) -> int:
+        """How many series the axis is of."""
+        return len(self.last)
+
     def future(self, horizon: int, series: int = 0) -> pd.Index:
         """Return the labels of the ``horizon`` rows after the last row of a series.
 
@@ -146,7 +153,42 @@ class TimeAxis:
             return pd.RangeIndex(labels)
         return pd.Index(np.array(labels), dtype=self.dtype)
 
-    def check_followed_by(self, later: TimeAxis, name: str) -> None:
+    def future_of_all(self, horizon: int) -> pd.Index:
+        """Return the labels of the ``horizon`` rows after the last row of every series.
+
+        Returns
+        -------
+        pandas.Index of length n_series * horizon
+            One series after another; an index without a pandas frequency.
+        """
+        last = np.array(self.last, dtype=np.int64)
+        offset = None if self.kind == "integers" else parse_freq(self.freq)
+        span = fixed_span(offset) if self.kind == "stamps" and offset is not None else None
+        unit = None if span is None else pd.Timedelta(1, self.unit)
+        if self.kind == "stamps" and (span is None or span % unit):
+            # Panels end on few different days: each is walked on from once.
+            _, at, which = np.unique(last, return_index=True, return_inverse=True)
+            walked = [self.future(horizon, int(series)) for series in at]
+            # A step finer than the unit of the stamps makes the unit finer.
+            joined = walked[0].append(walked[1:]) if len(walked) > 1 else walked[0]
+            rows = (which[:, None] * horizon + np.arange(horizon)).reshape(-1)
+            return pd.DatetimeIndex(joined[rows], freq=None)
+        step = self.step if offset is None else offset.n
+        if span is not None:
+            step = span // unit
+        labels = (last[:, None] + step * np.arange(1, horizon + 1)).reshape(-1)
+        return self.index_of(labels)
+
+    def index_of(self, labels: np.ndarray) -> pd.Index:
+        """Turn labels as :attr:`first` and :attr:`last` hold them into an index."""
+        if self.kind == "periods":
+            return pd.PeriodIndex.from_ordinals(labels, freq=self.freq)
+        if self.kind == "integers":
+            return pd.Index(labels, dtype="int64" if self.dtype == "range" else self.dtype)
+        naive = pd.DatetimeIndex(labels.view(f"M8[{self.unit}]"))
+        return naive if self.tz is None else naive.tz_localize("UTC").tz_convert(self.tz)
+
+    def check_followed_by(self, later: TimeAxis, name: str, names: Sequence[Label] = ()) -> None:
         """Raise DataError unless the first row of ``later`` is the step after the last row here.
 
         Parameters
@@ -154,6 +196,8 @@ class TimeAxis:
         later : TimeAxis
         name : str
             What the user calls the later table.
+        names : sequence, optional
+            Ids of the series, for messages; the same in both tables.
         """
         if self.kind != later.kind or (self.tz is None) != (later.tz is None):
             raise DataError(
@@ -165,15 +209,17 @@ class TimeAxis:
                 f"{name} must have one row every {self.freq}, as X has; its rows come every "
                 f"{later.freq}. Resample it."
             )
-        for series in range(len(self.last)):
-            expected = self.future(1, series)[0]
-            got = later._label(later.first[series])
-            if got != expected:
-                raise DataError(
-                    f"{name} must start at {expected}, one step after the last row of X "
-                    f"({self._label(self.last[series])}); its first row is {got}. "
-                    "Give the rows that directly follow X."
-                )
+        following = self.future_of_all(1)
+        starts = later.index_of(np.array(later.first, dtype=np.int64))
+        wrong = np.asarray(following != starts)
+        if wrong.any():
+            series = int(wrong.argmax())
+            which = f" of series {names[series]!r}" if names else ""
+            raise DataError(
+                f"{name} must start at {following[series]}, one step after the last row of X"
+                f"{which} ({self._label(self.last[series])}); its first row is {starts[series]}. "
+                "Give the rows that directly follow X."
+            )
 
     def _stamp(self, value: int) -> pd.Timestamp:
         naive = pd.Timestamp(np.datetime64(value, self.unit))  # type: ignore[call-overload]
@@ -190,8 +236,15 @@ class TimeAxis:
         return self.kind
 
 
-def _check_order(index: pd.Index, labels: np.ndarray, place: Place) -> None:
-    """Refuse labels that are missing, not sorted or repeated."""
+def labels_of(index: pd.Index) -> np.ndarray:
+    """Return an index as whole numbers: stamps in their unit since 1970 in UTC, ordinals."""
+    if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
+        return index.asi8
+    return index.to_numpy(dtype=np.int64)
+
+
+def refuse_missing(index: pd.Index, place: Place) -> None:
+    """Raise DataError if a row has no time."""
     missing = np.asarray(index.isna())
     if missing.any():
         raise DataError(
@@ -199,6 +252,11 @@ def _check_order(index: pd.Index, labels: np.ndarray, place: Place) -> None:
             f"{plural(int(missing.sum()), 'missing time stamp')} (NaT), the first in row "
             f"{missing.argmax()}; expected one in every row. Drop these rows, or fill in the time."
         )
+
+
+def _check_order(index: pd.Index, labels: np.ndarray, place: Place) -> None:
+    """Refuse labels that are missing, not sorted or repeated."""
+    refuse_missing(index, place)
     steps = np.diff(labels)
     back = steps < 0
     # Where most labels repeat, the table stacks several series, and sorting would not help.
@@ -216,8 +274,8 @@ def _check_order(index: pd.Index, labels: np.ndarray, place: Place) -> None:
         raise DataError(
             f"The time stamps in {place.words} have {plural(int(repeated.sum()), 'duplicate')}: "
             f"the first is row {row} ({index[row]}); expected one row per time stamp. Drop or "
-            "average the repeated rows; if they belong to several series, give each series a "
-            f"column of its own, for example with {place.pivot}."
+            "average the repeated rows; if they belong to several series, name the column that "
+            f"tells these apart, such as {place.id_hint}."
         )
 
 
@@ -245,7 +303,7 @@ def _check_steps(
     )
 
 
-def _zone_name(index: pd.DatetimeIndex, place: Place) -> str:
+def zone_name(index: pd.DatetimeIndex, place: Place) -> str:
     name = str(index.tz)
     try:
         same = index[:1].tz_convert(name).tz_localize(None) == index[:1].tz_localize(None)

@@ -1,0 +1,110 @@
+"""Read arrays: series without names, and without time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from titans_ts.data.columns import (
+    float_dtype,
+    refuse_empty,
+    refuse_infinite,
+    stack_columns,
+    to_float64,
+)
+from titans_ts.data.layout import Layout
+from titans_ts.data.series import SeriesSet
+from titans_ts.errors import DataError
+
+__all__ = ["read_array"]
+
+
+def read_array(X: Any) -> tuple[SeriesSet, Layout]:
+    """Read an array of shape (time, channels) or (series, time, channels), or what becomes one.
+
+    Returns
+    -------
+    series : SeriesSet
+        A C-contiguous float64 array without NaN is not copied.
+    layout : Layout
+
+    Raises
+    ------
+    DataError
+        It is no such array, or holds infinities or something else than numbers.
+    """
+    array = _as_array(X)
+    if array.ndim not in (2, 3):
+        what = f"shape {array.shape}" if array.ndim else f"a single value, {X!r:.50}"
+        # In scikit-learn's words where it has its own for this.
+        help_ = "Reshape your data with X.reshape(-1, 1)" if array.ndim == 1 else "Reshape it"
+        raise DataError(
+            f"Expected X of shape (time, channels) or (series, time, channels), got {what}. "
+            f"{help_}{' for a single channel' if array.ndim == 1 else ''}."
+        )
+    *n, rows, channels = array.shape
+    if not channels:
+        raise DataError(
+            f"X has 0 feature(s) (shape={array.shape}) while a minimum of 1 is required: "
+            "expected at least one channel on the last axis."
+        )
+    if not array.size:
+        raise DataError(f"X has no rows: its shape is {array.shape}. Expected some.")
+    flat = array.reshape(-1, channels)
+    several = array.ndim == 3
+    names = tuple(str(i) for i in range(channels))
+
+    def where(row: int) -> str:
+        return f"series {row // rows}, row {row % rows}" if several else f"row {row}"
+
+    def words(number: int) -> str:
+        return f"column {number}"
+
+    if array.dtype.kind in "fiu":
+        values = np.ascontiguousarray(flat, dtype=np.float64)
+    else:
+        parts = [to_float64(pd.Series(c), words(i), where) for i, c in enumerate(flat.T)]
+        values = np.stack(parts, axis=1)
+    observed = np.broadcast_to(np.True_, values.shape)
+    if not np.isfinite(values).all():
+        columns = list(values.T)
+        refuse_infinite(columns, words, where)
+        refuse_empty(columns, words)
+        values, observed = stack_columns(columns, None)
+    n_series = n[0] if several else 1
+    offsets = np.arange(n_series + 1, dtype=np.int64) * rows
+    series = SeriesSet.from_rows(values, observed, offsets, names)
+    layout = Layout(
+        container=f"numpy{array.ndim}d",
+        channels=names,
+        labels=names,
+        dtypes=(float_dtype(array.dtype),) * channels,
+        named=False,
+        ids=tuple(range(n_series)) if several else (),
+    )
+    return replace(series, ids=layout.ids or None), layout
+
+
+def _as_array(X: Any) -> np.ndarray:
+    if isinstance(X, np.ma.MaskedArray):
+        return np.ma.asarray(X, dtype=np.float64).filled(np.nan)
+    if hasattr(X, "toarray"):
+        raise DataError(
+            f"Sparse data not supported: X is a {type(X).__name__}, expected a dense array, "
+            "Series or DataFrame. Give X.toarray()."
+        )
+    if isinstance(X, (list, tuple)) or hasattr(X, "__array__"):
+        try:
+            return np.asarray(X)
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"X is a {type(X).__name__} that makes no array of shape (time, channels): {error}"
+            ) from error
+    hint = " Read a file first, for example with pandas.read_csv." if isinstance(X, str) else ""
+    raise DataError(
+        f"X is a {type(X).__name__}, expected an array, or a Series or DataFrame of pandas or "
+        f"polars.{hint}"
+    )

@@ -1,0 +1,239 @@
+"""Roles: which column of a table is the time, the id, a target, a covariate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from titans_ts.data.covariates import PARAMETERS
+from titans_ts.data.ids import ID_NAMES
+from titans_ts.data.tables import Label, Table, plain_label
+from titans_ts.data.time_column import find_time_column, no_such_column
+from titans_ts.errors import DataError
+
+__all__ = ["Names", "Roles", "find_roles"]
+
+#: How a caller names columns: one label or several.
+Names = Label | Sequence[Label]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Positions of a table's columns.
+
+    Parameters
+    ----------
+    time : int or None
+        None if the index holds the time, or nothing does.
+    ids : int or None
+        None if a level of the index holds them, or there are none.
+    levels : bool
+        Whether the index holds both, ids in its first level and time in its second.
+    target : tuple of int
+        The columns to forecast, in the order asked for.
+    past, known, static : tuple of int
+        Covariates, in the order asked for.
+    """
+
+    time: int | None
+    ids: int | None
+    levels: bool
+    target: tuple[int, ...]
+    past: tuple[int, ...] = ()
+    known: tuple[int, ...] = ()
+    static: tuple[int, ...] = ()
+
+    @property
+    def long(self) -> bool:
+        """Whether rows of several series stand below one another."""
+        return self.levels or self.ids is not None
+
+
+def find_roles(
+    table: Table,
+    *,
+    time_column: Label = None,
+    target: Names = None,
+    id_column: Label = None,
+    past_covariates: Names = None,
+    future_covariates: Names = None,
+    static_covariates: Names = None,
+    targets: bool = True,
+) -> Roles:
+    """Find the role of each column.
+
+    Parameters
+    ----------
+    table : Table
+    time_column, id_column : str, optional
+        Default: recognised.
+    target, past_covariates, future_covariates, static_covariates : str or list of str, optional
+        Default: everything without another role is a target.
+    targets : bool, default True
+        Whether the table has targets at all; a table of future covariates needs none.
+
+    Raises
+    ------
+    DataError
+        No such column; a column in two roles; several that could be the time.
+    """
+    ids, levels = _id_position(table, id_column)
+    time = _time_position(table, time_column, ids, levels)
+    taken: dict[int, str] = {}
+    if time is not None:
+        taken[time] = "the time column"
+    if ids is not None:
+        taken[ids] = "the id column"
+    roles = {}
+    for role, names in (
+        ("past", past_covariates),
+        ("known", future_covariates),
+        ("static", static_covariates),
+    ):
+        roles[role] = _positions(table, names, PARAMETERS[role], taken)
+    chosen = _target_positions(table, target, taken) if targets else ()
+    return Roles(time, ids, levels, chosen, **roles)
+
+
+def listed(table: Table) -> str:
+    """The columns of a table, for messages."""
+    return ", ".join(map(repr, table.labels))
+
+
+def as_list(names: Any) -> list[Any]:
+    """Names as a list, also where one was given alone."""
+    if names is None:
+        return []
+    if isinstance(names, (list, tuple, np.ndarray, pd.Index)):
+        return [plain_label(name) for name in names]
+    return [names]
+
+
+def _id_position(table: Table, id_column: Label) -> tuple[int | None, bool]:
+    index = table.index
+    if isinstance(index, pd.MultiIndex):
+        _check_levels(index, id_column)
+        return None, True
+    if id_column is not None:
+        if table.single or id_column not in table.labels:
+            raise no_such_column(id_column, table.labels, "id_column")
+        return table.labels.index(id_column), False
+    found = [i for i, label in enumerate(table.labels) if label in ID_NAMES and not table.single]
+    if len(found) > 1:
+        several = " and ".join(repr(table.labels[i]) for i in found)
+        raise DataError(
+            f"{several} could both be the ids of X's series. Say which with id_column=, or drop "
+            "the other."
+        )
+    return (found[0] if found else None), False
+
+
+def _check_levels(index: pd.MultiIndex, id_column: Label) -> None:
+    if index.nlevels != 2:
+        raise DataError(
+            f"X has an index of {index.nlevels} levels, expected two (id of the series, then "
+            "time) or one level of time stamps. Join the names of the others to one id, or take "
+            "them out with X.reset_index()."
+        )
+    stamped = [isinstance(level, (pd.DatetimeIndex, pd.PeriodIndex)) for level in index.levels]
+    if stamped == [True, False]:
+        raise DataError(
+            "X has an index of time and then id, expected the id of the series first and the time "
+            "second. Swap them with X.swaplevel()."
+        )
+    if id_column is not None and id_column != index.names[0]:
+        raise DataError(
+            f"id_column={id_column!r} was given, but X has an index of two levels, of which the "
+            f"first, {index.names[0]!r}, holds the ids. Leave id_column out, or give "
+            "X.reset_index()."
+        )
+
+
+def _time_position(table: Table, time_column: Label, ids: int | None, levels: bool) -> int | None:
+    """Return which column holds the time; None if the index does, or nothing."""
+    index = table.index
+    stamped = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex))
+    if table.single:
+        return None
+    if levels:
+        if time_column is not None and time_column != index.names[1]:  # type: ignore[union-attr]
+            raise DataError(
+                f"time_column={time_column!r} was given, but X has an index of two levels, of "
+                f"which the second, {index.names[1]!r}, holds the time. Leave time_column out, "  # type: ignore[union-attr]
+                "or give X.reset_index()."
+            )
+        return None
+    if time_column is None:
+        if stamped:
+            return None
+        others = [i for i in range(len(table.labels)) if i != ids]
+        found = find_time_column(
+            [table.labels[i] for i in others], [table.columns[i] for i in others]
+        )
+        if found is None and ids is not None:
+            raise DataError(
+                f"X has the ids of series in column {table.labels[ids]!r}, but no time: its other "
+                f"columns are {', '.join(repr(table.labels[i]) for i in others) or 'none'}. Name "
+                "the time column with time_column=."
+            )
+        return None if found is None else others[found]
+    if time_column in table.labels:
+        position = table.labels.index(time_column)
+        if position == ids:
+            raise DataError(
+                f"The column {time_column!r} cannot be both the id column and the time column. "
+                "Name another with time_column= or id_column=."
+            )
+        return position
+    # The same table with its time column set as index.
+    if stamped and index is not None and index.name == time_column:
+        return None
+    raise no_such_column(time_column, table.labels, "time_column")
+
+
+def _positions(table: Table, names: Any, parameter: str, taken: dict[int, str]) -> tuple[int, ...]:
+    """Find the columns of one parameter, and note that they are taken."""
+    chosen = []
+    for name in as_list(names):
+        if name not in table.labels:
+            raise no_such_column(name, table.labels, parameter)
+        i = table.labels.index(name)
+        if i in chosen:
+            raise DataError(
+                f"{parameter} names the column {name!r} twice, expected distinct names."
+            )
+        if i in taken:
+            raise DataError(
+                f"{parameter}={name!r} is {taken[i]}, expected a column without another role. "
+                "Name each column in one parameter only."
+            )
+        chosen.append(i)
+    for i in chosen:
+        taken[i] = f"named in {parameter}"
+    return tuple(chosen)
+
+
+def _target_positions(table: Table, target: Any, taken: dict[int, str]) -> tuple[int, ...]:
+    """Return which columns to forecast."""
+    if target is None:
+        chosen = tuple(i for i in range(len(table.labels)) if i not in taken)
+        if not chosen:
+            beside = " and ".join(
+                f"{words} {table.labels[i]!r}"
+                if words.startswith("the ")
+                else repr(table.labels[i])
+                for i, words in taken.items()
+            ).replace("the ", "its ")
+            raise DataError(
+                f"X has no column beside {beside}, expected at least one column of numbers."
+            )
+        return chosen
+    if not as_list(target):
+        raise DataError(
+            f"target is empty, expected at least one column of X, which has {listed(table)}."
+        )
+    return _positions(table, target, "target", taken)
