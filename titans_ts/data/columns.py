@@ -13,6 +13,7 @@ from titans_ts.data.time_column import looks_like_time
 from titans_ts.errors import DataError, DataTypeError
 
 __all__ = [
+    "cast_column",
     "column_words",
     "float_dtype",
     "is_number_like",
@@ -38,6 +39,14 @@ def float_dtype(dtype: Any) -> str:
     if isinstance(dtype, pd.SparseDtype):
         dtype = dtype.subtype
     return str(dtype) if pd.api.types.is_float_dtype(dtype) else "float64"
+
+
+def cast_column(values: np.ndarray, dtype: str) -> Any:
+    """Turn float64 into a dtype that :func:`float_dtype` named; NaN is missing in all of them."""
+    try:
+        return values.astype(dtype)
+    except TypeError:  # a dtype of pandas' own, such as Float32
+        return pd.Series(values).astype(dtype)  # type: ignore[call-overload]
 
 
 def to_float64(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.columns import cast_column
 from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.ids import IdColumn
 from titans_ts.data.tables import Label, build_table
@@ -190,12 +191,14 @@ class Layout:
         columns: list[tuple[Label, Any]] = []
         for i, (label, dtype) in enumerate(zip(self.labels, self.dtypes, strict=True)):
             if not quantiles:
-                columns.append((label, _cast(forecast[:, i], dtype)))
+                columns.append((label, cast_column(forecast[:, i], dtype)))
                 continue
             bare = label in (None, "") or (self.long and len(self.labels) == 1)
             prefix = "" if bare else f"{label}_"
             for j, level in enumerate(quantiles):
-                columns.append((f"{prefix}q{float(level)!r}", _cast(forecast[:, i, j], dtype)))
+                columns.append(
+                    (f"{prefix}q{float(level)!r}", cast_column(forecast[:, i, j], dtype))
+                )
         return columns
 
     def check_followed_by(self, other: Layout, name: str = "validation") -> None:
@@ -249,10 +252,3 @@ def some(items: Sequence[Any], most: int = 5) -> str:
 
 def _with_tuples(saved: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-
-
-def _cast(values: np.ndarray, dtype: str) -> Any:
-    try:
-        return values.astype(dtype)
-    except TypeError:  # a dtype of pandas' own, such as Float32
-        return pd.Series(values).astype(dtype)  # type: ignore[call-overload]

@@ -12,7 +12,7 @@ import pandas as pd
 from titans_ts.data.covariates import PARAMETERS
 from titans_ts.data.ids import ID_NAMES
 from titans_ts.data.tables import Label, Table, plain_label
-from titans_ts.data.time_column import find_time_column, no_such_column
+from titans_ts.data.time_column import find_time_column, is_time_name, no_such_column
 from titans_ts.errors import DataError
 
 __all__ = ["Names", "Roles", "find_roles"]
@@ -175,6 +175,11 @@ def _time_position(table: Table, time_column: Label, ids: int | None, levels: bo
             [table.labels[i] for i in others], [table.columns[i] for i in others]
         )
         if found is None and ids is not None:
+            # Steps that are counted: only beside ids, as a wide table may have such a channel.
+            counted = [i for i in others if is_time_name(table.labels[i])]
+            counted = [i for i in counted if pd.api.types.is_integer_dtype(table.columns[i].dtype)]
+            if len(counted) == 1:
+                return counted[0]
             raise DataError(
                 f"X has the ids of series in column {table.labels[ids]!r}, but no time: its other "
                 f"columns are {', '.join(repr(table.labels[i]) for i in others) or 'none'}. Name "

@@ -57,6 +57,7 @@ def read_table(
         pandas index of two levels, id and time. Rows may come in any order: series are taken in
         the order in which their ids first appear, the rows of each by time. Series need not be
         equally long, but share one frequency; one of a row or two is fine beside longer ones.
+        Integers in a column that is called like time (``ds``) count steps here.
 
         NaN, None and NA stand for missing values, as does the mask of a masked array.
     freq : str, optional

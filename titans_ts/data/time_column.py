@@ -17,6 +17,7 @@ from titans_ts.errors import DataError
 
 __all__ = [
     "find_time_column",
+    "is_time_name",
     "looks_like_time",
     "no_such_column",
     "read_time_column",
@@ -56,7 +57,7 @@ def find_time_column(labels: Sequence[Any], columns: Sequence[pd.Series]) -> int
     stamps = [i for i, column in enumerate(columns) if _holds_stamps(column)]
     if len(stamps) == 1:
         return stamps[0]
-    named = [i for i, label in enumerate(labels) if _is_time_name(label)]
+    named = [i for i, label in enumerate(labels) if is_time_name(label)]
     found = [i for i in stamps if i in named] if stamps else []
     if not stamps:
         found = [i for i in named if looks_like_time(columns[i])]
@@ -133,7 +134,8 @@ def write_time_column(index: pd.Index, form: str) -> pd.Series:
     return index.to_series(index=pd.RangeIndex(len(index)))
 
 
-def _is_time_name(label: Any) -> bool:
+def is_time_name(label: Any) -> bool:
+    """Tell whether a column called so is taken for the time, if it can be."""
     return isinstance(label, str) and label.lower().translate(_NO_JOINTS) in _TIME_NAMES
 
 
