@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -90,6 +90,8 @@ class FileStore:
         Bytes before the first row.
     columns : tuple of int, optional
         The columns of the file that are columns here. Default: all.
+    keeper : object, optional
+        What removes the file when it is collected itself.
     """
 
     path: Path
@@ -98,6 +100,7 @@ class FileStore:
     n_columns: int
     skip: int = 0
     columns: tuple[int, ...] | None = None
+    keeper: Any = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:
