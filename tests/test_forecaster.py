@@ -225,7 +225,7 @@ def test_series_never_seen_are_forecast_each_by_itself():
 
 
 def test_other_columns_than_in_fit_are_refused(fitted):
-    with pytest.raises(DataError, match="2 channels, but TitansForecaster was fitted on 3"):
+    with pytest.raises(DataError, match="2 features, but TitansForecaster is expecting 3 features"):
         fitted.predict(frame()[["OT", "HUFL"]])
     with pytest.raises(DataError, match="same columns in the same order"):
         fitted.predict(frame()[["OT", "HUFL", "MULL"]])
@@ -281,11 +281,24 @@ def test_nothing_is_forecast_before_fit():
             getattr(tiny(), use)(*(() if use == "predict" else (waves(),)))
 
 
-def test_y_is_refused_unless_it_is_x():
-    with pytest.raises(DataError, match=r"y must be None.*shape \(401,\)"):
-        tiny().fit(waves(), np.zeros(ROWS))
+def test_y_of_as_many_rows_as_x_changes_nothing():
     X = waves()
-    np.testing.assert_array_equal(tiny().fit(X, X).predict(), tiny().fit(X).predict())
+    expected = tiny().fit(X).predict()
+    for y in (X, X[:, 0], np.zeros(ROWS), pd.Series(np.zeros(ROWS))):
+        np.testing.assert_array_equal(tiny().fit(X, y).predict(), expected)
+
+
+def test_y_that_says_something_else_than_x_is_refused():
+    with pytest.raises(
+        DataError, match=r"y has the shape \(398,\), but X has 401 rows.*leave y out"
+    ):
+        tiny().fit(waves(), np.zeros(ROWS - 3))
+    frame = pd.DataFrame(waves(), columns=["load", "price"])
+    forecaster = tiny(target="load").fit(frame, frame["load"])
+    with pytest.raises(DataError, match=r"'price', which is none of X's target columns \['load'\]"):
+        forecaster.fit(frame, frame["price"])
+    with pytest.raises(DataError, match="y is called 'price'"):
+        forecaster.score(frame, frame[["load", "price"]])
 
 
 # -- saving ----------------------------------------------------------------------------------------

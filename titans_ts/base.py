@@ -7,6 +7,7 @@ into forecasts. Both see plain arrays in the data's own units; neither knows wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,11 +16,14 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.schema import Layout, read_table
 from titans_ts.data.series import SeriesSet
-from titans_ts.data.windows import CutWindows, WindowIndex, cut_windows
+from titans_ts.data.tables import open_table
+from titans_ts.data.windows import CutWindows, WindowIndex
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.parameters import check_int, check_number, check_quantiles
+from titans_ts.preprocessing.target import TargetTransform
 
 __all__ = ["BaseForecaster", "TrainingWindows"]
 
@@ -44,8 +48,16 @@ class BaseForecaster(BaseEstimator):
     context_length: int
     freq: str | None
     time_column: str | None
+    id_column: str | None
     target: str | Sequence[str] | None
+    target_transform: Any
     validation_fraction: float
+    # Forecasters that read covariates store these too.
+    past_covariates: Sequence[str] | str | None = None
+    future_covariates: Sequence[str] | str | None = None
+    static_covariates: Sequence[str] | str | None = None
+    calendar: bool | Sequence[str] = False
+    holidays: str | None = None
 
     # -- what a subclass provides -------------------------------------------------------------
 
@@ -106,8 +118,10 @@ class BaseForecaster(BaseEstimator):
         X : array of shape (time, channels) or (series, time, channels), Series or DataFrame
             Regularly spaced rows, oldest first. A frame carries time in a ``DatetimeIndex`` or in
             a time column.
-        y : None
-            Here because scikit-learn passes one. Anything but a copy of X's target is refused.
+        y : array or Series, optional
+            Here because scikit-learn passes one, and ignored: a forecaster learns to continue X
+            itself. One that says something else than X's target is refused: another number of
+            rows than X, or a Series or frame with another name.
         validation : int, array or frame, optional
             Rows on which learning is judged: a number of last rows of X, or a table like X whose
             rows follow it. Default: the last ``validation_fraction`` of X.
@@ -125,16 +139,16 @@ class BaseForecaster(BaseEstimator):
         """
         self._check_parameters()
         series, layout = self._read(X)
-        _refuse_other_target(y, series)
-        joined, n_train = self._set_validation_aside(series, layout, validation)
+        _refuse_other_target(y, X, series, layout)
+        joined, n_train, last = self._set_validation_aside(series, layout, validation)
 
         least = self._shortest_context()
         shortest = self.horizon + least
         if n_train.max() < shortest:
             raise DataError(
                 f"Too few rows to learn from: the longest series has {n_train.max()} training rows "
-                f"({series.lengths.max()} rows before the split), and a horizon of {self.horizon} "
-                f"with a context of at least {least} needs {shortest}. "
+                f"(before the split, n_samples={series.lengths.max()}), and a horizon of "
+                f"{self.horizon} with a context of at least {least} needs {shortest}. "
                 "Give more rows, or lower horizon or validation_fraction."
             )
         # From here on attributes change: a fit that fails must leave a forecaster that is not
@@ -150,12 +164,19 @@ class BaseForecaster(BaseEstimator):
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         self.freq_ = layout.freq
-        self._fit_windows(self._training_windows(joined, n_train))
+        self.target_transform_ = None
+        if self.target_transform is not None:
+            # From training rows only: a scaler must not have seen what learning is judged on.
+            self.target_transform_ = TargetTransform.fit(
+                self.target_transform, joined.head(n_train), joined.ids or ()
+            )
         self.layout_ = layout
+        joined = self._with_calendar(self._to_model_units(joined), last, last)
+        self._fit_windows(self._training_windows(joined, n_train))
         self.context_ = series.tail(np.full(series.n_series, self.context_length_)).copy()
         return self
 
-    def predict(self, X: Any = None, *, quantiles: Any = None) -> Any:
+    def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
         """Forecast the ``horizon`` steps that follow.
 
         Parameters
@@ -164,6 +185,10 @@ class BaseForecaster(BaseEstimator):
             What to read before forecasting; the last ``context_length_`` rows count, and a shorter
             table is padded. Any series, seen in ``fit`` or not, with the same columns.
             Default: the table given to ``fit``.
+        future : DataFrame, optional
+            Covariates that are known in advance, for the ``horizon`` steps of each series:
+            a frame like X with id, time and the columns ``future_covariates``. Needed if the
+            forecaster has such. :meth:`make_future_dataframe` gives its rows.
         quantiles : sequence of float, optional
             Fractions strictly between 0 and 1, increasing. Default: the point forecast.
 
@@ -172,17 +197,63 @@ class BaseForecaster(BaseEstimator):
         array, Series or DataFrame
             The same kind as X, with the future index. With quantiles, frames have columns such as
             ``OT_q0.1`` and arrays one more axis.
+
+        Raises
+        ------
+        DataError
+            X does not look like the table given to ``fit``; or ``future`` is missing, lacks
+            steps, or does not fit X. The message names them.
         """
         check_is_fitted(self)
         levels = check_quantiles("quantiles", quantiles)
-        if X is None:
-            series, layout = self.context_, self.layout_
-        else:
-            series, layout = self._read_like_fit(X)
-        every = np.arange(series.n_series)
-        cut = cut_windows(series, every, series.lengths, self.context_length_, 0)
-        forecast = self._forecast(cut, levels)
-        return layout.forecast_table(forecast, levels)
+        series, layout = self._series_to_continue(X)
+        series = self._with_future(series, layout, future)
+        windows = WindowIndex(series, self.context_length_, 0, first_origin=series.lengths)
+        # Windows without a target, one a series: cut from the end of each.
+        parts = [f for _, f in self.iter_forecasts(windows, quantiles=levels)]
+        return layout.forecast_table(np.concatenate(parts), levels)
+
+    def make_future_dataframe(self, X: Any = None) -> Any:
+        """Return the rows that ``predict(X, future=...)`` needs covariates for.
+
+        Parameters
+        ----------
+        X : like X of ``predict``, optional
+            Default: the table given to ``fit``.
+
+        Returns
+        -------
+        DataFrame
+            Like X, with id and time of the ``horizon`` steps after the end of each series, and no
+            other column: add the columns ``future_covariates``, or merge them in.
+        """
+        check_is_fitted(self)
+        from titans_ts.data.future import future_frame
+
+        return future_frame(self._series_to_continue(X)[1], self.horizon)
+
+    def get_missing_future(self, future: Any, X: Any = None) -> Any:
+        """Return the rows of :meth:`make_future_dataframe` that ``future`` lacks.
+
+        Parameters
+        ----------
+        future : DataFrame
+            As for ``predict``.
+        X : like X of ``predict``, optional
+            Default: the table given to ``fit``.
+
+        Returns
+        -------
+        DataFrame
+            Without a row if nothing is missing.
+        """
+        check_is_fitted(self)
+        layout = self._series_to_continue(X)[1]
+        from titans_ts.data.future import missing_future
+
+        return missing_future(
+            future, layout, self.horizon, time_column=self.time_column, id_column=self.id_column
+        )
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean absolute error over every origin with a full context inside X.
@@ -194,8 +265,8 @@ class BaseForecaster(BaseEstimator):
         ----------
         X : like X of ``fit``
             At least ``context_length_ + horizon`` rows.
-        y : None
-            As in ``fit``.
+        y : array or Series, optional
+            Ignored, as in ``fit``.
 
         Returns
         -------
@@ -203,8 +274,9 @@ class BaseForecaster(BaseEstimator):
             In the data's own units; higher is better, 0 is perfect.
         """
         check_is_fitted(self)
-        series, _ = self._read_like_fit(X)
-        _refuse_other_target(y, series)
+        series, layout = self._read_like_fit(X)
+        _refuse_other_target(y, X, series, layout)
+        series = self._with_calendar(series, layout, self.layout_)
         windows = WindowIndex(series, self.context_length_, self.horizon)
         if not len(windows):
             raise DataError(
@@ -215,7 +287,28 @@ class BaseForecaster(BaseEstimator):
         for cut, forecast in self.iter_forecasts(windows):
             error = np.abs(forecast - cut.target)[cut.target_observed]
             total, count = total + float(error.sum()), count + error.size
+        if not count:
+            raise DataError(
+                "Nothing to score: every value after a full context is missing. Give rows with "
+                "observed values."
+            )
         return -total / count
+
+    def read_series(self, X: Any) -> SeriesSet:
+        """Read a table as ``score`` does, for :meth:`iter_forecasts`.
+
+        Parameters
+        ----------
+        X : like X of ``fit``
+
+        Returns
+        -------
+        SeriesSet
+            Series and covariates, in the data's own units.
+        """
+        check_is_fitted(self)
+        series, layout = self._read_like_fit(X)
+        return self._with_calendar(series, layout, self.layout_)
 
     def save(self, path: str | Path) -> None:
         """Write the fitted forecaster to a folder: JSON and safetensors, no pickle.
@@ -251,28 +344,68 @@ class BaseForecaster(BaseEstimator):
 
         return load_forecaster(cls, path, device=device)
 
-    def iter_forecasts(self, windows: WindowIndex) -> Iterator[tuple[CutWindows, np.ndarray]]:
-        """Cut windows batch by batch and forecast them; every window comes once, in order."""
-        values = (windows.context_length + windows.horizon) * len(windows.series.channels)
+    def iter_forecasts(
+        self, windows: WindowIndex, *, quantiles: tuple[float, ...] | None = None
+    ) -> Iterator[tuple[CutWindows, np.ndarray]]:
+        """Cut windows batch by batch and forecast them; every window comes once, in order.
+
+        Parameters
+        ----------
+        windows : WindowIndex
+            Over series from :meth:`read_series`.
+        quantiles : tuple of float, optional
+
+        Yields
+        ------
+        windows : CutWindows
+            In the data's own units.
+        forecast : ndarray of shape (batch, horizon, channels), or one more axis for quantiles
+            In the data's own units.
+        """
+        values = (windows.context_length + self.horizon) * len(windows.series.channels)
         batch = max(min(SCORE_BATCH, SCORE_VALUES // values), 1)
+        transform = self.target_transform_
+        inside = windows
+        if transform is not None:
+            inside = replace(windows, series=self._to_model_units(windows.series))
         for start in range(0, len(windows), batch):
-            cut = windows.cut(np.arange(start, min(start + batch, len(windows))))
-            yield cut, self._forecast(cut)
+            numbers = np.arange(start, min(start + batch, len(windows)))
+            cut = windows.cut(numbers, n_future=self.horizon)
+            if transform is None:
+                yield cut, self._forecast(cut, quantiles)
+                continue
+            forecast = self._forecast(inside.cut(numbers, n_future=self.horizon), quantiles)
+            ids = windows.series.ids or ()
+            of_windows = tuple(ids[i] for i in cut.series) if ids else ()
+            yield cut, transform.backward(forecast, cut.context, cut.context_observed, of_windows)
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _read(self, X: Any, freq: str | None = None) -> tuple[SeriesSet, Layout]:
-        freq = self.freq if freq is None else freq
-        return read_table(X, freq=freq, time_column=self.time_column, target=self.target)
+    def _read(
+        self, X: Any, freq: str | None = None, schema: CovariateSchema | None = None
+    ) -> tuple[SeriesSet, Layout]:
+        series, layout = read_table(
+            X,
+            freq=self.freq if freq is None else freq,
+            time_column=self.time_column,
+            id_column=self.id_column,
+            target=self.target,
+            past_covariates=self.past_covariates,
+            future_covariates=self.future_covariates,
+            static_covariates=self.static_covariates,
+            schema=schema,
+        )
+        return replace(series, ids=layout.ids or None), layout
 
     def _read_like_fit(self, X: Any) -> tuple[SeriesSet, Layout]:
         # The frequency of fit, so that two rows are enough and another frequency is noticed.
-        series, layout = self._read(X, self.freq_)
+        series, layout = self._read(X, self.freq_, self.layout_.covariates)
         expected = self.n_features_in_
         if len(layout.channels) != expected:
             raise DataError(
-                f"X has {len(layout.channels)} channels, but {type(self).__name__} was fitted on "
-                f"{expected}. Give the same columns as in fit."
+                # In scikit-learn's words.
+                f"X has {len(layout.channels)} features, but {type(self).__name__} is expecting "
+                f"{expected} features as input. Give the same columns as in fit."
             )
         names = getattr(self, "feature_names_in_", None)
         if names is not None and layout.named and tuple(names) != layout.channels:
@@ -282,15 +415,72 @@ class BaseForecaster(BaseEstimator):
             )
         return series, layout
 
+    def _series_to_continue(self, X: Any) -> tuple[SeriesSet, Layout]:
+        """What ``predict(X)`` reads: the last rows of each series."""
+        if X is None:
+            return self.context_, self.layout_
+        series, layout = self._read_like_fit(X)
+        return series.tail(np.full(series.n_series, self.context_length_)), layout
+
+    def _with_future(self, series: SeriesSet, layout: Layout, future: Any) -> SeriesSet:
+        """Add the covariates of the steps to forecast."""
+        if series.known is None:
+            if future is not None:
+                raise DataError(
+                    f"future= was given, but this {type(self).__name__} has no future_covariates. "
+                    "Leave it out, or fit with future_covariates=[...]."
+                )
+        elif future is None:
+            raise DataError(
+                f"predict needs future=, a table with the columns {list(series.known.channels)} "
+                f"for the {self.horizon} steps after the end of each series: they were named in "
+                "future_covariates. make_future_dataframe() gives its rows."
+            )
+        else:
+            from titans_ts.data.future import read_future
+
+            ahead = read_future(
+                future,
+                layout,
+                self.horizon,
+                time_column=self.time_column,
+                id_column=self.id_column,
+                future_covariates=self.future_covariates,
+            )
+            series = replace(series, known=series.known.followed_by(ahead))
+        return self._with_calendar(series, layout, self.layout_)
+
+    def _with_calendar(self, series: SeriesSet, layout: Layout, fitted: Layout) -> SeriesSet:
+        """Add what the calendar says of each row and of the steps to forecast.
+
+        ``layout`` tells when the last rows were; ``fitted`` has the time zone of the model.
+        """
+        if self.calendar is False:
+            return series
+        from titans_ts.data.calendar_series import calendar_series
+
+        known = calendar_series(
+            series, layout, fitted, self.horizon, features=self.calendar, holidays=self.holidays
+        )
+        if series.known is not None:
+            known = series.known.beside(known)
+        return replace(series, known=known)
+
+    def _to_model_units(self, series: SeriesSet) -> SeriesSet:
+        if self.target_transform_ is None:
+            return series
+        return self.target_transform_.forward(series, series.ids or ())
+
     def _set_validation_aside(
         self, series: SeriesSet, layout: Layout, validation: Any
-    ) -> tuple[SeriesSet, np.ndarray]:
-        """Return training and validation rows in one set, and how many of each series train."""
+    ) -> tuple[SeriesSet, np.ndarray, Layout]:
+        """Return training and validation rows in one set, how many of each series train, and the
+        layout of the last rows."""
         if validation is None:
             # Short series keep their rows: a tail that holds no whole target would judge nothing.
             n_tail = (series.lengths * self.validation_fraction).astype(np.int64)
             n_tail = np.where(n_tail >= self.horizon, n_tail, 0)
-            return series, series.lengths - n_tail
+            return series, series.lengths - n_tail, layout
         if isinstance(validation, Integral) and not isinstance(validation, bool):
             n = int(validation)
             if n and not self.horizon <= n < series.lengths.min():
@@ -299,13 +489,18 @@ class BaseForecaster(BaseEstimator):
                     f"({self.horizon}), and fewer than the shortest series has "
                     f"({series.lengths.min()})."
                 )
-            return series, series.lengths - n
-        later, later_layout = self._read(validation, layout.freq)
+            return series, series.lengths - n, layout
+        later, later_layout = self._read(validation, layout.freq, layout.covariates)
         if later_layout.channels != layout.channels or later.n_series != series.n_series:
             raise DataError(
                 f"validation has {later.n_series} series with the columns "
                 f"{list(later_layout.channels)}, expected {series.n_series} with "
                 f"{list(layout.channels)}, as in X."
+            )
+        if later.ids != series.ids:
+            raise DataError(
+                f"validation has the series {_some(later.ids)}, expected {_some(series.ids)}, in "
+                "the order of X."
             )
         if later.lengths.min() < self.horizon:
             raise DataError(
@@ -313,9 +508,7 @@ class BaseForecaster(BaseEstimator):
                 f"({self.horizon}); not one forecast could be judged."
             )
         layout.check_followed_by(later_layout)
-        pairs = zip(series, later, strict=True)
-        joined = SeriesSet.from_arrays([np.concatenate(p) for p in pairs], series.channels)
-        return joined, series.lengths
+        return series.followed_by(later), series.lengths, later_layout
 
     def _training_windows(self, joined: SeriesSet, n_train: np.ndarray) -> TrainingWindows:
         train = joined.head(n_train)
@@ -331,15 +524,30 @@ class BaseForecaster(BaseEstimator):
         )
 
 
-def _refuse_other_target(y: Any, series: SeriesSet) -> None:
+def _some(ids: tuple[Any, ...] | None) -> str:
+    shown = ", ".join(repr(i) for i in (ids or ())[:5])
+    return shown + (", ..." if len(ids or ()) > 5 else "")
+
+
+def _refuse_other_target(y: Any, X: Any, series: SeriesSet, layout: Layout) -> None:
+    """Raise DataError for a ``y`` that says something else than the target, which is in X."""
     if y is None:
         return
-    given = np.asarray(y)
-    if given.size == series.values.size and np.array_equal(
-        given.reshape(-1), series.values.reshape(-1)
-    ):
-        return
-    raise DataError(
-        "y must be None: a forecaster learns to continue X itself, so the target is a column of X "
-        f"(got a y of shape {given.shape}). Put the target into X and name it with target=."
+    help_ = (
+        "A forecaster learns to continue X itself, so the target is a column of X: leave y out, "
+        "and name the column with target=."
     )
+    table = open_table(y)
+    named = () if table is None else tuple(label for label in table.labels if label is not None)
+    strange = [label for label in named if label not in ("", *layout.labels)]
+    if strange:
+        raise DataError(
+            f"y is called {strange[0]!r}, which is none of X's target columns "
+            f"{list(layout.labels)}. {help_}"
+        )
+    shape = np.shape(y)
+    if shape and shape[0] == len(X):
+        return
+    if np.array_equal(np.ravel(y), series.values.ravel()):
+        return
+    raise DataError(f"y has the shape {shape}, but X has {len(X)} rows. {help_}")

@@ -13,6 +13,10 @@ class DataError(TitansError, ValueError):
     """The data cannot be used as they are; the message says where and what to do."""
 
 
+class DataTypeError(DataError, TypeError):
+    """A cell holds what is neither a number nor text, such as a dict."""
+
+
 class ParameterError(TitansError, ValueError):
     """A parameter has a value that makes no sense; the message says what was expected."""
 
