@@ -129,7 +129,7 @@ class Difference(SeriesTransformer):
         return np.zeros((self.order, block.shape[0], self.lag, block.shape[2]))
 
     def _seasons(self, block: np.ndarray) -> np.ndarray:
-        """(n, time, channels) as (n, seasons, lag, channels); the last season is filled with NaN."""
+        """Cut time into seasons, (n, seasons, lag, channels); the last is filled up with NaN."""
         n, time, channels = block.shape
         n_seasons = -(-time // self.lag)
         padded = np.full((n, n_seasons * self.lag, channels), np.nan)

@@ -50,6 +50,7 @@ class Panel:
     @classmethod
     def from_series(cls, series: SeriesSet, ids: Sequence[Any]) -> Panel:
         """Take the rows of a set; values that were not observed become NaN."""
+        ids = tuple(ids) or tuple(range(series.n_series))
         values, observed = series.values, series.observed
         if not observed.all():
             values = np.where(observed, values, np.nan)
@@ -59,7 +60,7 @@ class Panel:
             number = int(np.searchsorted(offsets, row, side="right")) - 1
             return f"row {row - offsets[number]} of series {ids[number]!r}"
 
-        return cls(values, offsets, tuple(ids), series.channels, where=where)
+        return cls(values, offsets, ids, series.channels, where=where)
 
     @property
     def lengths(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Fitted transformers as plain values and arrays, and back: no pickle, and no class by name alone."""
+"""Fitted transformers as plain values and arrays, and back: no pickle, known classes only."""
 
 from __future__ import annotations
 

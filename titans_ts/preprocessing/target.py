@@ -53,7 +53,7 @@ class TargetTransform:
         series : SeriesSet
             Training rows only.
         ids : sequence of length n_series
-            What the series are called.
+            What the series are called; empty where they have no ids.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class TargetTransform:
         ----------
         series : SeriesSet
         ids : sequence of length n_series
-            Series that ``fit`` has not seen are fine.
+            Series that ``fit`` has not seen are fine; empty where they have no ids.
 
         Returns
         -------
@@ -125,7 +125,7 @@ class TargetTransform:
             The rows right before each forecast, in the data's own units.
         observed : ndarray of the same shape, bool
         ids : sequence of length n
-            The series of each forecast.
+            The series of each forecast; empty where series have no ids.
 
         Returns
         -------
@@ -144,6 +144,8 @@ class TargetTransform:
                 "Quantiles cannot be brought back to the data's units: target_transform turns "
                 "larger values into smaller ones. Use one that rises in every channel."
             )
+        # Without ids, all windows are of the one series.
+        ids = tuple(ids) or (0,) * len(forecast)
         befores = self._befores(context, observed, ids)
         if forecast.ndim == 3:
             return self._undo(forecast, befores, ids)
@@ -250,7 +252,7 @@ def _forward(step: Any, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
     return values, settled
 
 
-# -- transformers of other packages -----------------------------------------------------------------
+# -- transformers of other packages ---------------------------------------------------------------
 
 
 def _apply(step: Any, function: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
