@@ -14,6 +14,7 @@ _HOMES = {
     "SeasonalNaiveForecaster": "titans_ts.baselines",
     "RidgeForecaster": "titans_ts.baselines",
     "LinearForecaster": "titans_ts.baselines",
+    "ParquetFolder": "titans_ts.data.parquet",
     "TitansError": "titans_ts.errors",
     "DataError": "titans_ts.errors",
     "DataFileError": "titans_ts.errors",
