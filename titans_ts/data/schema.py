@@ -18,6 +18,7 @@ from titans_ts.data.columns import (
 )
 from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.layout import Layout
+from titans_ts.data.parquet import ParquetFolder, read_parquet_folder
 from titans_ts.data.read_covariates import read_covariates
 from titans_ts.data.roles import Names, find_roles, listed
 from titans_ts.data.rows import Rows, open_rows
@@ -46,7 +47,8 @@ def read_table(
     ----------
     X : array, Series or DataFrame
         An array of shape (time, channels) or (series, time, channels), or what becomes one; a
-        Series; or a frame of pandas or polars.
+        Series; a frame of pandas or polars; or a :class:`titans_ts.ParquetFolder`, whose rows
+        stay on disk.
 
         *Wide*: one column per channel; rows are regularly spaced, oldest first. A frame's time is
         its DatetimeIndex or PeriodIndex; or a time column; or else its index of integers. Without
@@ -118,7 +120,8 @@ def read_table(
     >>> series.lengths.tolist(), layout.ids
     ([3, 2], ('a', 'b'))
     """
-    series, layout, _ = read_rows(
+    read = read_parquet_folder if isinstance(X, ParquetFolder) else _read_frame
+    return read(
         X,
         freq=freq,
         time_column=time_column,
@@ -129,6 +132,10 @@ def read_table(
         static_covariates=static_covariates,
         schema=schema,
     )
+
+
+def _read_frame(X: Any, **roles: Any) -> tuple[SeriesSet, Layout]:
+    series, layout, _ = read_rows(X, **roles)
     return series, layout
 
 
