@@ -152,19 +152,33 @@ class Layout:
                 cast = forecast.astype(self.dtypes[0], copy=False)
                 return cast[0] if self.container == "numpy2d" else cast
             columns = self._columns(forecast.reshape(-1, *forecast.shape[2:]), quantiles)
-        return self._assemble(columns, forecast.shape[1], quantiles)
+        frame = bool(quantiles) or self.container.endswith("DataFrame")
+        return self.assemble(columns, forecast.shape[1], frame=frame)
 
-    def _assemble(
-        self, columns: list[tuple[Label, Any]], horizon: int, quantiles: Sequence[float] | None
+    def assemble(
+        self, columns: list[tuple[Label, Any]], horizon: int, *, frame: bool = True
     ) -> Any:
-        """Put time and ids beside the columns of ``horizon`` rows of every series."""
-        container = self.container.replace("Series", "DataFrame") if quantiles else self.container
+        """Put time and ids beside columns that hold the next ``horizon`` rows of every series.
+
+        Parameters
+        ----------
+        columns : list of (label, values)
+            As many for each target; or none.
+        horizon : int
+        frame : bool, default True
+            Whether a frame comes out even if a Series went in.
+
+        Returns
+        -------
+        Series or DataFrame
+        """
+        container = self.container.replace("Series", "DataFrame") if frame else self.container
         polars = container.startswith("polars")
-        times = len(quantiles) if quantiles else 1
-        index = None
+        times = len(columns) // len(self.labels)
+        index: Any = None
         if self.time is not None:
             index = self.time.future_of_all(horizon) if self.long else self.time.future(horizon)
-        ids = None
+        ids: Any = None
         if self.id_column is not None:
             rows = np.repeat(np.arange(len(self.ids)), horizon)
             ids = self.id_column.write(self.ids, rows, polars=polars)

@@ -84,7 +84,7 @@ def refuse_repeated(
     order, offsets : ndarray
         As :func:`sort_rows` returns them.
     names : sequence
-        Ids of the series.
+        Ids of the series; empty where there is one without id.
     place : Place
     """
     labels = _ordered(labels_of(index), order)
@@ -96,10 +96,12 @@ def refuse_repeated(
     rows = at if order is None else order[at]
     row = int(rows.min())
     series = int(np.searchsorted(offsets, at[rows.argmin()], side="right")) - 1
+    which = f"series {names[series]!r}, " if names else ""
+    per = "series and time stamp" if names else "time stamp"
     raise DataError(
         f"The time stamps in {place.words} have {plural(len(at), 'duplicate')}: the first is row "
-        f"{row} (series {names[series]!r}, {index[row]}); expected one row per series and time "
-        "stamp. Drop or average the repeated rows."
+        f"{row} ({which}{index[row]}); expected one row per {per}. Drop or average the repeated "
+        "rows."
     )
 
 

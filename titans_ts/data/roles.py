@@ -63,6 +63,7 @@ def find_roles(
     future_covariates: Names = None,
     static_covariates: Names = None,
     targets: bool = True,
+    recognise_ids: bool = True,
 ) -> Roles:
     """Find the role of each column.
 
@@ -76,12 +77,15 @@ def find_roles(
     targets : bool, default True
         Whether the table has targets at all; a table of future covariates needs none.
 
+    recognise_ids : bool, default True
+        Whether a column is taken for ids by its name.
+
     Raises
     ------
     DataError
         No such column; a column in two roles; several that could be the time.
     """
-    ids, levels = _id_position(table, id_column)
+    ids, levels = _id_position(table, id_column, recognise_ids)
     time = _time_position(table, time_column, ids, levels)
     taken: dict[int, str] = {}
     if time is not None:
@@ -113,42 +117,46 @@ def as_list(names: Any) -> list[Any]:
     return [names]
 
 
-def _id_position(table: Table, id_column: Label) -> tuple[int | None, bool]:
+def _id_position(table: Table, id_column: Label, recognise: bool) -> tuple[int | None, bool]:
     index = table.index
     if isinstance(index, pd.MultiIndex):
-        _check_levels(index, id_column)
+        _check_levels(table, index, id_column)
         return None, True
     if id_column is not None:
         if table.single or id_column not in table.labels:
-            raise no_such_column(id_column, table.labels, "id_column")
+            raise no_such_column(id_column, table.labels, "id_column", table=table.name)
         return table.labels.index(id_column), False
-    found = [i for i, label in enumerate(table.labels) if label in ID_NAMES and not table.single]
+    found = [
+        i
+        for i, label in enumerate(table.labels)
+        if label in ID_NAMES and recognise and not table.single
+    ]
     if len(found) > 1:
         several = " and ".join(repr(table.labels[i]) for i in found)
         raise DataError(
-            f"{several} could both be the ids of X's series. Say which with id_column=, or drop "
+            f"{several} could both be the ids of {table.name}. Say which with id_column=, or drop "
             "the other."
         )
     return (found[0] if found else None), False
 
 
-def _check_levels(index: pd.MultiIndex, id_column: Label) -> None:
+def _check_levels(table: Table, index: pd.MultiIndex, id_column: Label) -> None:
     if index.nlevels != 2:
         raise DataError(
-            f"X has an index of {index.nlevels} levels, expected two (id of the series, then "
-            "time) or one level of time stamps. Join the names of the others to one id, or take "
-            "them out with X.reset_index()."
+            f"{table.name} has an index of {index.nlevels} levels, expected two (id of the series, "
+            "then time) or one level of time stamps. Join the names of the others to one id, or "
+            "take them out with X.reset_index()."
         )
     stamped = [isinstance(level, (pd.DatetimeIndex, pd.PeriodIndex)) for level in index.levels]
     if stamped == [True, False]:
         raise DataError(
-            "X has an index of time and then id, expected the id of the series first and the time "
-            "second. Swap them with X.swaplevel()."
+            f"{table.name} has an index of time and then id, expected the id of the series first "
+            "and the time second. Swap them with X.swaplevel()."
         )
     if id_column is not None and id_column != index.names[0]:
         raise DataError(
-            f"id_column={id_column!r} was given, but X has an index of two levels, of which the "
-            f"first, {index.names[0]!r}, holds the ids. Leave id_column out, or give "
+            f"id_column={id_column!r} was given, but {table.name} has an index of two levels, of "
+            f"which the first, {index.names[0]!r}, holds the ids. Leave id_column out, or give "
             "X.reset_index()."
         )
 
@@ -162,9 +170,9 @@ def _time_position(table: Table, time_column: Label, ids: int | None, levels: bo
     if levels:
         if time_column is not None and time_column != index.names[1]:  # type: ignore[union-attr]
             raise DataError(
-                f"time_column={time_column!r} was given, but X has an index of two levels, of "
-                f"which the second, {index.names[1]!r}, holds the time. Leave time_column out, "  # type: ignore[union-attr]
-                "or give X.reset_index()."
+                f"time_column={time_column!r} was given, but {table.name} has an index of two "
+                f"levels, of which the second, {index.names[1]!r}, holds the time. Leave "  # type: ignore[union-attr]
+                "time_column out, or give X.reset_index()."
             )
         return None
     if time_column is None:
@@ -181,8 +189,8 @@ def _time_position(table: Table, time_column: Label, ids: int | None, levels: bo
             if len(counted) == 1:
                 return counted[0]
             raise DataError(
-                f"X has the ids of series in column {table.labels[ids]!r}, but no time: its other "
-                f"columns are {', '.join(repr(table.labels[i]) for i in others) or 'none'}. Name "
+                f"{table.name} has the ids of series in column {table.labels[ids]!r}, but no time: "
+                f"its other columns are {', '.join(repr(table.labels[i]) for i in others) or 'none'}. Name "
                 "the time column with time_column=."
             )
         return None if found is None else others[found]
@@ -197,7 +205,7 @@ def _time_position(table: Table, time_column: Label, ids: int | None, levels: bo
     # The same table with its time column set as index.
     if stamped and index is not None and index.name == time_column:
         return None
-    raise no_such_column(time_column, table.labels, "time_column")
+    raise no_such_column(time_column, table.labels, "time_column", table=table.name)
 
 
 def _positions(table: Table, names: Any, parameter: str, taken: dict[int, str]) -> tuple[int, ...]:
@@ -205,7 +213,7 @@ def _positions(table: Table, names: Any, parameter: str, taken: dict[int, str]) 
     chosen = []
     for name in as_list(names):
         if name not in table.labels:
-            raise no_such_column(name, table.labels, parameter)
+            raise no_such_column(name, table.labels, parameter, table=table.name)
         i = table.labels.index(name)
         if i in chosen:
             raise DataError(
@@ -234,7 +242,8 @@ def _target_positions(table: Table, target: Any, taken: dict[int, str]) -> tuple
                 for i, words in taken.items()
             ).replace("the ", "its ")
             raise DataError(
-                f"X has no column beside {beside}, expected at least one column of numbers."
+                f"{table.name} has no column beside {beside}, expected at least one column of "
+                "numbers."
             )
         return chosen
     if not as_list(target):

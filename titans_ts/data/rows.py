@@ -68,8 +68,8 @@ class Rows:
             if freq is not None and not self.table.single:
                 columns = ", ".join(map(repr, self.table.labels))
                 raise DataError(
-                    f"freq={freq!r} was given, but X has no time column: its columns are "
-                    f"{columns}. Name the time column with time_column=, or leave freq out."
+                    f"freq={freq!r} was given, but {self.table.name} has no time column: its "
+                    f"columns are {columns}. Name the time column with time_column=, or leave freq out."
                 )
             return None
         if self.codes is None:
@@ -109,8 +109,15 @@ class Rows:
         return None if index is None else plain_label(index.names[-1])
 
 
-def open_rows(table: Table, roles: Roles) -> Rows:
+def open_rows(table: Table, roles: Roles, time_form: str = "index") -> Rows:
     """Read ids and time of a table's rows, and put the rows of a long table in order.
+
+    Parameters
+    ----------
+    table : Table
+    roles : Roles
+    time_form : str, optional
+        How a table like this one wrote its time, to be tried first.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def open_rows(table: Table, roles: Roles) -> Rows:
         An id or a time is missing or cannot be read, or a series has two rows of one time. The
         time of a wide table is looked at by :meth:`Rows.time_axis` only.
     """
-    index, form, place = _read_time(table, roles)
+    index, form, place = _read_time(table, roles, time_form)
     if not roles.long:
         offsets = np.array([0, table.n_rows], dtype=np.int64)
         return Rows(table, roles, index, place, form, (), None, None, offsets)
@@ -137,44 +144,46 @@ def open_rows(table: Table, roles: Roles) -> Rows:
     return Rows(table, roles, index, place, form, ids.names, ids.codes, order, offsets)
 
 
-def _read_time(table: Table, roles: Roles) -> tuple[pd.Index | None, str, Place | None]:
+def _read_time(
+    table: Table, roles: Roles, time_form: str
+) -> tuple[pd.Index | None, str, Place | None]:
     """Return the time of each row, how it is written, and where."""
     hint = _id_hint(table, roles.time)
     if roles.time is not None:
         label = table.labels[roles.time]
         sort = f"X.sort({label!r})" if table.polars else f"X.sort_values({label!r})"
         place = Place(f"column {label!r}", sort, hint, index=False)
-        index, form = read_time_column(table.columns[roles.time], place.words)
+        times, form = read_time_column(table.columns[roles.time], place.words, time_form)
         if table.kinds and table.kinds[roles.time] == "Date":
             form = "dates"
-        return index, form, place
-    index = table.index
-    if index is None:
+        return times, form, place
+    if table.index is None:
         return None, "index", None
+    index: pd.Index = table.index
     if roles.levels:
         name = index.names[1]
         words = "the second level of the index" if name is None else f"the index level {name!r}"
         index = index.get_level_values(1)
     else:
         words = "the index" if index.name is None else f"the index {index.name!r}"
-    _check_index_kind(index, "the second level of its index" if roles.levels else "an index")
+    _check_index_kind(table, index, "the second level of its index" if roles.levels else "an index")
     if roles.long and not roles.levels and pd.api.types.is_integer_dtype(index.dtype):
         raise DataError(
-            f"X has the ids of series in column {table.labels[roles.ids or 0]!r}, but its index "
-            "only numbers its rows. Name the time column with time_column=."
+            f"{table.name} has the ids of series in column {table.labels[roles.ids or 0]!r}, but "
+            "its index only numbers its rows. Name the time column with time_column=."
         )
     return index, "index", Place(words, "X.sort_index()", hint, index=True)
 
 
-def _check_index_kind(index: pd.Index, what: str) -> None:
+def _check_index_kind(table: Table, index: pd.Index, what: str) -> None:
     if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         return
     if pd.api.types.is_integer_dtype(index.dtype):
         return
     raise DataError(
-        f"X has {what} of {index.dtype} values, the first {index[:1].tolist()[0]!r}; expected "
-        "time stamps, periods or integers. Convert it with X.index = pandas.to_datetime(X.index), "
-        "or X.reset_index(drop=True) to count rows instead."
+        f"{table.name} has {what} of {index.dtype} values, the first "
+        f"{index[:1].tolist()[0]!r}; expected time stamps, periods or integers. Convert it with "
+        "X.index = pandas.to_datetime(X.index), or X.reset_index(drop=True) to count rows instead."
     )
 
 

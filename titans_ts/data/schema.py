@@ -20,7 +20,7 @@ from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.layout import Layout
 from titans_ts.data.parquet import ParquetFolder, read_parquet_folder
 from titans_ts.data.read_covariates import read_covariates
-from titans_ts.data.roles import Names, find_roles, listed
+from titans_ts.data.roles import Names, as_list, find_roles, listed
 from titans_ts.data.rows import Rows, open_rows
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.tables import Label, open_table
@@ -161,27 +161,27 @@ def read_rows(
         Row ``i`` of ``series.values`` is row ``order[i]`` of X; None if they are in one order.
         For :func:`titans_ts.data.rewrite.replace_values`.
     """
-    covariates = {
-        "past_covariates": past_covariates,
-        "future_covariates": future_covariates,
-        "static_covariates": static_covariates,
-    }
     table = open_table(X)
     if table is None:
-        for name, value in {"target": target, **covariates}.items():
-            if value is not None and (name == "target" or len(np.atleast_1d(value))):
-                wanted = "the columns to forecast" if name == "target" else "these columns"
-                raise DataError(
-                    f"{name}={value!r} names columns, but X is an array without names. Give a "
-                    f"DataFrame, or only {wanted} and no {name}."
-                )
+        _refuse_names(
+            target=target,
+            past_covariates=past_covariates,
+            future_covariates=future_covariates,
+            static_covariates=static_covariates,
+        )
         return (*read_array(X), None)
     if not len(table.columns):
         raise DataError("X has no columns, expected at least one column of numbers.")
     if not table.n_rows:
         raise DataError(f"X has no rows (its columns are {listed(table)}), expected some.")
     roles = find_roles(
-        table, time_column=time_column, target=target, id_column=id_column, **covariates
+        table,
+        time_column=time_column,
+        target=target,
+        id_column=id_column,
+        past_covariates=past_covariates,
+        future_covariates=future_covariates,
+        static_covariates=static_covariates,
     )
     rows = open_rows(table, roles)
     axis = rows.time_axis(freq)
@@ -206,6 +206,17 @@ def read_rows(
     learnt, past, known, static = read_covariates(rows, schema)
     series = replace(series, past=past, known=known, static=static, ids=rows.ids or None)
     return series, replace(layout, covariates=learnt), rows.order
+
+
+def _refuse_names(**named: Names) -> None:
+    """Raise DataError where columns of an array are named."""
+    for name, value in named.items():
+        if value is not None and (name == "target" or as_list(value)):
+            wanted = "the columns to forecast" if name == "target" else "the series"
+            raise DataError(
+                f"{name}={value!r} names columns, but X is an array without names. Give a "
+                f"DataFrame, or only {wanted} and no {name}."
+            )
 
 
 def _read_targets(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

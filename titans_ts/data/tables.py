@@ -29,6 +29,7 @@ class Table:
     columns_name: Label = None  # what a pandas frame calls its row of column names
     # What polars calls each column's dtype, such as "Int32"; none for pandas.
     kinds: tuple[str, ...] = ()
+    name: str = "X"  # what the user calls it, for messages
 
     @property
     def polars(self) -> bool:
@@ -44,8 +45,14 @@ class Table:
         return len(self.columns[0]) if self.columns else 0
 
 
-def open_table(X: Any) -> Table | None:
+def open_table(X: Any, name: str = "X") -> Table | None:
     """Open a frame or series of pandas or polars.
+
+    Parameters
+    ----------
+    X : object
+    name : str, default "X"
+        What the user calls it, for messages.
 
     Returns
     -------
@@ -60,25 +67,31 @@ def open_table(X: Any) -> Table | None:
     if isinstance(X, pd.DataFrame):
         if isinstance(X.columns, pd.MultiIndex):
             raise DataError(
-                f"X has column names of {X.columns.nlevels} levels, expected one level. Join them, "
-                "for example with X.columns = ['_'.join(map(str, names)) for names in X.columns]."
+                f"{name} has column names of {X.columns.nlevels} levels, expected one level. Join "
+                "them, for example with X.columns = ['_'.join(map(str, names)) for names in X.columns]."
             )
         labels = tuple(plain_label(label) for label in X.columns)
-        _check_labels(labels)
+        _check_labels(labels, name)
         columns = tuple(X.iloc[:, i] for i in range(len(labels)))
-        return Table("pandas.DataFrame", labels, columns, X.index, plain_label(X.columns.name))
+        return Table(
+            "pandas.DataFrame", labels, columns, X.index, plain_label(X.columns.name), name=name
+        )
     if isinstance(X, pd.Series):
-        return Table("pandas.Series", (plain_label(X.name),), (X,), X.index)
+        return Table("pandas.Series", (plain_label(X.name),), (X,), X.index, name=name)
     if nw.dependencies.is_polars_dataframe(X):
         frame = nw.from_native(X, eager_only=True)
         columns = tuple(_to_pandas(frame[name]) for name in frame.columns)
         kinds = tuple(type(frame[name].dtype).__name__ for name in frame.columns)
-        return Table("polars.DataFrame", tuple(frame.columns), columns, None, kinds=kinds)
+        return Table(
+            "polars.DataFrame", tuple(frame.columns), columns, None, kinds=kinds, name=name
+        )
     if nw.dependencies.is_polars_series(X):
         column = nw.from_native(X, series_only=True)
-        return Table("polars.Series", (column.name,), (_to_pandas(column),), None)
+        return Table("polars.Series", (column.name,), (_to_pandas(column),), None, name=name)
     if nw.dependencies.is_polars_lazyframe(X):
-        raise DataError("X is a lazy frame, expected one with its values. Give X.collect().")
+        raise DataError(
+            f"{name} is a lazy frame, expected one with its values. Give {name}.collect()."
+        )
     return None
 
 
@@ -127,12 +140,12 @@ def plain_label(label: Any) -> Label:
     )
 
 
-def _check_labels(labels: tuple[Label, ...]) -> None:
+def _check_labels(labels: tuple[Label, ...], name: str) -> None:
     seen: set[str] = set()
     for label in labels:
         if str(label) in seen:
             raise DataError(
-                f"X has several columns named {str(label)!r}, expected distinct names. "
+                f"{name} has several columns named {str(label)!r}, expected distinct names. "
                 "Rename or drop all but one."
             )
         seen.add(str(label))

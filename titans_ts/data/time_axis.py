@@ -162,27 +162,32 @@ class TimeAxis:
             One series after another; an index without a pandas frequency.
         """
         last = np.array(self.last, dtype=np.int64)
-        offset = None if self.kind == "integers" else parse_freq(self.freq)
-        span = fixed_span(offset) if self.kind == "stamps" and offset is not None else None
-        unit = None if span is None else pd.Timedelta(1, self.unit)
-        if self.kind == "stamps" and (span is None or span % unit):
-            # Panels end on few different days: each is walked on from once.
-            _, at, which = np.unique(last, return_index=True, return_inverse=True)
-            walked = [self.future(horizon, int(series)) for series in at]
-            # A step finer than the unit of the stamps makes the unit finer.
-            joined = walked[0].append(walked[1:]) if len(walked) > 1 else walked[0]
-            rows = (which[:, None] * horizon + np.arange(horizon)).reshape(-1)
-            return pd.DatetimeIndex(joined[rows], freq=None)
-        step = self.step if offset is None else offset.n
-        if span is not None:
-            step = span // unit
-        labels = (last[:, None] + step * np.arange(1, horizon + 1)).reshape(-1)
-        return self.index_of(labels)
+        step = self._step()
+        if step is not None:
+            return self.index_of((last[:, None] + step * np.arange(1, horizon + 1)).reshape(-1))
+        # Panels end on few different days: each is walked on from once.
+        _, at, which = np.unique(last, return_index=True, return_inverse=True)
+        walked = [self.future(horizon, int(series)) for series in at]
+        joined = walked[0].append(walked[1:]) if len(walked) > 1 else walked[0]
+        return pd.Index(joined[(which[:, None] * horizon + np.arange(horizon)).reshape(-1)])
+
+    def _step(self) -> int | None:
+        """How far apart labels are; None where that differs, or is finer than their unit."""
+        if self.kind == "integers":
+            return self.step
+        offset = parse_freq(self.freq)
+        if self.kind == "periods":
+            return offset.n
+        span = fixed_span(offset)
+        if span is None:
+            return None
+        unit = pd.Timedelta(np.timedelta64(1, self.unit))  # type: ignore[call-overload]
+        return None if span % unit else int(span // unit)
 
     def index_of(self, labels: np.ndarray) -> pd.Index:
         """Turn labels as :attr:`first` and :attr:`last` hold them into an index."""
         if self.kind == "periods":
-            return pd.PeriodIndex.from_ordinals(labels, freq=self.freq)
+            return pd.PeriodIndex.from_ordinals(labels, freq=self.freq)  # type: ignore[attr-defined]
         if self.kind == "integers":
             return pd.Index(labels, dtype="int64" if self.dtype == "range" else self.dtype)
         naive = pd.DatetimeIndex(labels.view(f"M8[{self.unit}]"))
@@ -199,11 +204,7 @@ class TimeAxis:
         names : sequence, optional
             Ids of the series, for messages; the same in both tables.
         """
-        if self.kind != later.kind or (self.tz is None) != (later.tz is None):
-            raise DataError(
-                f"{name} must be labelled as X is, with {self._what()}; it has {later._what()}. "
-                "Give both the same kind of index or time column."
-            )
+        self.check_kind(later.kind, later.tz, name)
         if self.kind == "stamps" and fixed_steps_differ(self.freq, later.freq):
             raise DataError(
                 f"{name} must have one row every {self.freq}, as X has; its rows come every "
@@ -230,10 +231,28 @@ class TimeAxis:
             return self._stamp(value)
         return pd.Period(ordinal=value, freq=self.freq) if self.kind == "periods" else value
 
-    def _what(self) -> str:
-        if self.kind == "stamps":
-            return f"time stamps {f'in {self.tz}' if self.tz else 'without time zone'}"
-        return self.kind
+    def check_kind(self, kind: str, tz: str | None, name: str) -> None:
+        """Raise DataError unless another table is labelled with the same kind of thing.
+
+        Parameters
+        ----------
+        kind : {"stamps", "periods", "integers"}
+        tz : str or None
+            Any time zone will do where there is one here, and none where there is none.
+        name : str
+            What the user calls the other table.
+        """
+        if self.kind != kind or (self.tz is None) != (tz is None):
+            raise DataError(
+                f"{name} must be labelled as X is, with {_what(self.kind, self.tz)}; it has "
+                f"{_what(kind, tz)}. Give both the same kind of index or time column."
+            )
+
+
+def _what(kind: str, tz: str | None) -> str:
+    if kind == "stamps":
+        return f"time stamps {f'in {tz}' if tz else 'without time zone'}"
+    return kind
 
 
 def labels_of(index: pd.Index) -> np.ndarray:

@@ -78,7 +78,7 @@ def looks_like_time(column: pd.Series) -> bool:
     return isinstance(first, str) and _guess_format(first) is not None
 
 
-def read_time_column(column: pd.Series, words: str) -> tuple[pd.Index, str]:
+def read_time_column(column: pd.Series, words: str, form: str = "index") -> tuple[pd.Index, str]:
     """Read a time column.
 
     Parameters
@@ -87,6 +87,8 @@ def read_time_column(column: pd.Series, words: str) -> tuple[pd.Index, str]:
         Of time stamps, dates, periods, integers, or text.
     words : str
         The column's name in words, such as ``"column 'date'"``, for messages.
+    form : str, optional
+        How a column like this one wrote its times, to be tried first on text.
 
     Returns
     -------
@@ -114,7 +116,7 @@ def read_time_column(column: pd.Series, words: str) -> tuple[pd.Index, str]:
         index = pd.DatetimeIndex(pd.to_datetime(column))
         return index, "dates" if type(first) is datetime.date else "index"
     if isinstance(first, str):
-        return _read_text(column, words)
+        return _read_text(column, words, form)
     raise DataError(
         f"Expected time stamps in {words}, got {dtype} values, the first {first!r}. "
         "Convert it with pandas.to_datetime, or name another time_column."
@@ -162,19 +164,38 @@ def _guess_format(text: str, *, dayfirst: bool = False) -> str | None:
         return guess_datetime_format(text, dayfirst=dayfirst)
 
 
-def _read_text(column: pd.Series, words: str) -> tuple[pd.DatetimeIndex, str]:
+def _read_text(column: pd.Series, words: str, hint: str) -> tuple[pd.DatetimeIndex, str]:
+    # A long table has each text many times: every distinct one is read once.
+    codes, found = pd.factorize(column)
+    texts = pd.Series(pd.Index(found).astype(object), dtype=object)
+    index, form = _read_distinct(column, codes, texts, words, hint)
+    if len(texts) == len(column):
+        return index, form
+    # Code -1, a missing text, is the last of these.
+    missing = pd.DatetimeIndex([pd.NaT]).as_unit(index.unit).tz_localize(index.tz)
+    return pd.DatetimeIndex(index.append(missing)[codes]), form
+
+
+def _read_distinct(
+    column: pd.Series, codes: np.ndarray, texts: pd.Series, words: str, hint: str
+) -> tuple[pd.DatetimeIndex, str]:
+    """Read the distinct texts of a column, of which ``codes`` are the places."""
     first = _first_value(column)
-    form = _guess_format(first)
+    if hint.startswith("text:") and hint != "text:":
+        index = _parse(texts, hint.removeprefix("text:"))
+        if index is not None:
+            return index, hint
+    form = _guess_format(first) if isinstance(first, str) else None
     forms = [form]
     if form is not None and not form.startswith("%Y"):
         forms.append(_guess_format(first, dayfirst=True))
     read = []
     for how in dict.fromkeys(f for f in forms if f):
-        index = _parse(column, how)
+        index = _parse(texts, how)
         if index is not None:
             read.append((index, f"text:{how}"))
     # 01/02/2020 can be a day of January or of February: the reading with even steps is right.
-    even = [r for r in read if len(read) > 1 and infer_offset(r[0].dropna()) is not None]
+    even = [r for r in read if len(read) > 1 and infer_offset(r[0].sort_values()) is not None]
     if len(even) > 1 and not even[0][0].equals(even[1][0]):
         raise DataError(
             f"Dates such as {first!r} in {words} make sense with the day first and with the month "
@@ -182,11 +203,11 @@ def _read_text(column: pd.Series, words: str) -> tuple[pd.DatetimeIndex, str]:
         )
     if read:
         return (even or read)[0]
-    index = _parse(column, "ISO8601")
+    index = _parse(texts, "ISO8601")
     if index is not None:
         return index, "text:"
-    read_as = pd.to_datetime(column, format=form or "ISO8601", errors="coerce", utc=True)
-    bad = np.asarray(read_as.isna() & column.notna())
+    read_as = pd.to_datetime(texts, format=form or "ISO8601", errors="coerce", utc=True)
+    bad = np.append(np.asarray(read_as.isna()), False)[codes]  # code -1: a missing one
     row = int(bad.argmax())
     raise DataError(
         f"Expected time stamps in {words}, but {plural(int(bad.sum()), 'value')} cannot be read as "
