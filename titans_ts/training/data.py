@@ -61,10 +61,11 @@ class _RandomBatches(Sampler[np.ndarray]):
         return -(-self.n_drawn // self.batch_size)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        # With replacement: a permutation would hold the number of every window there is.
-        numbers = self.rng.integers(self.n_examples, size=self.n_drawn)
+        # With replacement: a permutation would hold the number of every window there is. And batch
+        # by batch: an epoch of billions of windows has millions of numbers.
         for start in range(0, self.n_drawn, self.batch_size):
-            yield numbers[start : start + self.batch_size]
+            n = min(self.batch_size, self.n_drawn - start)
+            yield self.rng.integers(self.n_examples, size=n)
 
 
 class _OrderedBatches(Sampler[np.ndarray]):
