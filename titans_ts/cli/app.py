@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from titans_ts.cli import datasets
 from titans_ts.cli import options as opt
 from titans_ts.cli.terminal import in_plain_words
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(datasets.app, name="datasets")
 
 
 def _show_version(wanted: bool) -> None:

@@ -154,7 +154,8 @@ def _stop(message: str, code: int) -> NoReturn:
 
 # A parameter as the library's messages spell it, such as time_column=, and what follows it.
 _PARAMETER = re.compile(
-    r"\b(target|time_column|freq|horizon|context_length|max_epochs|quantiles|accelerator)=(?=(\S))"
+    r"\b(target|time_column|freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home"
+    r"|sha256)=(?=(\S))"
 )
 # The table, where it is not the X of a line of Python.
 _TABLE = re.compile(r"\bX\b(?![.\[=])")

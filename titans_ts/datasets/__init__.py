@@ -13,7 +13,7 @@ _HOMES = {
     "Dataset": "titans_ts.datasets.dataset",
     "fetch": "titans_ts.datasets.fetching",
     "load": "titans_ts.datasets.fetching",
-    "list_datasets": "titans_ts.datasets.fetching",
+    "list_datasets": "titans_ts.datasets.manifest",
     "get_data_home": "titans_ts.datasets.local",
     "make_transformer_station": "titans_ts.datasets.transformer_station",
     **dict.fromkeys(

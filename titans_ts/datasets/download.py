@@ -55,31 +55,37 @@ def download(
     part = data_home / f".{file.name}.{uuid.uuid4().hex}.part"
     try:
         data_home.mkdir(parents=True, exist_ok=True)
-        _receive(file, part, progress)
-        data = part.read_bytes()
-        wrong = difference(file, data, sha256)
-        if wrong:
-            advice = (
-                "The publisher may have changed the file: get the catalogued one elsewhere and "
-                "give its folder as local=; or, if you trust this one, its checksum as sha256=."
-            )
-            if len(data) < file.bytes and sha256 == file.sha256:
-                advice = "The connection may have broken off: try again."
-            raise DataFileError(
-                f"{file.url} did not send {file.name} as it is catalogued: {wrong}. "
-                f"Nothing was kept. {advice}"
-            )
-        part.replace(goal)
-    except DataFileError:
+        try:
+            _receive(file, part, progress)
+            data = part.read_bytes()
+            _check(file, data, sha256)
+            part.replace(goal)
+        finally:
+            part.unlink(missing_ok=True)
+    except DataFileError:  # an OSError too
         raise
     except OSError as error:
         raise DataFileError(
             f"{file.name} cannot be written to the cache {data_home}: {error.strerror or error}. "
             "Choose another folder with data_home=."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return goal, data
+
+
+def _check(file: DataFile, data: bytes, sha256: str) -> None:
+    wrong = difference(file, data, sha256)
+    if not wrong:
+        return
+    advice = (
+        "The publisher may have changed the file: get the catalogued one elsewhere and "
+        "give its folder as local=; or, if you trust this one, its checksum as sha256=."
+    )
+    if len(data) < file.bytes and sha256 == file.sha256:
+        advice = "The connection may have broken off: try again."
+    raise DataFileError(
+        f"{file.url} did not send {file.name} as it is catalogued: {wrong}. Nothing was kept. "
+        f"{advice}"
+    )
 
 
 def _receive(file: DataFile, part: Path, progress: bool | Progress) -> None:
@@ -100,11 +106,19 @@ def _receive(file: DataFile, part: Path, progress: bool | Progress) -> None:
 
 
 def _reason(error: Any) -> str:
+    from requests import exceptions
+
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answered {response.status_code} {response.reason}".rstrip()
-    words = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {words}".rstrip(": .")
+    if isinstance(error, exceptions.Timeout):
+        return f"the server was silent for {TIMEOUT} seconds"
+    # What requests says here is a chain of other libraries' errors.
+    if isinstance(error, exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, exceptions.ConnectionError):
+        return "the server cannot be reached"
+    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 class _Reporter:

@@ -19,11 +19,11 @@ from titans_ts.datasets.local import (
     local_folders,
     read_copy,
 )
-from titans_ts.datasets.manifest import CatalogueEntry, DataFile, catalogue, find_entry
+from titans_ts.datasets.manifest import CatalogueEntry, DataFile, find_entry
 from titans_ts.errors import DataFileError, ParameterError
 from titans_ts.parameters import check_choice
 
-__all__ = ["FetchOptions", "Obtained", "fetch", "list_datasets", "load", "obtain"]
+__all__ = ["FetchOptions", "Obtained", "fetch", "load", "obtain"]
 
 Place = str | os.PathLike[str]
 
@@ -47,22 +47,6 @@ class Obtained(NamedTuple):
     data: bytes  # as published, whatever the compression of the copy
 
 
-def list_datasets() -> list[str]:
-    """Names of all data sets in the catalogue.
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> from titans_ts.datasets import list_datasets
-    >>> list_datasets()[:4]
-    ['etth1', 'etth2', 'ettm1', 'ettm2']
-    """
-    return list(catalogue())
-
-
 def fetch(
     name: str,
     *,
@@ -82,10 +66,10 @@ def fetch(
     Parameters
     ----------
     name : str
-        As :func:`list_datasets` gives it, such as ``"ettm1"``; common other names
+        As :func:`titans_ts.datasets.list_datasets` gives it, such as ``"ettm1"``; common other names
         are understood.
     data_home : path, optional
-        Where downloads are kept. Default: see :func:`get_data_home`.
+        Where downloads are kept. Default: see :func:`titans_ts.datasets.get_data_home`.
     local : path or list of paths, optional
         Folders with copies, at any depth, plain or compressed with gzip (``ETTm1.csv.gz``); they
         are only read.

@@ -17,7 +17,14 @@ from typing import Any
 
 from titans_ts.errors import ParameterError
 
-__all__ = ["CatalogueEntry", "DataFile", "catalogue", "catalogue_folder", "find_entry"]
+__all__ = [
+    "CatalogueEntry",
+    "DataFile",
+    "catalogue",
+    "catalogue_folder",
+    "find_entry",
+    "list_datasets",
+]
 
 MANIFEST = "manifest.toml"
 
@@ -111,6 +118,22 @@ def _entry(name: str, table: dict[str, Any]) -> CatalogueEntry:
     # TOML has no word for nothing.
     freq = table.pop("freq", None)
     return CatalogueEntry(name=name, files=data_files, aliases=aliases, freq=freq, **table)
+
+
+def list_datasets() -> list[str]:
+    """Names of all data sets in the catalogue.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from titans_ts.datasets import list_datasets
+    >>> list_datasets()[:4]
+    ['etth1', 'etth2', 'ettm1', 'ettm2']
+    """
+    return list(catalogue())
 
 
 def find_entry(name: str) -> CatalogueEntry:
