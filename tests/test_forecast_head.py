@@ -7,7 +7,7 @@ import torch
 from titans_ts.config import VARIANTS, BackboneConfig
 from titans_ts.errors import ParameterError
 from titans_ts.heads.base import WindowBatch
-from titans_ts.heads.forecast.head import ForecastConfig, ForecastHead
+from titans_ts.heads.forecast.head import GAP_WEIGHT, ForecastConfig, ForecastHead
 from titans_ts.heads.forecast.model import ForecastModel
 
 BATCH, CHANNELS, HORIZON, PATCH, PATCHES, DIM = 5, 3, 7, 2, 13, 8
@@ -140,7 +140,7 @@ def test_channels_mix_at_each_origin_and_in_each_window_by_itself():
 def test_swapping_channels_swaps_their_forecasts(channel_mixing):
     model, batch = make_model(channel_mixing=channel_mixing), make_batch()
     order = [2, 0, 1]
-    swapped = WindowBatch(*(part[..., order] for part in batch))
+    swapped = WindowBatch(*(part[..., order] for part in batch[:5]))
     torch.testing.assert_close(
         forecast(model, swapped), forecast(model, batch)[..., order], rtol=1e-9, atol=1e-9
     )
@@ -180,14 +180,34 @@ def test_the_highway_reads_the_steps_before_each_origin():
         torch.testing.assert_close(dense[:, j], line, rtol=1e-9, atol=1e-9)
 
 
-def test_the_highway_reads_the_level_where_nothing_was_observed():
+def test_the_highway_reads_a_line_over_gaps_and_the_level_before_the_first_value():
     model, batch = make_model(None, normalisation="window"), make_batch(masked=0.3)
+    batch.observed[1, :9] = False
     normalised = model.head.encode(batch).normalised
     place = normalised.location[:, 0].view(BATCH, 1, CHANNELS)
     scale = normalised.scale[:, 0].view(BATCH, 1, CHANNELS)
-    recent = torch.where(batch.observed, (batch.context - place) / scale, 0.0)[:, -REACH:]
+    filled = torch.empty_like(batch.context)
+    for b in range(BATCH):
+        for c in range(CHANNELS):
+            seen = np.flatnonzero(batch.observed[b, :, c])
+            line = np.interp(np.arange(TIME), seen, batch.context[b, seen, c])
+            line[: seen[0]] = place[b, 0, c]
+            filled[b, :, c] = torch.from_numpy(line)
+    recent = ((filled - place) / scale)[:, -REACH:]
     line = torch.einsum("hl,blc->bhc", model.head.highway.weight.detach(), recent)
     torch.testing.assert_close(forecast(model, batch)[:, 0], place + scale * line)
+
+
+def test_forecasts_out_of_gaps_teach_less():
+    model, batch = make_model(None), make_batch()
+    assert model.head.trust(batch, ORIGINS) is None
+    batch.observed[0, -REACH : -REACH // 2, 1] = False
+    trust = model.head.trust(batch, ORIGINS)
+    assert trust.shape == (BATCH, ORIGINS, 1, CHANNELS)
+    half = torch.exp(torch.tensor(-GAP_WEIGHT * (REACH // 2) / REACH))
+    assert trust[0, -1, 0, 1] == pytest.approx(half.item(), rel=0.2)
+    trust[0, :, :, 1] = 1
+    assert (trust == 1).all()
 
 
 def test_highway_and_backbone_add_up():
@@ -239,7 +259,8 @@ def test_targets_line_up_with_their_forecasts(n_origins):
     forecasts = forecast(model, batch, n_origins)
     rows = torch.cat([batch.context, batch.target], dim=1)
     seen = torch.cat([batch.observed, batch.target_observed], dim=1)
-    errors = []
+    trust = model.head.trust(batch, n_origins)
+    errors, weights = [], []
     for i in range(BATCH):
         for j in range(n_origins):
             start = TIME - (n_origins - 1 - j) * PATCH
@@ -247,9 +268,10 @@ def test_targets_line_up_with_their_forecasts(n_origins):
                 for c in range(CHANNELS):
                     if seen[i, start + step, c]:
                         error = forecasts[i, j, step, c] - rows[i, start + step, c]
-                        errors.append(abs(error) / batch.channel_scale[0, c])
+                        weights.append(float(trust[i, j, 0, c]))
+                        errors.append(weights[-1] * abs(error) / batch.channel_scale[0, c])
     got = model.training_loss(batch, n_origins)
-    assert got.item() == pytest.approx(float(sum(errors)) / len(errors), rel=1e-9)
+    assert got.item() == pytest.approx(float(sum(errors)) / sum(weights), rel=1e-6)
 
 
 def test_every_row_of_a_batch_can_have_a_scale_of_its_own():

@@ -58,7 +58,7 @@ def run(model, windows, **settings):
     return train(
         model,
         windows,
-        np.ones(2),
+        np.ones((1, 2)),
         TrainingSettings(**{**small, **settings}),
         n_origins=3,
         seed=0,
@@ -106,7 +106,9 @@ def test_the_weights_that_are_left_have_the_least_loss_of_the_history():
     losses = [epoch["validation_loss"] for epoch in result.history]
     assert result.best_epoch == int(np.argmin(losses)) < 6
     index, n_judged = _spread(windows.validation, 4, 3)
-    loader = validation_loader(WindowBatches(index, np.ones(2), by_channel=True), batch_size=10**6)
+    loader = validation_loader(
+        WindowBatches(index, np.ones((1, 2)), by_channel=True), batch_size=10**6
+    )
     with torch.no_grad():
         (loss,) = [model.training_loss(batch, n_judged).item() for batch in loader]
     assert loss == pytest.approx(min(losses), rel=1e-5)

@@ -226,14 +226,18 @@ class Recorder(BaseForecaster):
         validation_fraction=0.2,
         freq=None,
         time_column=None,
+        id_column=None,
         target=None,
+        target_transform=None,
     ):
         self.horizon = horizon
         self.context_length = context_length
         self.validation_fraction = validation_fraction
         self.freq = freq
         self.time_column = time_column
+        self.id_column = id_column
         self.target = target
+        self.target_transform = target_transform
 
     def _fit_windows(self, windows):
         self.train_ = windows.train.cut(np.arange(len(windows.train)))

@@ -210,6 +210,8 @@ def long_horizon_protocol(
             fit_seconds = time.perf_counter() - start
         else:
             check_is_fitted(forecaster)
+        # Read again, now that the forecaster knows which covariates it was fitted with.
+        series = forecaster.read_series(X).head(np.full(series.n_series, sum(split)))
         results[name] = _judge(forecaster, series, split, fit_seconds, report)
     return ProtocolResult(results, channels or (), horizon, split)
 

@@ -14,9 +14,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from titans_ts.data.calendar_series import calendar_series
 from titans_ts.data.covariates import CovariateSchema
+from titans_ts.data.future import future_frame, missing_future, read_future
 from titans_ts.data.schema import Layout, read_table
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.tables import open_table
@@ -103,6 +106,20 @@ class BaseForecaster(BaseEstimator):
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Undo :meth:`_fitted_state` on a forecaster that holds its parameters."""
         raise NotImplementedError
+
+    def _transform_state(self) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+        """Return what ``save`` keeps of ``target_transform``."""
+        return (None, {}) if self.target_transform_ is None else self.target_transform_.to_state()
+
+    def _restore_transform(
+        self, values: dict[str, Any] | None, arrays: dict[str, np.ndarray]
+    ) -> None:
+        """Undo :meth:`_transform_state`."""
+        self.target_transform_ = None
+        if values is not None:
+            self.target_transform_ = TargetTransform.from_state(values, arrays)
+            steps = self.target_transform_.steps
+            self.target_transform = steps[0] if len(steps) == 1 else make_pipeline(*steps)
 
     # -- the scikit-learn API -----------------------------------------------------------------
 
@@ -228,8 +245,6 @@ class BaseForecaster(BaseEstimator):
             other column: add the columns ``future_covariates``, or merge them in.
         """
         check_is_fitted(self)
-        from titans_ts.data.future import future_frame
-
         return future_frame(self._series_to_continue(X)[1], self.horizon)
 
     def get_missing_future(self, future: Any, X: Any = None) -> Any:
@@ -249,8 +264,6 @@ class BaseForecaster(BaseEstimator):
         """
         check_is_fitted(self)
         layout = self._series_to_continue(X)[1]
-        from titans_ts.data.future import missing_future
-
         return missing_future(
             future, layout, self.horizon, time_column=self.time_column, id_column=self.id_column
         )
@@ -437,8 +450,6 @@ class BaseForecaster(BaseEstimator):
                 "future_covariates. make_future_dataframe() gives its rows."
             )
         else:
-            from titans_ts.data.future import read_future
-
             ahead = read_future(
                 future,
                 layout,
@@ -457,8 +468,6 @@ class BaseForecaster(BaseEstimator):
         """
         if self.calendar is False:
             return series
-        from titans_ts.data.calendar_series import calendar_series
-
         known = calendar_series(
             series, layout, fitted, self.horizon, features=self.calendar, holidays=self.holidays
         )

@@ -13,8 +13,11 @@ from sklearn.utils import check_random_state
 
 from titans_ts.base import BaseForecaster, TrainingWindows
 from titans_ts.config import BackboneConfig
+from titans_ts.data.moments import channel_scale, pooled_moments, table_moments
+from titans_ts.data.series import SeriesSet
 from titans_ts.data.windows import CutWindows
 from titans_ts.errors import ParameterError, SavedModelError
+from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
@@ -50,8 +53,26 @@ class TitansForecaster(BaseForecaster):
         Frequency of the rows, as pandas writes it; default: inferred.
     time_column : str, optional
         The column with time stamps; default: the index, or the column that holds them.
+    id_column : str, optional
+        In a long frame, the column that tells its series apart; default: ``unique_id`` or
+        ``item_id`` where there is one.
     target : str or list of str, optional
-        Columns to forecast; default: all.
+        Columns to forecast; default: all that have no other role.
+    past_covariates, future_covariates, static_covariates : str or list of str, optional
+        Columns that help to forecast: known up to now; known in advance too, which
+        ``predict(future=...)`` then needs; and the same in all rows of a series. Numbers, True
+        and False, or text and other categories.
+    calendar : bool or list of str, default False
+        True adds sine and cosine of hour, weekday and so on, as the frequency suggests, to what is
+        known in advance; a list names them, as for
+        :class:`titans_ts.preprocessing.CalendarFeatures`. Counted in the time zone of the table
+        given to ``fit``.
+    holidays : str, optional
+        With ``calendar``, a country such as "DE" whose holidays are known in advance; needs the
+        extra ``holidays``.
+    target_transform : transformer, optional
+        Any scikit-learn transformer with ``inverse_transform``, or a Pipeline of some. It is
+        fitted on the training rows, and undone in ``predict`` and ``score``.
     patch_length : int, default 32
         Steps in a token.
     dim : int, default 32
@@ -134,7 +155,14 @@ class TitansForecaster(BaseForecaster):
         quantiles: Sequence[float] | None = None,
         freq: str | None = None,
         time_column: str | None = None,
+        id_column: str | None = None,
         target: str | list[str] | None = None,
+        past_covariates: str | list[str] | None = None,
+        future_covariates: str | list[str] | None = None,
+        static_covariates: str | list[str] | None = None,
+        calendar: bool | list[str] = False,
+        holidays: str | None = None,
+        target_transform: Any = None,
         patch_length: int = ForecastConfig.patch_length,
         dim: int = BackboneConfig.dim,
         depth: int = BackboneConfig.depth,
@@ -165,7 +193,14 @@ class TitansForecaster(BaseForecaster):
         self.quantiles = quantiles
         self.freq = freq
         self.time_column = time_column
+        self.id_column = id_column
         self.target = target
+        self.past_covariates = past_covariates
+        self.future_covariates = future_covariates
+        self.static_covariates = static_covariates
+        self.calendar = calendar
+        self.holidays = holidays
+        self.target_transform = target_transform
         self.patch_length = patch_length
         self.dim = dim
         self.depth = depth
@@ -224,16 +259,21 @@ class TitansForecaster(BaseForecaster):
     def _fit_windows(self, windows: TrainingWindows) -> None:
         seed = _seed(self.random_state)
         self.__dict__.pop("device_", None)
-        channel_scale = _channel_scale(windows)
-        head, backbone, n_origins = self._configs()
+        rows = windows.train.series
+        scale = channel_scale(rows)
+        head, backbone, n_origins = self._configs(rows)
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed, which seeds the GPUs too; weights are drawn on the CPU.
             torch.default_generator.manual_seed(seed)
             model = ForecastModel(head, backbone)
-        result = train(
-            model, windows, channel_scale, self._settings(), n_origins=n_origins, seed=seed
-        )
-        self.model_, self.channel_scale_ = model, channel_scale
+        if model.head.covariates is not None:
+            for name, columns in (("past", rows.past), ("known", rows.known)):
+                if columns is not None:
+                    model.head.covariates.set_statistics(name, *pooled_moments(columns))
+            if rows.static is not None:
+                model.head.covariates.set_statistics("static", *table_moments(rows.static))
+        result = train(model, windows, scale, self._settings(), n_origins=n_origins, seed=seed)
+        self.model_ = model
         self.history_, self.best_epoch_ = result.history, result.best_epoch
 
     def _forecast(
@@ -241,17 +281,24 @@ class TitansForecaster(BaseForecaster):
     ) -> np.ndarray:
         model, device = self.model_, self._device()
         model.to(device).eval()
-        n_windows = max(FORECAST_ROWS // windows.context.shape[2], 1)
-        parts = []
-        for start in range(0, len(windows.context), n_windows):
-            now = slice(start, start + n_windows)
-            cut = CutWindows(*(None if a is None else a[now] for a in windows))
-            batch = to_batch(cut, self.channel_scale_[None])
-            with torch.inference_mode():
-                parameters = model(type(batch)(*(tensor.to(device) for tensor in batch)))
-                output = model.head.to_output(parameters, quantiles)
-            parts.append(output[:, -1].cpu().numpy())
-        return np.concatenate(parts)
+        n, _, n_channels = windows.context.shape
+        mixing = model.head.config.channel_mixing
+        # Sequences at a time: whole windows, or where a table is very wide, some of its channels.
+        wide = n_channels if mixing else min(n_channels, FORECAST_ROWS)
+        many = max(FORECAST_ROWS // wide, 1)
+        levels = () if quantiles is None else (len(quantiles),)
+        forecast = np.empty((n, self.horizon, n_channels, *levels))
+        for first in range(0, n_channels, wide):
+            channels = np.arange(first, min(first + wide, n_channels))
+            for start in range(0, n, many):
+                now = slice(start, start + many)
+                batch = to_batch(_part(windows, now, channels), np.ones((1, 1)), channels[None])
+                moved = (None if tensor is None else tensor.to(device) for tensor in batch)
+                with torch.inference_mode():
+                    parameters = model(WindowBatch(*moved))
+                    output = model.head.to_output(parameters, quantiles)
+                forecast[now, :, channels[0] : channels[-1] + 1] = output[:, -1].cpu().numpy()
+        return forecast
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         backbone = self.model_.backbone
@@ -262,12 +309,14 @@ class TitansForecaster(BaseForecaster):
             "best_epoch": self.best_epoch_,
         }
         arrays = {f"model.{k}": v.cpu().numpy() for k, v in self.model_.state_dict().items()}
-        return values, {"channel_scale": self.channel_scale_, **arrays}
+        return values, arrays
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         try:
             head = dict(values["head"])
             head["quantiles"] = check_quantiles("quantiles", head["quantiles"])
+            for role in ("past", "known", "static"):
+                head[role] = tuple(head[role])
             backbone = values["backbone"]
             with torch.random.fork_rng(devices=[]):  # first weights are drawn, for nothing
                 model = ForecastModel(
@@ -281,7 +330,6 @@ class TitansForecaster(BaseForecaster):
             }
             # Trained with precision="64-true", weights are float64.
             model.to(weights["head.project.weight"].dtype).load_state_dict(weights)
-            self.channel_scale_ = arrays["channel_scale"]
             self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SavedModelError(
@@ -347,7 +395,7 @@ class TitansForecaster(BaseForecaster):
         # rows.
         return min(self.patch_length, max(context_length // 32, 1))
 
-    def _configs(self) -> tuple[ForecastConfig, BackboneConfig | None, int]:
+    def _configs(self, rows: SeriesSet) -> tuple[ForecastConfig, BackboneConfig | None, int]:
         """Head and backbone with lengths that fit the context, and origins to train per window."""
         context = self.context_length_
         patch = self._patch_length(context)
@@ -366,6 +414,10 @@ class TitansForecaster(BaseForecaster):
             loss=self.loss,
             quantiles=check_quantiles("quantiles", self.quantiles),
             channel_mixing=self.channel_mixing,
+            past=_cardinalities(rows.past, self.layout_.covariates.cardinalities("past")),
+            known=_cardinalities(rows.known, self.layout_.covariates.cardinalities("known")),
+            static=self.layout_.covariates.cardinalities("static"),
+            n_channels=len(rows.channels),
         )
         if not self.depth:
             return head, None, n_origins
@@ -402,13 +454,20 @@ def _seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _channel_scale(windows: TrainingWindows) -> np.ndarray:
-    """Standard deviation of each channel's training rows; 1 where a channel is constant."""
-    rows = windows.train.series
-    spread = np.zeros(len(rows.channels))
-    for values in rows:
-        spread += values.var(axis=0) * len(values)
-    scale = np.sqrt(spread / max(rows.lengths.sum(), 1))
-    size = np.abs(rows.values).max(axis=0, initial=0.0)
-    # Below a ten-billionth of the values' size, a deviation is rounding error.
-    return np.where(scale > 1e-10 * size, scale, np.where(size > 0, size, 1.0))
+def _cardinalities(columns: SeriesSet | None, named: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of the columns that the user named, and of the calendar's behind them: numbers."""
+    n = 0 if columns is None else len(columns.channels)
+    return (*named, *(0,) * (n - len(named)))
+
+
+def _part(windows: CutWindows, now: slice, channels: np.ndarray) -> CutWindows:
+    """Some windows, with some of their channels."""
+    cut = CutWindows(*(None if array is None else array[now] for array in windows))  # type: ignore[arg-type]
+    if len(channels) == windows.context.shape[2]:
+        return cut
+    return cut._replace(
+        context=cut.context[:, :, channels],
+        context_observed=cut.context_observed[:, :, channels],
+        target=cut.target[:, :, channels],
+        target_observed=cut.target_observed[:, :, channels],
+    )

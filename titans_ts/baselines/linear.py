@@ -58,8 +58,14 @@ class LinearForecaster(BaselineForecaster):
         Frequency as pandas writes it, such as ``"15min"``. Default: read from the time stamps.
     time_column : str, optional
         Column that holds the time. Default: found by its type.
+    id_column : str, optional
+        In a long frame, the column that tells its series apart. Default: ``unique_id`` or
+        ``item_id`` where there is one.
     target : str or list of str, optional
         Columns to forecast. Default: all.
+    target_transform : transformer, optional
+        Any scikit-learn transformer with ``inverse_transform``, or a Pipeline of some. It is
+        fitted on the training rows, and undone in ``predict`` and ``score``.
     validation_fraction : float, default 0.2
         Part of the rows, at the end, that training and the quantiles are judged on.
     random_state : int, numpy.random.RandomState or numpy.random.Generator, optional
@@ -105,7 +111,9 @@ class LinearForecaster(BaselineForecaster):
         patience: int = 2,
         freq: str | None = None,
         time_column: str | None = None,
+        id_column: str | None = None,
         target: str | list[str] | None = None,
+        target_transform: Any = None,
         validation_fraction: float = 0.2,
         random_state: Any = None,
         verbose: int = 0,
@@ -118,7 +126,9 @@ class LinearForecaster(BaselineForecaster):
         self.patience = patience
         self.freq = freq
         self.time_column = time_column
+        self.id_column = id_column
         self.target = target
+        self.target_transform = target_transform
         self.validation_fraction = validation_fraction
         self.random_state = random_state
         self.verbose = verbose

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -42,8 +43,14 @@ class RidgeForecaster(BaselineForecaster):
         Frequency as pandas writes it, such as ``"15min"``. Default: read from the time stamps.
     time_column : str, optional
         Column that holds the time. Default: found by its type.
+    id_column : str, optional
+        In a long frame, the column that tells its series apart. Default: ``unique_id`` or
+        ``item_id`` where there is one.
     target : str or list of str, optional
         Columns to forecast. Default: all.
+    target_transform : transformer, optional
+        Any scikit-learn transformer with ``inverse_transform``, or a Pipeline of some. It is
+        fitted on the training rows, and undone in ``predict`` and ``score``.
     validation_fraction : float, default 0.2
         Part of the rows, at the end, that ``alpha`` and the quantiles are judged on.
 
@@ -80,7 +87,9 @@ class RidgeForecaster(BaselineForecaster):
         alpha: float | None = None,
         freq: str | None = None,
         time_column: str | None = None,
+        id_column: str | None = None,
         target: str | list[str] | None = None,
+        target_transform: Any = None,
         validation_fraction: float = 0.2,
     ) -> None:
         self.horizon = horizon
@@ -88,7 +97,9 @@ class RidgeForecaster(BaselineForecaster):
         self.alpha = alpha
         self.freq = freq
         self.time_column = time_column
+        self.id_column = id_column
         self.target = target
+        self.target_transform = target_transform
         self.validation_fraction = validation_fraction
 
     def _check_parameters(self) -> None:

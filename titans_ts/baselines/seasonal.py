@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,8 +46,14 @@ class SeasonalNaiveForecaster(BaselineForecaster):
         An array has none; there, ``freq`` only suggests a season.
     time_column : str, optional
         Column that holds the time. Default: found by its type.
+    id_column : str, optional
+        In a long frame, the column that tells its series apart. Default: ``unique_id`` or
+        ``item_id`` where there is one.
     target : str or list of str, optional
         Columns to forecast. Default: all.
+    target_transform : transformer, optional
+        Any scikit-learn transformer with ``inverse_transform``, or a Pipeline of some. It is
+        fitted on the training rows, and undone in ``predict`` and ``score``.
     validation_fraction : float, default 0.2
         Part of the rows, at the end, that the season and the quantiles are judged on.
 
@@ -79,7 +86,9 @@ class SeasonalNaiveForecaster(BaselineForecaster):
         season_length: int | None = None,
         freq: str | None = None,
         time_column: str | None = None,
+        id_column: str | None = None,
         target: str | list[str] | None = None,
+        target_transform: Any = None,
         validation_fraction: float = 0.2,
     ) -> None:
         self.horizon = horizon
@@ -87,7 +96,9 @@ class SeasonalNaiveForecaster(BaselineForecaster):
         self.season_length = season_length
         self.freq = freq
         self.time_column = time_column
+        self.id_column = id_column
         self.target = target
+        self.target_transform = target_transform
         self.validation_fraction = validation_fraction
 
     def _check_parameters(self) -> None:

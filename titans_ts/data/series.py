@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from titans_ts.data.store import ArrayStore, RowStore
+from titans_ts.data.store import ArrayStore, JoinedStore, PlacedStore, RowStore
 
 __all__ = ["Block", "SeriesSet"]
 
@@ -48,6 +48,8 @@ class SeriesSet:
         Covariates that are known in advance; its series start with those here, and may be longer.
     static : ndarray of shape (n_series, n_static), float64, optional
         Covariates that do not change with time; NaN where missing.
+    ids : tuple, optional
+        What each series is called.
     """
 
     store: RowStore
@@ -57,6 +59,7 @@ class SeriesSet:
     past: SeriesSet | None = None
     known: SeriesSet | None = None
     static: np.ndarray | None = None
+    ids: tuple[Any, ...] | None = None
 
     @classmethod
     def from_arrays(cls, arrays: list[np.ndarray], channels: tuple[str, ...]) -> SeriesSet:
@@ -142,6 +145,7 @@ class SeriesSet:
             past=None if self.past is None else self.past.select(series),
             known=None if self.known is None else self.known.select(series),
             static=None if self.static is None else self.static[series],
+            ids=None if self.ids is None else tuple(self.ids[i] for i in series),
         )
 
     def rows(self, starts: np.ndarray, stops: np.ndarray) -> SeriesSet:
@@ -174,10 +178,47 @@ class SeriesSet:
         values, observed = self._rows()
         mine = SeriesSet.from_rows(values.copy(), observed.copy(), self.offsets, self.channels)
         return replace(
-            mine,
+            self,
+            store=mine.store,
+            starts=mine.starts,
             past=None if self.past is None else self.past.copy(),
             known=None if self.known is None else self.known.copy(),
             static=None if self.static is None else self.static.copy(),
+        )
+
+    def beside(self, other: SeriesSet) -> SeriesSet:
+        """Each series with the columns of the same series of ``other`` beside its own.
+
+        Rows are matched from the first on; rows that only one of them has are left out.
+        """
+        lengths = np.minimum(self.lengths, other.lengths)
+        stores = tuple(PlacedStore(part.store, lengths, part.starts) for part in (self, other))
+        starts = np.cumsum(lengths) - lengths
+        return SeriesSet(
+            JoinedStore(stores), starts, lengths, (*self.channels, *other.channels), ids=self.ids
+        )
+
+    def followed_by(self, later: SeriesSet) -> SeriesSet:
+        """Each series with the rows of the same series of ``later`` behind its own, in memory."""
+        order = np.argsort(np.tile(np.arange(self.n_series), 2), kind="stable")
+        lengths = np.concatenate([self.lengths, later.lengths])
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])[order]
+        lengths = lengths[order]
+        rows = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+        parts = zip(self._rows(), later._rows(), strict=True)
+        values, observed = (np.concatenate(part)[rows] for part in parts)
+        both = self.lengths + later.lengths
+        joined = SeriesSet.from_rows(
+            values, observed, np.concatenate([[0], np.cumsum(both)]), self.channels
+        )
+        past, known = self.past, self.known
+        if past is not None and later.past is not None:
+            past = past.followed_by(later.past)
+        if known is not None and later.known is not None:
+            # What was known beyond the end here is told again, by the rows that are there now.
+            known = known.head(self.lengths).followed_by(later.known)
+        return replace(
+            self, store=joined.store, starts=joined.starts, lengths=both, past=past, known=known
         )
 
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["ArrayStore", "FileStore", "JoinedStore", "RowStore"]
+__all__ = ["ArrayStore", "FileStore", "JoinedStore", "PlacedStore", "RowStore"]
 
 
 class RowStore(Protocol):
@@ -132,6 +132,42 @@ def _observed(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     observed = ~np.isnan(values)
     values[~observed] = 0.0
     return values, observed
+
+
+@dataclass(frozen=True)
+class PlacedStore:
+    """Stretches of another store's rows, one a series, numbered anew one after another.
+
+    Stretches may overlap: series of one panel share the rows of a calendar.
+
+    Parameters
+    ----------
+    store : RowStore
+    lengths : ndarray of shape (n_series,), int
+        Of the stretches.
+    places : ndarray of shape (n_series,), int
+        The first row of each in ``store``.
+    """
+
+    store: RowStore
+    lengths: np.ndarray
+    places: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self.lengths.sum()), self.store.shape[1]
+
+    def take(
+        self, rows: np.ndarray, columns: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        ends = np.cumsum(self.lengths)
+        series = np.searchsorted(ends, rows, side="right")
+        place = rows - (ends - self.lengths)[series] + self.places[series]
+        return self.store.take(place, columns)
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        values, observed = self.take(np.arange(start, stop)[None])
+        return values[0], observed[0]
 
 
 @dataclass(frozen=True)

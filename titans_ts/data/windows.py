@@ -72,12 +72,21 @@ class WindowIndex:
         before = np.where(series > 0, ends[series - 1], 0)
         return series, self._first[series] + (numbers - before) * self.stride  # type: ignore[attr-defined]
 
-    def cut(self, numbers: np.ndarray, channels: np.ndarray | None = None) -> CutWindows:
-        """Cut the windows with these numbers; see :func:`cut_windows`."""
+    def cut(
+        self,
+        numbers: np.ndarray,
+        channels: np.ndarray | None = None,
+        *,
+        n_future: int | None = None,
+    ) -> CutWindows:
+        """Cut the windows with these numbers; see :func:`cut_windows`.
+
+        ``n_future`` steps after the origin, where that is more than the horizon of the index:
+        one of horizon 0 has an origin at the end of a series, whose future is known in part.
+        """
         series, origins = self.locate(numbers)
-        return cut_windows(
-            self.series, series, origins, self.context_length, self.horizon, channels
-        )
+        horizon = self.horizon if n_future is None else n_future
+        return cut_windows(self.series, series, origins, self.context_length, horizon, channels)
 
 
 def cut_windows(

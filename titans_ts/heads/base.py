@@ -21,3 +21,10 @@ class WindowBatch(NamedTuple):
     target: Tensor  # (batch, horizon, channels)
     target_observed: Tensor  # same shape, bool
     channel_scale: Tensor  # (batch or 1, channels): what errors of a channel are measured in
+    channel: Tensor | None = None  # (batch or 1, channels), int: which channels these are
+    # Covariates; None where there are none of the kind. Categories are codes 0, 1, ...
+    past: Tensor | None = None  # (batch, time, n_past)
+    past_observed: Tensor | None = None  # same shape, bool
+    known: Tensor | None = None  # (batch, time + horizon, n_known)
+    known_observed: Tensor | None = None  # same shape, bool
+    static: Tensor | None = None  # (batch, n_static); NaN where missing

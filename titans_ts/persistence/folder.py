@@ -18,6 +18,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -69,6 +70,12 @@ class Saveable(Protocol):
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]: ...
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None: ...
+
+    def _transform_state(self) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]: ...
+
+    def _restore_transform(
+        self, values: dict[str, Any] | None, arrays: dict[str, np.ndarray]
+    ) -> None: ...
 
 
 Forecaster = TypeVar("Forecaster", bound=Saveable)
@@ -159,9 +166,11 @@ def load_forecaster(
             names = np.array(fitted["feature_names_in_"], dtype=object)
             setattr(forecaster, "feature_names_in_", names)  # noqa: B010 - may be absent
         forecaster.layout_ = Layout.from_dict(fitted["layout_"])
-        forecaster.context_ = _context_of(arrays, forecaster.layout_.channels)
-        own = {k.removeprefix("state."): v for k, v in arrays.items() if k.startswith("state.")}
-        forecaster._restore_state(decode(header["state"]), own)
+        forecaster.context_ = _context_of(arrays, forecaster.layout_)
+        # Written since target transforms exist.
+        transform = decode(header.get("target_transform"))
+        forecaster._restore_transform(transform, _under(arrays, "target_transform."))
+        forecaster._restore_state(decode(header["state"]), _under(arrays, "state."))
     except SavedModelError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -182,7 +191,10 @@ def load_forecaster(
 def _describe(forecaster: Saveable) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What goes into the two files."""
     parameters = {}
+    transform, transform_arrays = forecaster._transform_state()
     for name, value in forecaster.get_params(deep=False).items():
+        if name == "target_transform":  # kept as it was fitted
+            value = None
         try:
             parameters[name] = encode(value)
         except TypeError as error:
@@ -208,9 +220,11 @@ def _describe(forecaster: Saveable) -> tuple[dict[str, Any], dict[str, np.ndarra
         "class": type(forecaster).__name__,
         "parameters": parameters,
         "fitted": encode(fitted),
+        "target_transform": encode(transform),
         "state": encode(values),
     }
-    arrays = {f"context.{name}": getattr(forecaster.context_, name) for name in _CONTEXT}
+    arrays = _set_arrays(forecaster.context_, "context.")
+    arrays.update({f"target_transform.{name}": a for name, a in transform_arrays.items()})
     arrays.update({f"state.{name}": array for name, array in own.items()})
     # safetensors writes memory as it lies, so a view with strides would come back scrambled.
     # (ascontiguousarray would give a scalar an axis.)
@@ -334,13 +348,40 @@ def _read_arrays(folder: Path, header: dict[str, Any]) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _context_of(arrays: dict[str, np.ndarray], channels: tuple[str, ...]) -> SeriesSet:
-    values, observed, offsets = (arrays[f"context.{name}"] for name in _CONTEXT)
-    rows = (values.ndim == 2, observed.shape == values.shape, values.shape[-1] == len(channels))
-    cuts = offsets.ndim == 1 and len(offsets) > 1 and offsets[0] == 0
-    if not all(rows) or not cuts or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
-        raise ValueError(
-            f"the kept context has values of shape {values.shape}, a mask of shape "
-            f"{observed.shape} and offsets {offsets.tolist()[:5]} for {len(channels)} channels"
-        )
-    return SeriesSet.from_rows(values, observed, offsets, channels)
+def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def _set_arrays(series: SeriesSet, prefix: str) -> dict[str, np.ndarray]:
+    """The arrays of a set, its covariates included."""
+    arrays = {f"{prefix}{name}": getattr(series, name) for name in _CONTEXT}
+    for role, part in (("past", series.past), ("known", series.known)):
+        if part is not None:
+            arrays |= _set_arrays(part, f"{prefix}{role}.")
+    return arrays if series.static is None else {**arrays, f"{prefix}static": series.static}
+
+
+def _context_of(arrays: dict[str, np.ndarray], layout: Layout) -> SeriesSet:
+    def read(prefix: str, channels: tuple[str, ...]) -> SeriesSet:
+        values, observed, offsets = (arrays[f"{prefix}{name}"] for name in _CONTEXT)
+        rows = (values.ndim == 2, observed.shape == values.shape, values.shape[-1] == len(channels))
+        cuts = offsets.ndim == 1 and len(offsets) > 1 and offsets[0] == 0
+        if not all(rows) or not cuts or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
+            raise ValueError(
+                f"the kept context has values of shape {values.shape}, a mask of shape "
+                f"{observed.shape} and offsets {offsets.tolist()[:5]} for {len(channels)} channels"
+            )
+        return SeriesSet.from_rows(values, observed, offsets, channels)
+
+    series = read("context.", layout.channels)
+    covariates = layout.covariates
+    past, known = (
+        tuple(str(c.label) for c in part) for part in (covariates.past, covariates.known)
+    )
+    return replace(
+        series,
+        past=read("context.past.", past) if past else None,
+        known=read("context.known.", known) if known else None,
+        static=arrays["context.static"] if covariates.static else None,
+        ids=layout.ids or None,
+    )

@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from titans_ts.data.windows import CutWindows, WindowIndex
 from titans_ts.heads.base import WindowBatch
 
+# Of CutWindows, in the order of WindowBatch's last fields.
+COVARIATES = ("past", "past_observed", "known", "known_observed", "static")
+
 __all__ = ["WindowBatches", "training_loader", "validation_loader"]
 
 
@@ -20,7 +23,7 @@ class WindowBatches(Dataset[WindowBatch]):
     Parameters
     ----------
     windows : WindowIndex
-    channel_scale : ndarray of shape (channels,)
+    channel_scale : ndarray of shape (n_series, channels)
     by_channel : bool
         Every channel of a window is an example of its own; number ``i`` is then window
         ``i // channels`` and channel ``i % channels``.
@@ -28,25 +31,48 @@ class WindowBatches(Dataset[WindowBatch]):
 
     def __init__(self, windows: WindowIndex, channel_scale: np.ndarray, by_channel: bool) -> None:
         self.windows, self.channel_scale, self.by_channel = windows, channel_scale, by_channel
-        self.n_channels = len(channel_scale) if by_channel else 1
+        self.n_channels = channel_scale.shape[1] if by_channel else 1
 
     def __len__(self) -> int:
         return len(self.windows) * self.n_channels
 
     def __getitem__(self, numbers: np.ndarray) -> WindowBatch:
         if not self.by_channel:
-            return to_batch(self.windows.cut(numbers), self.channel_scale[None])
+            cut = self.windows.cut(numbers)
+            return to_batch(cut, self.channel_scale[cut.series])
         window, channel = np.divmod(numbers, self.n_channels)
-        return to_batch(self.windows.cut(window, channel), self.channel_scale[channel, None])
+        cut = self.windows.cut(window, channel)
+        return to_batch(cut, self.channel_scale[cut.series, channel][:, None], channel[:, None])
 
 
-def to_batch(cut: CutWindows, channel_scale: np.ndarray) -> WindowBatch:
-    """Cut windows as tensors; ``channel_scale`` of shape (batch or 1, channels)."""
-    context, observed, target, target_observed = (
-        torch.from_numpy(np.ascontiguousarray(array)) for array in cut[:4]
+def to_batch(
+    cut: CutWindows, channel_scale: np.ndarray, channel: np.ndarray | None = None
+) -> WindowBatch:
+    """Cut windows as tensors.
+
+    Parameters
+    ----------
+    cut : CutWindows
+    channel_scale : ndarray of shape (batch or 1, channels)
+    channel : ndarray of the same shape, int, optional
+        Which channels these are. Default: all, in order.
+    """
+    if channel is None:
+        channel = np.arange(cut.context.shape[2])[None]
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    covariates = (getattr(cut, name) for name in COVARIATES)
+    return WindowBatch(
+        tensor(cut.context),
+        tensor(cut.context_observed),
+        tensor(cut.target),
+        tensor(cut.target_observed),
+        tensor(channel_scale),
+        tensor(channel),
+        *(None if array is None else tensor(array) for array in covariates),
     )
-    scale = torch.from_numpy(channel_scale)
-    return WindowBatch(context, observed, target, target_observed, scale)
 
 
 class _RandomBatches(Sampler[np.ndarray]):

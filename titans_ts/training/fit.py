@@ -77,7 +77,7 @@ def train(
     ----------
     model : ForecastModel
     windows : TrainingWindows
-    channel_scale : ndarray of shape (channels,)
+    channel_scale : ndarray of shape (n_series, channels)
         What errors of a channel are measured in.
     settings : TrainingSettings
     n_origins : int

@@ -10,11 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from titans_ts.heads.base import WindowBatch
+from titans_ts.heads.forecast.covariates import CovariateReader
+from titans_ts.heads.forecast.gaps import FilledSeries, fill_gaps
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.mixing import ChannelMixer
 from titans_ts.heads.forecast.normalisation import Normalised, make_normaliser
 from titans_ts.parameters import check_choice, check_int
 
+import os
+
+GAP_WEIGHT = float(os.environ.get("GAPW", "10"))
 __all__ = ["Encoded", "ForecastConfig", "ForecastHead", "ForecastParameters"]
 
 
@@ -40,6 +45,10 @@ class ForecastConfig:
         Fractions that are trained for.
     channel_mixing : bool
         Whether a channel's forecast may depend on the other channels.
+    past, known, static : tuple of int
+        Covariates of each kind: 0 for a number, else how many categories it has.
+    n_channels : int
+        Matters with covariates only, where every channel is told from the others.
     """
 
     horizon: int
@@ -50,6 +59,10 @@ class ForecastConfig:
     loss: str = "mae"
     quantiles: tuple[float, ...] | None = None
     channel_mixing: bool = False
+    past: tuple[int, ...] = ()
+    known: tuple[int, ...] = ()
+    static: tuple[int, ...] = ()
+    n_channels: int = 1
 
     def __post_init__(self) -> None:
         check_int("horizon", self.horizon)
@@ -67,9 +80,9 @@ class Encoded(NamedTuple):
     tokens: Tensor  # (rows, patches, token features)
     observed: Tensor  # (rows, patches), bool: a token with at least one observed step
     normalised: Normalised
-    series: Tensor  # (rows, time), float64: for the highway, 0 where not observed
-    series_observed: Tensor  # (rows, time), bool
-    n_channels: int
+    series: FilledSeries  # for the highway
+    constant: Tensor | None  # (rows, 1, dim): what static covariates and the channel say
+    batch: WindowBatch
 
 
 class ForecastParameters(NamedTuple):
@@ -104,6 +117,20 @@ class ForecastHead(nn.Module):
         n_out = config.horizon * self.loss_function.n_parameters
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(dim, n_out)
+        self.covariates = (
+            CovariateReader(
+                config.past,
+                config.known,
+                config.static,
+                n_channels=config.n_channels,
+                patch_length=config.patch_length,
+                horizon=config.horizon,
+                dim=dim,
+                n_parameters=self.loss_function.n_parameters,
+            )
+            if config.past or config.known or config.static
+            else None
+        )
         self.mixer = ChannelMixer(dim) if config.channel_mixing else None
         self.highway = (
             nn.Linear(config.highway_length, config.horizon, bias=False)
@@ -132,14 +159,19 @@ class ForecastHead(nn.Module):
         series = batch.context.transpose(1, 2).flatten(0, 1)
         observed = batch.observed.transpose(1, 2).flatten(0, 1)
         series = torch.where(observed, series, torch.zeros_like(series))
-        patches = series.unflatten(1, (-1, patch))
         seen = observed.unflatten(1, (-1, patch))
-        normalised, _ = self.normaliser.normalise(patches, seen)
-        features = torch.cat(
-            [normalised.z, (~seen).to(patches.dtype), _movement(normalised, seen.any(-1))], dim=-1
-        )
+        normalised, _ = self.normaliser.normalise(series.unflatten(1, (-1, patch)), seen)
+        gaps = fill_gaps(series, observed)
+        z = self._patches(gaps, normalised)
+        features = torch.cat([z, (~seen).to(z.dtype), _movement(normalised, seen.any(-1))], dim=-1)
         tokens = self.embed(features.to(self.embed.weight.dtype))
-        return Encoded(tokens, seen.any(-1), normalised, series, observed, batch.context.shape[2])
+        constant = None
+        if self.covariates is not None:
+            constant = self.covariates.series_vectors(batch)
+            moving = self.covariates.patches(batch)
+            for part in (constant, moving):
+                tokens = tokens if part is None else tokens + part
+        return Encoded(tokens, seen.any(-1), normalised, gaps, constant, batch)
 
     def decode(
         self, vectors: Tensor | None, encoded: Encoded, n_origins: int = 1
@@ -157,7 +189,7 @@ class ForecastHead(nn.Module):
         -------
         ForecastParameters
         """
-        n_channels = encoded.n_channels
+        n_channels = encoded.batch.context.shape[2]
         location = encoded.normalised.location[:, -n_origins:]
         scale = encoded.normalised.scale[:, -n_origins:]
         n_parameters = self.loss_function.n_parameters
@@ -171,6 +203,14 @@ class ForecastHead(nn.Module):
             values = self.project(self.dropout(vectors)).unflatten(-1, (horizon, n_parameters))
             # Losses and units in full precision, whatever the products were made in.
             values = values.to(weight.dtype)
+        if self.covariates is not None and self.config.known:
+            steer = weight.new_zeros(len(location), 1, weight.shape[1])
+            steer = steer if vectors is None else vectors
+            if encoded.constant is not None:
+                steer = steer + encoded.constant
+            values = values + self.covariates.corrections(
+                encoded.batch, steer, n_origins, self.normaliser, self.highway
+            ).to(values.dtype)
         if self.highway is not None:
             recent = self._recent(encoded, n_origins, location, scale).to(weight.dtype)
             # Full precision: bfloat16 keeps three digits, and the highway carries the level.
@@ -189,7 +229,12 @@ class ForecastHead(nn.Module):
         )
 
     def loss(
-        self, parameters: ForecastParameters, target: Tensor, mask: Tensor, channel_scale: Tensor
+        self,
+        parameters: ForecastParameters,
+        target: Tensor,
+        mask: Tensor,
+        channel_scale: Tensor,
+        trust: Tensor | None = None,
     ) -> Tensor:
         """Mean loss over observed target steps, each channel measured in its own scale.
 
@@ -200,6 +245,8 @@ class ForecastHead(nn.Module):
             In the data's own units.
         mask : Tensor of the same shape, bool
         channel_scale : Tensor of shape (batch or 1, channels)
+        trust : Tensor of shape (batch, origins, 1, channels), optional
+            How much each origin counts. Default: all alike.
 
         Returns
         -------
@@ -212,7 +259,10 @@ class ForecastHead(nn.Module):
         each = self.loss_function.loss(values, torch.where(mask, z, torch.zeros_like(z)), weight)
         # Masked by selection: a step that is not observed must not leave a NaN behind.
         each = torch.where(mask, each, torch.zeros_like(each))
-        return each.sum() / mask.sum().clamp(min=1)
+        if trust is None:
+            return each.sum() / mask.sum().clamp(min=1)
+        trust = trust.to(each.dtype)
+        return (each * trust).sum() / (mask * trust).sum().clamp(min=1e-6)
 
     def to_output(
         self, parameters: ForecastParameters, quantiles: tuple[float, ...] | None = None
@@ -229,15 +279,43 @@ class ForecastHead(nn.Module):
         values = self.loss_function.quantiles(parameters.values, quantiles)
         return location[..., None] + scale[..., None] * values
 
+    def trust(self, batch: WindowBatch, n_origins: int) -> Tensor | None:
+        """How much a forecast after each of the last patches teaches, given what it was made from.
+
+        Gaps in a context teach a linear map to lean on what is never missing, which is wrong for
+        a context without gaps: exp(-K * missing part of the steps before the origin).
+
+        Returns
+        -------
+        Tensor of shape (batch, n_origins, 1, channels) or None
+            None where no step is missing after the first.
+        """
+        length, patch = (
+            self.config.highway_length or self.config.running_memory,
+            self.config.patch_length,
+        )
+        observed = batch.observed
+        gap = ~observed & (observed.cumsum(1) > 0)
+        if not bool(gap.any()):
+            return None
+        needed = length + (n_origins - 1) * patch
+        gap = F.pad(gap.float(), (0, 0, max(needed - gap.shape[1], 0), 0))
+        part = gap[:, gap.shape[1] - needed :].unfold(1, length, patch).mean(-1)
+        return torch.exp(-GAP_WEIGHT * part)[:, :, None]
+
+    def _patches(self, series: FilledSeries, normalised: Normalised) -> Tensor:
+        """Normalised patches, filled with what was known at the end of each."""
+        patch = self.config.patch_length
+        filled, started = series.up_to_origins(patch, patch, series.forward.shape[1] // patch)
+        z = (filled - normalised.location[..., None]) / normalised.scale[..., None]
+        return torch.where(started, z, torch.zeros_like(z))
+
     def _recent(self, encoded: Encoded, n_origins: int, location: Tensor, scale: Tensor) -> Tensor:
         """The last steps before each origin, normalised as the origin is."""
         length, patch = self.config.highway_length, self.config.patch_length
-        needed = length + (n_origins - 1) * patch
-        short = max(needed - encoded.series.shape[1], 0)
-        series = F.pad(encoded.series, (short, 0))[:, -needed:].unfold(1, length, patch)
-        seen = F.pad(encoded.series_observed, (short, 0))[:, -needed:].unfold(1, length, patch)
-        z = (series - location[..., None]) / scale[..., None]
-        return torch.where(seen, z, torch.zeros_like(z))
+        filled, started = encoded.series.up_to_origins(length, patch, n_origins)
+        z = (filled - location[..., None]) / scale[..., None]
+        return torch.where(started, z, torch.zeros_like(z))
 
 
 def _movement(normalised: Normalised, seen: Tensor) -> Tensor:

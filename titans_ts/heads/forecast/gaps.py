@@ -1,0 +1,85 @@
+"""Gaps in a context: what a linear map reads where a value is missing.
+
+A step that is not observed takes no part in statistics, attention, memory and loss. A linear map
+has no mask, though: it wants a number at every step, and one that is close to what was not seen.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["FilledSeries", "fill_gaps"]
+
+
+class FilledSeries(NamedTuple):
+    """Series with their gaps filled in two ways, and when the better one may be used.
+
+    Before a gap has ended, nobody knows what comes after it: a forecast made inside the gap must
+    see the last value before it held on (``forward``), a later one the line between the values on
+    both sides (``between``).
+    """
+
+    forward: Tensor  # (rows, time)
+    between: Tensor | None  # same shape; None: there are no gaps
+    known_from: Tensor | None  # same shape, int: the step whose value ends the gap
+    started: Tensor  # same shape, bool: False before the first observed step
+
+    def up_to_origins(self, length: int, stride: int, n_origins: int) -> tuple[Tensor, Tensor]:
+        """The last ``length`` steps before each of the last origins, as they were known then.
+
+        Parameters
+        ----------
+        length : int
+            Steps before each origin.
+        stride : int
+            Steps between origins; the last origin stands at the end of the series.
+        n_origins : int
+
+        Returns
+        -------
+        filled : Tensor of shape (rows, n_origins, length)
+        started : Tensor of the same shape, bool
+            False before the first observed step, where ``filled`` is 0.
+        """
+        time = self.forward.shape[1]
+        needed = length + (n_origins - 1) * stride
+
+        def before(x: Tensor, value: float = 0) -> Tensor:
+            x = F.pad(x, (max(needed - time, 0), 0), value=value)
+            return x[:, x.shape[1] - needed :].unfold(1, length, stride)
+
+        filled, started = before(self.forward), before(self.started)
+        if self.between is not None and self.known_from is not None:
+            origin = time - stride * torch.arange(n_origins - 1, -1, -1, device=filled.device)
+            ended = before(self.known_from, value=time) < origin[:, None]
+            filled = torch.where(ended, before(self.between), filled)
+        return filled, started
+
+
+def fill_gaps(series: Tensor, observed: Tensor) -> FilledSeries:
+    """Fill what is missing by the last value, and by the line to the next one.
+
+    Parameters
+    ----------
+    series : Tensor of shape (rows, time)
+        0 where not observed.
+    observed : Tensor of the same shape, bool
+    """
+    steps = torch.arange(series.shape[1], device=series.device).expand_as(series)
+    last = torch.where(observed, steps, -1).cummax(1).values
+    started = last >= 0
+    if bool((observed == started).all()):  # no gap after the first value
+        return FilledSeries(series, None, None, started)
+    last = last.clamp(min=0)
+    end = series.shape[1]
+    following = torch.where(observed, steps, end).flip(1).cummin(1).values.flip(1)
+    low = series.gather(1, last)
+    forward = torch.where(started, low, torch.zeros_like(low))
+    high = series.gather(1, following.clamp(max=end - 1))
+    share = (steps - last).to(series.dtype) / (following - last).clamp(min=1)
+    between = torch.where(started & (following < end), low + share * (high - low), forward)
+    return FilledSeries(forward, between, following, started)
