@@ -50,21 +50,27 @@ def sort_rows(
     """
     counts = np.bincount(codes, minlength=n_series)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    order = None
-    if (codes[1:] < codes[:-1]).any():
-        order = _stable_order(codes, n_series)
-    within = labels if order is None else labels[order]
-    back = within[1:] < within[:-1]
-    back[offsets[1:-1] - 1] = False
-    if back.any():
-        by_time = np.argsort(labels, kind="stable")
-        order = by_time[_stable_order(codes[by_time], n_series)]
-    return order, offsets
+    if (codes[1:] >= codes[:-1]).all():
+        back = labels[1:] < labels[:-1]
+        back[offsets[1:-1] - 1] = False
+        if not back.any():
+            return None, offsets
+    if (labels[1:] >= labels[:-1]).all():
+        return _stable_order(codes, n_series), offsets
+    by_time = _by_time(labels)
+    return by_time[_stable_order(codes[by_time], n_series)], offsets
 
 
-def _stable_order(codes: np.ndarray, n_series: int) -> np.ndarray:
-    # numpy sorts 16 bits by radix, in linear time; tens of thousands of series fit.
-    small = codes.astype(np.uint16) if n_series <= 1 << 16 else codes
+def _by_time(labels: np.ndarray) -> np.ndarray:
+    shifted = labels - labels.min()
+    step = np.gcd.reduce(shifted)
+    # Rows of one series and time may come in any order: they are refused next.
+    return _stable_order(shifted // step, int(shifted.max() // step) + 1)
+
+
+def _stable_order(codes: np.ndarray, n_codes: int) -> np.ndarray:
+    # numpy sorts 16 bits by radix, in linear time; tens of thousands of series, or steps, fit.
+    small = codes.astype(np.uint16) if n_codes <= 1 << 16 else codes
     return np.argsort(small, kind="stable")
 
 

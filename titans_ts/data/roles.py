@@ -188,10 +188,10 @@ def _time_position(table: Table, time_column: Label, ids: int | None, levels: bo
             counted = [i for i in counted if pd.api.types.is_integer_dtype(table.columns[i].dtype)]
             if len(counted) == 1:
                 return counted[0]
+            labels = ", ".join(repr(table.labels[i]) for i in others) or "none"
             raise DataError(
                 f"{table.name} has the ids of series in column {table.labels[ids]!r}, but no time: "
-                f"its other columns are {', '.join(repr(table.labels[i]) for i in others) or 'none'}. Name "
-                "the time column with time_column=."
+                f"its other columns are {labels}. Name the time column with time_column=."
             )
         return None if found is None else others[found]
     if time_column in table.labels:

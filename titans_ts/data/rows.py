@@ -69,7 +69,8 @@ class Rows:
                 columns = ", ".join(map(repr, self.table.labels))
                 raise DataError(
                     f"freq={freq!r} was given, but {self.table.name} has no time column: its "
-                    f"columns are {columns}. Name the time column with time_column=, or leave freq out."
+                    f"columns are {columns}. Name the time column with time_column=, or leave "
+                    "freq out."
                 )
             return None
         if self.codes is None:

@@ -68,7 +68,8 @@ def open_table(X: Any, name: str = "X") -> Table | None:
         if isinstance(X.columns, pd.MultiIndex):
             raise DataError(
                 f"{name} has column names of {X.columns.nlevels} levels, expected one level. Join "
-                "them, for example with X.columns = ['_'.join(map(str, names)) for names in X.columns]."
+                "them, for example with X.columns = ['_'.join(map(str, names)) for names in "
+                "X.columns]."
             )
         labels = tuple(plain_label(label) for label in X.columns)
         _check_labels(labels, name)
