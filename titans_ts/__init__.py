@@ -15,6 +15,8 @@ _HOMES = {
     "RidgeForecaster": "titans_ts.baselines",
     "LinearForecaster": "titans_ts.baselines",
     "ParquetFolder": "titans_ts.data.parquet",
+    "RollingOriginSplit": "titans_ts.model_selection",
+    "forecast_scorer": "titans_ts.model_selection",
     "TitansError": "titans_ts.errors",
     "DataError": "titans_ts.errors",
     "DataFileError": "titans_ts.errors",
