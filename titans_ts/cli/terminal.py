@@ -154,8 +154,8 @@ def _stop(message: str, code: int) -> NoReturn:
 
 # A parameter as the library's messages spell it, such as time_column=, and what follows it.
 _PARAMETER = re.compile(
-    r"\b(target|time_column|freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home"
-    r"|sha256)=(?=(\S))"
+    r"\b(target|time_column|freq|horizon|context_length|max_epochs|quantiles|accelerator|"
+    r"local|data_home|sha256)=(?=(.))"
 )
 # The table, where it is not the X of a line of Python.
 _TABLE = re.compile(r"\bX\b(?![.\[=])")
@@ -165,7 +165,7 @@ def _for_the_shell(message: str) -> str:
     """Reword a message to someone who gave options and a file, not parameters and X."""
 
     def option(match: re.Match[str]) -> str:
-        value_follows = match[2] not in ".,;)"
+        value_follows = match[2] not in " .,;)"
         return "--" + match[1].replace("_", "-") + (" " if value_follows else "")
 
     return _TABLE.sub("the table", _PARAMETER.sub(option, message))

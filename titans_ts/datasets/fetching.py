@@ -66,8 +66,8 @@ def fetch(
     Parameters
     ----------
     name : str
-        As :func:`titans_ts.datasets.list_datasets` gives it, such as ``"ettm1"``; common other names
-        are understood.
+        Such as ``"ettm1"``, of :func:`titans_ts.datasets.list_datasets`; common other names are
+        understood.
     data_home : path, optional
         Where downloads are kept. Default: see :func:`titans_ts.datasets.get_data_home`.
     local : path or list of paths, optional
