@@ -11,6 +11,7 @@ import pandas as pd
 
 from titans_ts.data.frequency import find_offset, plural
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.time_axis import labels_of
 from titans_ts.errors import DataError
 
 __all__ = ["Panel"]
@@ -161,10 +162,3 @@ class Panel:
             f"The rows of {whose} have a gap after {stamps[row]}, where {stamps[row + 1]} follows; "
             "expected rows that are one step apart. Insert the missing rows with FillGaps()."
         )
-
-
-def labels_of(stamps: pd.Index) -> np.ndarray:
-    """Time stamps, periods or integers as int64, in steps of their own unit."""
-    if isinstance(stamps, (pd.DatetimeIndex, pd.PeriodIndex)):
-        return stamps.asi8
-    return stamps.to_numpy(dtype=np.int64)

@@ -17,11 +17,13 @@ from sklearn.preprocessing import (
 from titans_ts.errors import ParameterError, SavedModelError
 from titans_ts.preprocessing.base import SeriesTransformer
 from titans_ts.preprocessing.difference import Difference
+from titans_ts.preprocessing.impute import Impute
+from titans_ts.preprocessing.power import BoxCoxTransform, LogTransform
 from titans_ts.preprocessing.scaling import SeriesScaler
 
 __all__ = ["load_step", "save_step"]
 
-OURS = {c.__name__: c for c in (Difference, SeriesScaler)}
+OURS = {c.__name__: c for c in (BoxCoxTransform, Difference, Impute, LogTransform, SeriesScaler)}
 # Their fitted attributes are numbers and arrays of numbers.
 SKLEARN = {
     c.__name__: c

@@ -49,7 +49,9 @@ class SeriesScaler(SeriesTransformer):
     --------
     >>> import pandas as pd
     >>> from titans_ts.preprocessing import SeriesScaler
-    >>> sales = pd.DataFrame({"unique_id": ["a", "a", "b", "b"], "y": [1.0, 3.0, 100.0, 500.0]})
+    >>> sales = pd.DataFrame(
+    ...     {"unique_id": ["a", "a", "b", "b"], "ds": [1, 2, 1, 2], "y": [1.0, 3.0, 100.0, 500.0]}
+    ... )
     >>> SeriesScaler(method="minmax").fit_transform(sales)["y"].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from titans_ts.data.columns import column_words, float_dtype, to_float64
-from titans_ts.data.ids import ID_NAMES, read_ids
+from titans_ts.data.columns import cast_column, column_words, float_dtype, to_float64
+from titans_ts.data.ids import read_ids
+from titans_ts.data.roles import Roles, find_roles, listed
 from titans_ts.data.tables import Label, Table, open_table
-from titans_ts.data.time_column import find_time_column, no_such_column, read_time_column
+from titans_ts.data.time_axis import labels_of
+from titans_ts.data.time_column import read_time_column
 from titans_ts.errors import DataError
-from titans_ts.preprocessing.panel import Panel, labels_of
+from titans_ts.preprocessing.panel import Panel
 
 __all__ = ["Source", "open_panel"]
 
@@ -29,22 +31,18 @@ class Source:
     native : array, Series or DataFrame
     table : Table or None
         None for arrays.
-    channels : tuple of int
-        Positions of the columns of numbers.
+    roles : Roles or None
+        Positions of the columns that hold numbers, ids and time; None for arrays.
     order : ndarray of shape (rows,), int, or None
         The table's row of each row of the panel; None if they are the same.
-    id_position, time_position : int or None
-        Of the columns that hold ids and time.
     time_form : str
         How a time column is written; see :func:`titans_ts.data.time_column.read_time_column`.
     """
 
     native: Any
     table: Table | None
-    channels: tuple[int, ...]
+    roles: Roles | None
     order: np.ndarray | None = None
-    id_position: int | None = None
-    time_position: int | None = None
     time_form: str = "index"
 
     def put(self, values: np.ndarray) -> Any:
@@ -63,12 +61,14 @@ class Source:
         if self.order is not None:
             values, ordered = np.empty_like(values), values
             values[self.order] = ordered
-        if self.table is None:
+        if self.table is None or self.roles is None:
             array = self.native
             return values.reshape(array.shape).astype(float_dtype(array.dtype), copy=False)
         columns = {
-            self.table.labels[i]: _cast(values[:, n], float_dtype(self.table.columns[i].dtype))
-            for n, i in enumerate(self.channels)
+            self.table.labels[i]: cast_column(
+                values[:, n], float_dtype(self.table.columns[i].dtype)
+            )
+            for n, i in enumerate(self.roles.target)
         }
         if self.table.container == "pandas.Series":
             (column,) = columns.values()
@@ -84,13 +84,17 @@ class Source:
         frame = nw.from_native(self.native, eager_only=True)
         return frame.with_columns(*(_polars(str(k), v) for k, v in columns.items())).to_native()
 
-
-def _cast(values: np.ndarray, dtype: str) -> Any:
-    with np.errstate(over="ignore"):  # beyond float16, a value is infinite
-        try:
-            return values.astype(dtype)
-        except TypeError:  # a dtype of pandas' own, such as Float32
-            return pd.array(values, dtype=dtype)  # type: ignore[call-overload]
+    def columns(self, values: np.ndarray) -> dict[Label, Any]:
+        """Columns of numbers by their labels; floats keep their dtype, integers become float64."""
+        assert self.table is not None
+        assert self.roles is not None
+        columns: dict[Label, Any] = {}
+        for number, i in enumerate(self.roles.target):
+            with np.errstate(over="ignore"):  # beyond float16, a value is infinite
+                column = cast_column(values[:, number], float_dtype(self.table.columns[i].dtype))
+            # Without an index, by which pandas would sort it into a frame.
+            columns[self.table.labels[i]] = getattr(column, "array", column)
+        return columns
 
 
 def _polars(name: str, values: Any) -> nw.Series:
@@ -131,137 +135,83 @@ def open_panel(
             f"X has 0 feature(s) (shape=({len(X)}, 0)) while a minimum of 1 is required: "
             "expected at least one column of numbers."
         )
-    if not len(table.columns[0]):
-        raise DataError(f"X has no rows (its columns are {_listed(table)}), expected some.")
-    id_position = _id_position(table, id_column)
-    time_position = _time_position(table, time_column, id_position)
-    channels = _channels(table, target, {id_position, time_position})
-    stamps, form = _stamps(table, time_position)
-    codes, ids = _ids(table, id_position)
+    if not table.n_rows:
+        raise DataError(f"X has no rows (its columns are {listed(table)}), expected some.")
+    roles = find_roles(table, time_column=time_column, target=target, id_column=id_column)
+    stamps, form = _stamps(table, roles)
+    codes, ids = _ids(table, roles)
     order = _order(codes, stamps)
-    where = _row_words(table, order, stamps, codes, ids)
 
     words = column_words(table.labels)
-    values = np.empty((len(codes), len(channels)))
-    in_table = _row_words(table, None, stamps, codes, ids)
-    for number, i in enumerate(channels):
-        values[:, number] = to_float64(table.columns[i], words(i), in_table)
+    where = _row_words(None, stamps, codes, ids)
+    values = np.empty((table.n_rows, len(roles.target)))
+    for number, i in enumerate(roles.target):
+        values[:, number] = to_float64(table.columns[i], words(i), where)
+    ordered = _row_words(order, stamps, codes, ids)
     if order is not None:
         values, codes = values[order], codes[order]
         stamps = None if stamps is None else stamps[order]
-    offsets = np.searchsorted(codes, np.arange(len(ids) + 1))
-    names = tuple("0" if table.labels[i] is None else str(table.labels[i]) for i in channels)
-    panel = Panel(values, offsets.astype(np.int64), ids, names, stamps, where)
+    offsets = np.searchsorted(codes, np.arange(len(ids) + 1)).astype(np.int64)
+    names = tuple("0" if table.labels[i] is None else str(table.labels[i]) for i in roles.target)
+    panel = Panel(values, offsets, ids, names, stamps, ordered)
     panel.refuse_infinite()
-    return panel, Source(X, table, channels, order, id_position, time_position, form)
+    return panel, Source(X, table, roles, order, form)
 
 
-def _listed(table: Table) -> str:
-    return ", ".join(map(repr, table.labels))
-
-
-def _id_position(table: Table, id_column: Label) -> int | None:
-    if id_column is not None:
-        if id_column not in table.labels:
-            raise no_such_column(id_column, table.labels, "id_column")
-        return table.labels.index(id_column)
-    found = [i for i, label in enumerate(table.labels) if label in ID_NAMES]
-    return found[0] if found and not table.container.endswith("Series") else None
-
-
-def _time_position(table: Table, time_column: Label, id_position: int | None) -> int | None:
-    if table.container.endswith("Series"):
-        return None
-    stamped = isinstance(table.index, (pd.DatetimeIndex, pd.PeriodIndex))
-    if time_column is None:
-        if stamped:
-            return None
-        others = [i for i in range(len(table.labels)) if i != id_position]
-        found = find_time_column(
-            [table.labels[i] for i in others], [table.columns[i] for i in others]
-        )
-        if found is not None or id_position is None:
-            return None if found is None else others[found]
-        # In a long table, a time column may also count.
-        counted = [i for i in others if table.labels[i] in ("ds", "timestamp")]
-        return counted[0] if counted else None
-    if time_column in table.labels:
-        return table.labels.index(time_column)
-    if stamped and table.index is not None and table.index.name == time_column:
-        return None
-    raise no_such_column(time_column, table.labels, "time_column")
-
-
-def _channels(table: Table, target: Any, taken: set[int | None]) -> tuple[int, ...]:
-    if target is None:
-        chosen = [i for i in range(len(table.labels)) if i not in taken]
-        if not chosen:
-            raise DataError(
-                f"X has no column beside ids and time (its columns are {_listed(table)}), "
-                "expected at least one column of numbers."
-            )
-        return tuple(chosen)
-    wanted = list(target) if isinstance(target, (list, tuple, np.ndarray, pd.Index)) else [target]
-    for name in wanted:
-        if name not in table.labels:
-            raise no_such_column(name, table.labels, "target")
-    chosen = [table.labels.index(name) for name in wanted]
-    if taken & set(chosen) or len(set(chosen)) < len(chosen) or not chosen:
-        raise DataError(
-            f"target={target!r} must name distinct columns of numbers, at least one and none that "
-            f"holds ids or time; the columns of X are {_listed(table)}."
-        )
-    return tuple(chosen)
-
-
-def _stamps(table: Table, position: int | None) -> tuple[pd.Index | None, str]:
-    if position is not None:
-        stamps, form = read_time_column(
-            table.columns[position], f"column {table.labels[position]!r}"
-        )
-        words = f"Column {table.labels[position]!r}"
-    else:
-        index = table.index
-        if index is None or not isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
-            return None, "index"
-        stamps, form, words = index, "index", "The index"
-    missing = np.asarray(stamps.isna())
+def _stamps(table: Table, roles: Roles) -> tuple[pd.Index | None, str]:
+    """Time of each row, None where rows are only counted; and how it is written."""
+    index, form = table.index, "index"
+    words = "The index"
+    if roles.time is not None:
+        label = table.labels[roles.time]
+        index, form = read_time_column(table.columns[roles.time], f"column {label!r}")
+        words = f"Column {label!r}"
+        if table.kinds and table.kinds[roles.time] == "Date":
+            form = "dates"
+    elif roles.levels and index is not None:
+        index, words = index.get_level_values(1), "The second level of the index"
+    elif index is None or isinstance(index, pd.RangeIndex):
+        return None, form
+    stamped = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex))
+    if not stamped and not pd.api.types.is_integer_dtype(index.dtype):  # type: ignore[union-attr]
+        return None, form
+    missing = np.asarray(index.isna())  # type: ignore[union-attr]
     if missing.any():
         raise DataError(
             f"{words} has {int(missing.sum()):,} missing time stamps (NaT), the first in row "
             f"{int(missing.argmax())}; expected one in every row. Drop these rows, or fill in the "
             "time."
         )
-    return stamps, form
+    return index, form
 
 
-def _ids(table: Table, position: int | None) -> tuple[np.ndarray, tuple[Any, ...]]:
-    if position is None:
-        return np.zeros(len(table.columns[0]), dtype=np.int64), (0,)
-    ids = read_ids(table.columns[position], f"column {table.labels[position]!r}")
+def _ids(table: Table, roles: Roles) -> tuple[np.ndarray, tuple[Any, ...]]:
+    if roles.levels and table.index is not None:
+        column = pd.Series(table.index.get_level_values(0))
+        ids = read_ids(column, "the first level of the index")
+    elif roles.ids is not None:
+        ids = read_ids(table.columns[roles.ids], f"column {table.labels[roles.ids]!r}")
+    else:
+        return np.zeros(table.n_rows, dtype=np.int64), (0,)
     return ids.codes, ids.names
 
 
 def _order(codes: np.ndarray, stamps: pd.Index | None) -> np.ndarray | None:
     """Return the rows by series and time; None if they are so already."""
-    keys = (codes,) if stamps is None else (labels_of(stamps), codes)
-    order = np.lexsort(keys)
+    order = np.lexsort((codes,) if stamps is None else (labels_of(stamps), codes))
     return None if (order[1:] > order[:-1]).all() else order
 
 
 def _row_words(
-    table: Table,
-    order: np.ndarray | None,
-    stamps: pd.Index | None,
-    codes: np.ndarray,
-    ids: tuple[Any, ...],
-) -> Any:
+    order: np.ndarray | None, stamps: pd.Index | None, codes: np.ndarray, ids: tuple[Any, ...]
+) -> Callable[[int], str]:
     def where(row: int) -> str:
         at = row if order is None else int(order[row])
-        time = "" if stamps is None else f" ({stamps[at]})"
-        series = f" of series {ids[codes[at]]!r}" if len(ids) > 1 else ""
-        return f"row {at}{time}{series}"
+        told = [f"series {ids[codes[at]]!r}"] if len(ids) > 1 else []
+        told += [] if stamps is None else [str(stamps[at])]
+        return f"row {at} ({', '.join(told)})" if told else f"row {at}"
 
+    # The stamps as the table has them: those of the panel are put in order.
     return where
 
 
@@ -303,7 +253,7 @@ def _open_array(X: Any, target: Any) -> tuple[Panel, Source]:
     names = tuple(str(i) for i in range(channels))
     panel = Panel(values, offsets, tuple(range(n_series)), names, None, where)
     panel.refuse_infinite()
-    return panel, Source(array, None, tuple(range(channels)))
+    return panel, Source(array, None, None)
 
 
 def _as_array(X: Any) -> np.ndarray:
