@@ -73,28 +73,38 @@ def test_a_column_of_text_may_be_there_if_it_is_not_forecast():
 
 
 @pytest.mark.parametrize(
-    ("column", "message"),
+    ("column", "missing"),
     [
-        (put(range(ROWS), [4, 9], np.nan, float), r"2 missing values \(NaN\), the first in row 4 "),
-        (pd.array(put(range(ROWS), 6, None), dtype="Int64"), "1 missing value .* row 6"),
-        (pd.array(put(range(ROWS), 6, None), dtype="Float32"), "1 missing value .* row 6"),
-        (put(range(ROWS), 6, None), "1 missing value .* row 6"),
-        (put(range(ROWS), slice(None), None), "11 missing values .* row 0"),
+        (put(range(ROWS), [4, 9], np.nan, float), [4, 9]),
+        (pd.array(put(range(ROWS), 6, None), dtype="Int64"), [6]),
+        (pd.array(put(range(ROWS), 6, None), dtype="Float32"), [6]),
+        (put(range(ROWS), 6, None), [6]),
     ],
 )
-def test_missing_values_are_refused_and_counted(column, message):
+def test_missing_values_are_read_as_not_observed(column, missing):
     table = frame()
     table["OT"] = column
-    said = refused(table, rf"^Column 'OT' has {message}")
-    assert "not supported yet" in said
-    assert "Fill them" in said
+    series, _ = read_table(table)
+    assert np.flatnonzero(~series.observed[:, 1]).tolist() == missing
+    assert series.observed[:, 0].all()
+    expected = np.where(np.isin(np.arange(ROWS), missing), 0, np.arange(ROWS))
+    np.testing.assert_array_equal(series.values[:, 1], expected)
 
 
-def test_missing_values_in_other_columns_are_mentioned():
-    gaps = put(range(ROWS), 4, np.nan, float)
-    message = r"'OT' has 1 missing .* \(2 other columns have some too\), expected none"
-    refused(frame(OT=gaps, MULL=gaps, LUFL=gaps), message)
-    refused(frame(OT=gaps, MULL=gaps), r"\(1 other column has some too\)")
+def test_a_target_without_any_value_is_refused():
+    nothing = np.full(ROWS, np.nan)
+    message = r"^Column 'OT' has no values: all of its 11 rows are missing \(NaN\)\. Drop it"
+    refused(frame(OT=nothing), message)
+    refused(frame(OT=put(range(ROWS), slice(None), None)), message)
+    assert read_table(frame(OT=nothing), target="HUFL")[1].channels == ("HUFL",)
+    refused(np.full((3, 2), np.nan), "^Column 0 has no values: all of its 3 rows are missing")
+
+
+def test_infinities_in_other_columns_are_mentioned():
+    bad = put(range(ROWS), 4, np.inf, float)
+    message = r"'OT' has 1 infinite .* \(2 other columns have some too\), expected finite"
+    refused(frame(OT=bad, MULL=bad, LUFL=bad), message)
+    refused(frame(OT=bad, MULL=bad), r"\(1 other column has some too\)")
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
@@ -105,7 +115,7 @@ def test_infinities_are_refused_and_counted(value):
 
 
 def test_a_series_without_name_is_called_the_series():
-    refused(pd.Series([1.0, np.nan]), "^The series has 1 missing value .* row 1")
+    refused(pd.Series([1.0, np.inf]), "^The series has 1 infinite value .* row 1")
     refused(pd.Series([1.0, "x"]), "Expected numbers in the series, got text in 1 row")
 
 
@@ -227,10 +237,6 @@ def test_what_is_no_table_of_series_is_refused(X, message):
         (np.ones((7, 3), bool), "Expected numbers in column 0, got True and False"),
         (np.ones((7, 3), "M8[s]"), r"Expected numbers in column 0, got datetime64\[s\] values"),
         (np.ones((7, 3), "m8[s]"), r"Expected numbers in column 0, got timedelta64\[s\] values"),
-        (
-            np.ma.masked_array(np.ones((3, 2)), [[0, 0], [0, 0], [0, 1]]),
-            r"^Column 1 has 1 missing value \(NaN\), the first in row 2",
-        ),
         (np.array([[1, np.inf]]), r"^Column 1 has 1 infinite value \(inf\), the first in row 0"),
     ],
 )
@@ -240,8 +246,20 @@ def test_an_array_that_holds_no_finite_numbers_is_refused(X, message):
 
 def test_in_a_stack_of_series_the_place_names_series_and_row():
     stack = np.zeros((5, 7, 3))
-    stack[3, 2, 1] = np.nan
-    refused(stack, r"^Column 1 has 1 missing value \(NaN\), the first in series 3, row 2, expected")
+    stack[3, 2, 1] = np.inf
+    refused(stack, r"^Column 1 has 1 infinite value \(inf\), the first in series 3, row 2, expected")
+
+
+def test_masks_and_nan_of_arrays_are_read_as_not_observed():
+    masked = np.ma.masked_array(np.arange(6.0).reshape(3, 2), [[0, 0], [0, 0], [0, 1]])
+    series, _ = read_table(masked)
+    assert series.observed.tolist() == [[True, True], [True, True], [True, False]]
+    assert series.values.tolist() == [[0, 1], [2, 3], [4, 0]]
+    stack = np.ones((2, 3, 1))
+    stack[1, 0, 0] = np.nan
+    series, _ = read_table(stack)
+    assert series.observed.ravel().tolist() == [True, True, True, False, True, True]
+    assert np.isnan(stack[1, 0, 0])
 
 
 def test_a_target_by_name_needs_a_table_with_names():

@@ -43,7 +43,7 @@ def test_gaps_are_counted_and_the_first_is_named(case):
         rf"^The time stamps in {where} have 2 gaps \(3 missing rows\), the first after "
         r"2016-07-01 22:00:00, where 2016-07-02 00:00:00 follows; expected one row every h\.",
     )
-    assert "asfreq('h')" in said
+    assert "FillGaps()" in said
 
 
 def test_gaps_are_seen_against_a_frequency_that_is_given():
@@ -84,22 +84,22 @@ def test_duplicate_stamps_are_counted_with_a_word_on_several_series(case):
         rf"^The time stamps in {where} have 2 duplicates: the first is row 5 "
         r"\(2016-07-02 00:00:00\); expected one row per time stamp\.",
     )
-    assert "a column of its own" in said
+    assert "several series, name the column that tells these apart" in said
 
 
-def test_a_long_frame_is_told_to_spread_its_series_over_columns():
+def test_a_long_frame_with_other_names_is_told_to_name_its_ids():
     long = pd.DataFrame(
         {
-            "unique_id": np.repeat(["a", "b", "c"], ROWS),
+            "station": np.repeat(["a", "b", "c"], ROWS),
             "ds": np.tile(HOURS, 3),
             "y": np.arange(3.0 * ROWS),
         }
     )
-    pivot = r"X\.pivot\(index='ds', columns='unique_id', values='y'\)"
-    refused(long, rf"'ds' have 22 duplicates: the first is row 11 .* {pivot}")
-    refused(long.sort_values("ds"), rf"'ds' have 22 duplicates: the first is row 1 .* {pivot}")
+    hint = r"these apart, such as id_column='station'\."
+    refused(long, rf"'ds' have 22 duplicates: the first is row 11 .* {hint}", target="y")
+    refused(long.sort_values("ds"), rf"'ds' have 22 duplicates: .* row 1 .* {hint}", target="y")
     table = pl.DataFrame({"id": ["a", "b"], "ds": [datetime.date(2016, 7, 1)] * 2, "y": [1.0, 2.0]})
-    refused(table, r"1 duplicate.* X\.pivot\('id', index='ds', values='y'\)")
+    refused(table, r"1 duplicate.* id_column='id'\.", target="y")
 
 
 @pytest.mark.parametrize("case", range(4))
@@ -210,7 +210,7 @@ def test_several_columns_of_time_ask_which():
         (HOURS.strftime("%Y-%m-%d %H:%M"), r"index of \w+ values, the first '2016-07-01 20:00'"),
         (np.arange(ROWS) / 2, "index of float64 values, the first 0.0; expected time stamps"),
         (HOURS - HOURS[0], r"index of timedelta64\[.s\] values"),
-        ([("a", i) for i in range(ROWS)], "index of 2 levels, expected one level of time stamps"),
+        ([("a", i, 0) for i in range(ROWS)], r"index of 3 levels, expected two \(id of the series"),
     ],
 )
 def test_an_index_that_is_no_time_is_refused(index, message):
