@@ -240,7 +240,8 @@ class _Stamps:
             )
         usual = given or (candidates[0] if candidates else usual_offset(self.of(longest[0])))
         bad = self.first_that_differs(usual)
-        assert bad is not None
+        if bad is None:  # infer_freq knows no step of a day whose hour summer time skips
+            return usual
         index = self.of(bad)
         where = f"{self.place.words} of series {self.names[bad]!r}"
         own = infer_offset(index)
