@@ -93,16 +93,21 @@ def _receive(file: DataFile, part: Path, progress: bool | Progress) -> None:
     from pooch import HTTPDownloader
 
     bar = progress if isinstance(progress, bool) else _Reporter(file, progress)
+    answers: list[Any] = []
+    # pooch leaves the connection of an answer that it does not read to the end open.
+    hooks = {"response": lambda answer, *_, **__: answers.append(answer)}
+    fetch = HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT, hooks=hooks)
     try:
-        HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT)(
-            file.url, os.fspath(part), None
-        )
+        fetch(file.url, os.fspath(part), None)
     # requests' own errors are OSErrors: asked first, so that none passes for a full disk.
     except requests.exceptions.RequestException as error:
         raise DataFileError(
             f"{file.name} cannot be downloaded from {file.url}: {_reason(error)}. Check the "
             f"network, or put a copy into a folder and give it as local= or in {LOCAL_VARIABLE}."
         ) from error
+    finally:
+        for answer in answers:
+            answer.close()
 
 
 def _reason(error: Any) -> str:
