@@ -43,6 +43,22 @@ for forecaster in (
 """
 
 
+CATALOGUE = """
+from titans_ts.datasets import list_datasets, load, load_bike_sharing
+from titans_ts.datasets.manifest import catalogue, find_entry
+
+assert len(list_datasets()) >= 29, list_datasets()
+for name in list_datasets():
+    entry = find_entry(name)
+    assert entry.card.startswith("# " + entry.title), name
+samples = [entry for entry in catalogue().values() if entry.sample]
+assert samples
+for entry in samples:
+    assert "site-packages" in load(entry.name).filename
+assert load_bike_sharing().frame.shape == (17544, 11)
+"""
+
+
 def run(*command: str | Path, cwd: Path, silent: bool = True) -> str:
     """Run a command in ``cwd``, outside the checkout; with ``silent``, stderr must stay empty."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -81,6 +97,9 @@ def build_wheel(folder: Path) -> Path:
     for needed in (
         "titans_ts/py.typed",
         "titans_ts/datasets/catalogue/README.md",
+        "titans_ts/datasets/catalogue/manifest.toml",
+        "titans_ts/datasets/catalogue/cards/ettm1.md",
+        "titans_ts/datasets/catalogue/samples/national_illness.csv.gz",
         ".dist-info/licenses/LICENSE",
     ):
         if not any(name.endswith(needed) for name in names):
@@ -129,8 +148,13 @@ def main() -> None:
             sys.exit(f"fit and predict printed:\n{printed}")
         print("fit and predict on the built-in data set: right index and columns, nothing printed")
 
+        printed = run(python, "-c", CATALOGUE, cwd=work)
+        if printed:
+            sys.exit(f"the catalogue printed:\n{printed}")
+        print("the catalogue of data sets is whole, and what comes with the package loads")
+
         help_text = run(scripts / "titans-ts", "--help", cwd=work)
-        for command in ("forecast", "evaluate", "demo"):
+        for command in ("forecast", "evaluate", "demo", "datasets"):
             if command not in help_text:
                 sys.exit(f"titans-ts --help does not list {command}:\n{help_text}")
         print("titans-ts --help lists its commands")
