@@ -12,8 +12,8 @@ from titans_ts.data.store import ArrayStore, JoinedStore, PlacedStore, RowStore
 
 __all__ = ["Block", "SeriesSet"]
 
-# Rows that are looked at at a time where all are passed over: 8 MB a column.
-BLOCK_ROWS = 1 << 20
+# Values that are looked at at a time where all are passed over: 8 MB as float64.
+BLOCK_VALUES = 1 << 20
 
 
 class Block(NamedTuple):
@@ -119,8 +119,13 @@ class SeriesSet:
         for start, length in zip(self.starts, self.lengths, strict=True):
             yield self.store.read(int(start), int(start + length))[0]
 
-    def blocks(self, max_rows: int = BLOCK_ROWS) -> Iterator[Block]:
-        """Pass over all rows, at most ``max_rows`` at a time; long series come in pieces."""
+    def blocks(self, max_rows: int | None = None) -> Iterator[Block]:
+        """Pass over all rows, at most ``max_rows`` at a time; long series come in pieces.
+
+        Default: as many as make some megabytes.
+        """
+        if max_rows is None:
+            max_rows = max(BLOCK_VALUES // max(len(self.channels), 1), 1)
         first = 0
         while first < self.n_series:
             if self.lengths[first] > max_rows:
@@ -175,8 +180,12 @@ class SeriesSet:
 
     def copy(self) -> SeriesSet:
         """Return a set in memory that shares none with this one."""
-        values, observed = self._rows()
-        mine = SeriesSet.from_rows(values.copy(), observed.copy(), self.offsets, self.channels)
+        shape = int(self.lengths.sum()), len(self.channels)
+        values, observed, at = np.empty(shape), np.empty(shape, dtype=bool), 0
+        for block in self.blocks():  # the row numbers of all take more memory than the rows
+            here = slice(at, at := at + len(block.values))
+            values[here], observed[here] = block.values, block.observed
+        mine = SeriesSet.from_rows(values, observed, self.offsets, self.channels)
         return replace(
             self,
             store=mine.store,
