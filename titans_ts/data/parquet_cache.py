@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,12 +175,14 @@ class RowCache:
             noted = json.loads((path / "table.json").read_text(encoding="utf-8"))
             if noted["version"] != VERSION:
                 return None
-            with np.load(path / "series.npz", allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            # Opened here: numpy leaves a file open that is not what it should be.
+            with open(path / "series.npz", "rb") as file:
+                saved = np.load(file, allow_pickle=False)
+                arrays = {name: saved[name] for name in saved.files}
             layout = Layout.from_dict(noted["layout"])
             folder = RowFolder(path, temporary=False)
             return self._prepared(folder, layout, arrays, dict(noted["dtypes"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
     def _prepared(

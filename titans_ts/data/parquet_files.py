@@ -191,7 +191,7 @@ def _read(path: Path, columns: list[str], n: int) -> Iterator[Any]:
 
     try:
         # Pages are decoded one by one: a row group, let alone a file, may be larger than memory.
-        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        with pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
             yield from file.iter_batches(n, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error

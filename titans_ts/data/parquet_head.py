@@ -190,38 +190,41 @@ def _sample(
     head, roles = columns.head, columns.roles
     sizes = [len(part) for part in stamps]
     n = sum(sizes)
-    frame = head.iloc[np.arange(n) % len(head)]
-    frame = frame.set_axis(pd.RangeIndex(n)) if not roles.levels else frame.reset_index(drop=True)
+    frame = head.reset_index(drop=True).iloc[np.arange(n) % len(head)]
+    frame.index = pd.RangeIndex(n)
     for i in roles.target:
         # The first rows may all be missing.
         if pd.api.types.is_numeric_dtype(frame.dtypes.iloc[i]):
             frame.isetitem(i, pd.Series(1, index=frame.index, dtype=frame.dtypes.iloc[i]))
-    ids = None
-    if columns.ids is not None and census.ids is not None:
-        names = census.ids.take(_int_array(np.repeat(series, sizes))).to_pandas()
-        like = head.iloc[:, roles.ids].dtype if roles.ids is not None else None
-        ids = names.astype(
-            "category" if isinstance(like, pd.CategoricalDtype) else like or names.dtype
-        )
+    keep = list(roles.target)
+    ids = pd.Series(dtype=object)
+    if census.ids is not None:
+        ids = census.ids.take(_int_array(np.repeat(series, sizes))).to_pandas()
     if roles.ids is not None:
-        frame.isetitem(roles.ids, ids)
-    index = None
+        like = head.dtypes.iloc[roles.ids]
+        category = isinstance(like, pd.CategoricalDtype)
+        frame.isetitem(roles.ids, ids.astype("category" if category else like).array)
+        keep.append(roles.ids)
     if clock.name is not None:
         index = clock.index(np.concatenate(stamps))
         if roles.time is not None:
-            old = head.dtypes.iloc[roles.time]
-            form = clock.text or ("dates" if pd.api.types.is_object_dtype(old) else "index")
-            times = write_time_column(index, form)
-            if form == "index" and clock.kind == "integers":
-                times = times.astype(old)
-            frame.isetitem(roles.time, times)
+            times = _times(index, clock, head.dtypes.iloc[roles.time])
+            frame.isetitem(roles.time, times.array)
+            keep.append(roles.time)
         elif roles.levels:
-            level = [ids, index]
-            frame.index = pd.MultiIndex.from_arrays(level, names=head.index.names)
+            frame.index = pd.MultiIndex.from_arrays([ids, index], names=head.index.names)
         else:
             frame.index = index.rename(head.index.name)
-    keep = sorted({*roles.target, *(i for i in (roles.time, roles.ids) if i is not None)})
-    return frame.iloc[:, keep]
+    return frame.iloc[:, sorted(keep)]
+
+
+def _times(index: pd.Index, clock: Clock, dtype: Any) -> pd.Series:
+    """Stamps as a column of this dtype holds them."""
+    if clock.kind == "integers":
+        return pd.Series(index).astype(dtype)
+    return write_time_column(
+        index, clock.text or ("dates" if pd.api.types.is_object_dtype(dtype) else "index")
+    )
 
 
 def _int_array(values: np.ndarray) -> Any:

@@ -101,7 +101,9 @@ class RowScan:
             A row has no id or no time, or does not come after the row of its series before.
         """
         names = [name for name in (self.id_name, self.clock.name) if name is not None]
-        for batch in self.files.batches(list(dict.fromkeys([*names, *columns]))):
+        # Some column at least, to know how many rows there are.
+        wanted = [*names, *columns] or self.files.schema.names[:1]
+        for batch in self.files.batches(list(dict.fromkeys(wanted))):
             if len(next(iter(batch.columns.values()))):
                 yield self._group(batch)
 

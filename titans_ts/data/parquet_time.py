@@ -139,7 +139,7 @@ class Steps:
         offset = parse_freq(freq)
         span = fixed_span(offset)
         if span is not None:
-            self.span = int(span // pd.Timedelta(1, clock.unit))
+            self.span = int(span // pd.Timedelta(1, clock.unit))  # type: ignore[arg-type]
             return
         # Steps of the calendar, a day and longer, so these are few: laid out once from the earliest
         # start, and again for series that are out of phase with it (days that begin at six).
@@ -149,7 +149,7 @@ class Steps:
             ends = clock.index(np.array([first[left].min(), last[left].max()]))
             start, end = ends.tz_localize(None)  # type: ignore[attr-defined]
             n = max(len(pd.date_range(start, end, freq=offset)), 1)
-            grid = regular_stamps(ends[0], n, offset).as_unit(clock.unit).asi8
+            grid = regular_stamps(ends[0], n, offset).as_unit(clock.unit).asi8  # type: ignore[arg-type]
             at = np.searchsorted(grid, first[left]).clip(max=n - 1)
             here = grid[at] == first[left]
             # A start that no grid holds, the 15th for months' ends: told by its second row.

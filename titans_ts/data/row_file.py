@@ -114,7 +114,7 @@ class RowFileWriter:
         if rows[-1] - rows[0] == len(rows) - 1:  # ascending and distinct, hence side by side
             with open(self.path, "r+b") as file:
                 file.seek(int(rows[0]) * row_bytes)
-                file.write(memoryview(values).cast("B"))
+                file.write(values.data)
             return
         piece = max(SCATTER_BYTES // (row_bytes + 2 * PAGE), 1)
         for at in range(0, len(rows), piece):
