@@ -7,7 +7,7 @@ import torch
 from titans_ts.config import VARIANTS, BackboneConfig
 from titans_ts.errors import ParameterError
 from titans_ts.heads.base import WindowBatch
-from titans_ts.heads.forecast.head import GAP_WEIGHT, ForecastConfig, ForecastHead
+from titans_ts.heads.forecast.head import ForecastConfig, ForecastHead
 from titans_ts.heads.forecast.model import ForecastModel
 
 BATCH, CHANNELS, HORIZON, PATCH, PATCHES, DIM = 5, 3, 7, 2, 13, 8
@@ -198,18 +198,6 @@ def test_the_highway_reads_a_line_over_gaps_and_the_level_before_the_first_value
     torch.testing.assert_close(forecast(model, batch)[:, 0], place + scale * line)
 
 
-def test_forecasts_out_of_gaps_teach_less():
-    model, batch = make_model(None), make_batch()
-    assert model.head.trust(batch, ORIGINS) is None
-    batch.observed[0, -REACH : -REACH // 2, 1] = False
-    trust = model.head.trust(batch, ORIGINS)
-    assert trust.shape == (BATCH, ORIGINS, 1, CHANNELS)
-    half = torch.exp(torch.tensor(-GAP_WEIGHT * (REACH // 2) / REACH))
-    assert trust[0, -1, 0, 1] == pytest.approx(half.item(), rel=0.2)
-    trust[0, :, :, 1] = 1
-    assert (trust == 1).all()
-
-
 def test_highway_and_backbone_add_up():
     both = make_model("mac")
     matrix = both.head.highway.weight.detach().clone()
@@ -259,8 +247,7 @@ def test_targets_line_up_with_their_forecasts(n_origins):
     forecasts = forecast(model, batch, n_origins)
     rows = torch.cat([batch.context, batch.target], dim=1)
     seen = torch.cat([batch.observed, batch.target_observed], dim=1)
-    trust = model.head.trust(batch, n_origins)
-    errors, weights = [], []
+    errors = []
     for i in range(BATCH):
         for j in range(n_origins):
             start = TIME - (n_origins - 1 - j) * PATCH
@@ -268,10 +255,9 @@ def test_targets_line_up_with_their_forecasts(n_origins):
                 for c in range(CHANNELS):
                     if seen[i, start + step, c]:
                         error = forecasts[i, j, step, c] - rows[i, start + step, c]
-                        weights.append(float(trust[i, j, 0, c]))
-                        errors.append(weights[-1] * abs(error) / batch.channel_scale[0, c])
+                        errors.append(abs(error) / batch.channel_scale[0, c])
     got = model.training_loss(batch, n_origins)
-    assert got.item() == pytest.approx(float(sum(errors)) / sum(weights), rel=1e-6)
+    assert got.item() == pytest.approx(float(sum(errors)) / len(errors), rel=1e-9)
 
 
 def test_every_row_of_a_batch_can_have_a_scale_of_its_own():

@@ -17,6 +17,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.base import BaseForecaster
+from titans_ts.data.moments import pooled_moments
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import DataError, ParameterError
@@ -284,12 +285,10 @@ def _judge(
     fit_seconds: float,
     report: Callable[[int, int], None],
 ) -> ForecasterResult:
-    train = series.head(np.full(series.n_series, split.n_train)).values
-    spread = train.std(axis=0)
+    train = series.head(np.full(series.n_series, split.n_train))
     # The mean cancels in an error; a channel without spread keeps its unit, as in
     # scikit-learn's StandardScaler, rounding noise included.
-    noise = 64 * np.finfo(np.float64).eps * np.abs(train).max(axis=0)
-    scale = np.where(spread > noise, spread, 1.0)
+    _, scale = pooled_moments(train)
 
     first = np.full(series.n_series, split.n_train + split.n_validation)
     windows = WindowIndex(

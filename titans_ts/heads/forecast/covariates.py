@@ -238,8 +238,8 @@ class CovariateReader(nn.Module):
                 # Detached: the highway learns to forecast the target, not its covariates.
                 usual = F.linear(z.to(highway.weight.dtype), highway.weight.detach())
                 unexpected = relative - by_column(usual).to(relative.dtype)
-            for each in (relative, unexpected):
-                parts.append(torch.where(there, squash(each), torch.zeros_like(each)))
+            zero = torch.zeros_like(relative)
+            parts += [torch.where(there, squash(x), zero) for x in (relative, unexpected)]
         return torch.cat(parts, dim=-1)
 
 

@@ -17,9 +17,6 @@ from titans_ts.heads.forecast.mixing import ChannelMixer
 from titans_ts.heads.forecast.normalisation import Normalised, make_normaliser
 from titans_ts.parameters import check_choice, check_int
 
-import os
-
-GAP_WEIGHT = float(os.environ.get("GAPW", "10"))
 __all__ = ["Encoded", "ForecastConfig", "ForecastHead", "ForecastParameters"]
 
 
@@ -112,8 +109,9 @@ class ForecastHead(nn.Module):
         self.config = config
         self.loss_function = make_loss(config.loss, config.quantiles)
         self.normaliser = make_normaliser(config.normalisation, config.running_memory)
-        # Values, which of them are missing, and how level and spread moved since the last patch.
-        self.embed = nn.Linear(2 * config.patch_length + 2, dim)
+        # Values, and how level and spread moved since the last patch. Which values were missing is
+        # not among them: trained on gaps, the model would not know a context without any.
+        self.embed = nn.Linear(config.patch_length + 2, dim)
         n_out = config.horizon * self.loss_function.n_parameters
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(dim, n_out)
@@ -163,7 +161,7 @@ class ForecastHead(nn.Module):
         normalised, _ = self.normaliser.normalise(series.unflatten(1, (-1, patch)), seen)
         gaps = fill_gaps(series, observed)
         z = self._patches(gaps, normalised)
-        features = torch.cat([z, (~seen).to(z.dtype), _movement(normalised, seen.any(-1))], dim=-1)
+        features = torch.cat([z, _movement(normalised, seen.any(-1))], dim=-1)
         tokens = self.embed(features.to(self.embed.weight.dtype))
         constant = None
         if self.covariates is not None:
@@ -234,7 +232,6 @@ class ForecastHead(nn.Module):
         target: Tensor,
         mask: Tensor,
         channel_scale: Tensor,
-        trust: Tensor | None = None,
     ) -> Tensor:
         """Mean loss over observed target steps, each channel measured in its own scale.
 
@@ -245,8 +242,6 @@ class ForecastHead(nn.Module):
             In the data's own units.
         mask : Tensor of the same shape, bool
         channel_scale : Tensor of shape (batch or 1, channels)
-        trust : Tensor of shape (batch, origins, 1, channels), optional
-            How much each origin counts. Default: all alike.
 
         Returns
         -------
@@ -259,10 +254,7 @@ class ForecastHead(nn.Module):
         each = self.loss_function.loss(values, torch.where(mask, z, torch.zeros_like(z)), weight)
         # Masked by selection: a step that is not observed must not leave a NaN behind.
         each = torch.where(mask, each, torch.zeros_like(each))
-        if trust is None:
-            return each.sum() / mask.sum().clamp(min=1)
-        trust = trust.to(each.dtype)
-        return (each * trust).sum() / (mask * trust).sum().clamp(min=1e-6)
+        return each.sum() / mask.sum().clamp(min=1)
 
     def to_output(
         self, parameters: ForecastParameters, quantiles: tuple[float, ...] | None = None
@@ -278,30 +270,6 @@ class ForecastHead(nn.Module):
             return location + scale * self.loss_function.point(parameters.values)
         values = self.loss_function.quantiles(parameters.values, quantiles)
         return location[..., None] + scale[..., None] * values
-
-    def trust(self, batch: WindowBatch, n_origins: int) -> Tensor | None:
-        """How much a forecast after each of the last patches teaches, given what it was made from.
-
-        Gaps in a context teach a linear map to lean on what is never missing, which is wrong for
-        a context without gaps: exp(-K * missing part of the steps before the origin).
-
-        Returns
-        -------
-        Tensor of shape (batch, n_origins, 1, channels) or None
-            None where no step is missing after the first.
-        """
-        length, patch = (
-            self.config.highway_length or self.config.running_memory,
-            self.config.patch_length,
-        )
-        observed = batch.observed
-        gap = ~observed & (observed.cumsum(1) > 0)
-        if not bool(gap.any()):
-            return None
-        needed = length + (n_origins - 1) * patch
-        gap = F.pad(gap.float(), (0, 0, max(needed - gap.shape[1], 0), 0))
-        part = gap[:, gap.shape[1] - needed :].unfold(1, length, patch).mean(-1)
-        return torch.exp(-GAP_WEIGHT * part)[:, :, None]
 
     def _patches(self, series: FilledSeries, normalised: Normalised) -> Tensor:
         """Normalised patches, filled with what was known at the end of each."""

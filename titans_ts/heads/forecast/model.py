@@ -55,5 +55,4 @@ class ForecastModel(nn.Module):
             targets(batch.context, batch.target),
             targets(batch.observed, batch.target_observed),
             batch.channel_scale,
-            self.head.trust(batch, n_origins),
         )
