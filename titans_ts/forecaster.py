@@ -17,7 +17,6 @@ from titans_ts.data.moments import channel_scale, pooled_moments, table_moments
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.windows import CutWindows
 from titans_ts.errors import ParameterError, SavedModelError
-from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
@@ -250,7 +249,8 @@ class TitansForecaster(BaseForecaster):
         check_settings(self._settings())
 
     def _shortest_context(self) -> int:
-        return min(self.patch_length, self.context_length)
+        # One patch, as short as it is in a context of the length asked for.
+        return self._patch_length(self.context_length)
 
     def _round_context(self, length: int) -> int:
         patch = self._patch_length(length)
@@ -293,9 +293,8 @@ class TitansForecaster(BaseForecaster):
             for start in range(0, n, many):
                 now = slice(start, start + many)
                 batch = to_batch(_part(windows, now, channels), np.ones((1, 1)), channels[None])
-                moved = (None if tensor is None else tensor.to(device) for tensor in batch)
                 with torch.inference_mode():
-                    parameters = model(WindowBatch(*moved))
+                    parameters = model(batch.to(device))
                     output = model.head.to_output(parameters, quantiles)
                 forecast[now, :, channels[0] : channels[-1] + 1] = output[:, -1].cpu().numpy()
         return forecast

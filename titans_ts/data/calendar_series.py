@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,7 @@ def calendar_series(
             f"The time stamps of X are {_zone(time)}, but the model was fitted on stamps "
             f"{_zone(reference)}, in which its calendar counts. Localise or convert them."
         )
-    names = calendar_names(reference.freq, "auto" if features is True else features)
+    names = calendar_names(reference.freq, "auto" if isinstance(features, bool) else features)
     lengths = series.lengths + horizon
     # Series of one panel mostly end together: one table for each distinct end, reaching back as
     # far as any series that ends there.
@@ -88,7 +89,7 @@ def calendar_series(
     return SeriesSet(store, np.cumsum(lengths) - lengths, lengths, channels, ids=series.ids)
 
 
-def _stamps(time: TimeAxis, series: int, before: int, after: int) -> pd.Index:
+def _stamps(time: TimeAxis, series: int, before: int, after: int) -> Any:
     """The labels of the last ``before`` rows of a series, and of ``after`` more."""
     future = time.future(after, series)
     last = time.last[series]
@@ -97,9 +98,10 @@ def _stamps(time: TimeAxis, series: int, before: int, after: int) -> pd.Index:
     if time.kind == "periods":
         return time.index_of(last + steps * offset.n).append(future)
     span = fixed_span(offset)
-    if span is not None:
-        return time.index_of(last + steps * (span // pd.Timedelta(1, time.unit))).append(future)
-    end = time.index_of(np.array([last]))
+    unit = pd.Timedelta(np.timedelta64(1, time.unit))  # type: ignore[call-overload]
+    if span is not None and not span % unit:
+        return time.index_of(last + steps * (span // unit)).append(future)
+    end = pd.DatetimeIndex(time.index_of(np.array([last])))
     days = pd.date_range(end=end.tz_localize(None)[0], periods=before, freq=offset)
     if time.tz is not None:
         first_time = np.ones(before, dtype=bool)

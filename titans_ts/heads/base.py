@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 __all__ = ["WindowBatch"]
@@ -28,3 +29,8 @@ class WindowBatch(NamedTuple):
     known: Tensor | None = None  # (batch, time + horizon, n_known)
     known_observed: Tensor | None = None  # same shape, bool
     static: Tensor | None = None  # (batch, n_static); NaN where missing
+
+    def to(self, device: torch.device) -> WindowBatch:
+        """The same batch on another device."""
+        moved = {k: v.to(device) for k, v in self._asdict().items() if v is not None}
+        return self._replace(**moved)
