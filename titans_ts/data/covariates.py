@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,10 +11,13 @@ import numpy as np
 import pandas as pd
 
 from titans_ts.data.columns import is_number_like, to_float64
+from titans_ts.data.frequency import plural
 from titans_ts.data.tables import Label
 from titans_ts.errors import DataError
 
 __all__ = ["Covariate", "CovariateSchema", "read_covariate"]
+
+_FRACTION = re.compile(r"[+-]?\d+[.,]\d+")
 
 Kind = Literal["numeric", "boolean", "categorical"]
 #: Where a covariate belongs; also the parameter that names it, without ``_covariates``.
@@ -139,10 +143,9 @@ def read_covariate(
     infinite = np.isinf(values)
     if infinite.any():
         raise DataError(
-            f"The covariate in {words} has {int(infinite.sum()):,} infinite "
-            f"value{'s' * (infinite.sum() != 1)} (inf), the first in "
-            f"{where(int(infinite.argmax()))}; expected finite numbers, or NaN where one is "
-            "missing."
+            f"The covariate in {words} has {plural(int(infinite.sum()), 'infinite value')} (inf), "
+            f"the first in {where(int(infinite.argmax()))}; expected finite numbers, or NaN where "
+            "one is missing."
         )
     return Covariate(label, kind), values
 
@@ -190,6 +193,8 @@ def _read_categories(
     codes, found = pd.factorize(column)
     names = _plain(found, label)
     if expected is None:
+        if not isinstance(column.dtype, pd.CategoricalDtype):
+            _refuse_fractions(names, label)
         # By type first, so that text and numbers in one column can be sorted at all.
         names_in_order = sorted(names, key=lambda name: (isinstance(name, str), name))
         expected = Covariate(label, "categorical", tuple(names_in_order))
@@ -208,6 +213,17 @@ def _read_categories(
     values = np.append(numbers, 0)[codes].astype(np.float64)
     values[codes < 0] = np.nan
     return expected, values
+
+
+def _refuse_fractions(names: list[Any], label: Label) -> None:
+    # Whole numbers as text can well be names of categories; a column of 0.5 and 1.25 is numbers
+    # that were read wrongly, and each would become a category of its own.
+    if all(isinstance(name, str) and _FRACTION.fullmatch(name.strip()) for name in names):
+        comma = " with decimal commas" if "," in names[0] else ""
+        raise DataError(
+            f"The covariate in column {label!r} is text that looks like numbers{comma}, such as "
+            f"{names[0]!r}. Convert it to numbers, or to a pandas category if it is one."
+        )
 
 
 def _plain(found: Any, label: Label) -> list[Any]:

@@ -11,6 +11,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.frequency import plural
 from titans_ts.data.tables import Label
 from titans_ts.errors import DataError
 
@@ -64,7 +65,7 @@ class IdColumn:
         if polars:
             dtype = nw.Enum(self.categories) if self.dtype == "Enum" else getattr(nw, self.dtype)()  # type: ignore[arg-type]
             each = nw.new_series(str(self.label), list(ids), dtype=dtype, backend="polars")
-            return each[rows.tolist()] if len(rows) < 1 else each[rows]
+            return each[rows]
         if self.dtype == "category":
             values: Any = pd.Categorical(list(ids), list(self.categories), ordered=self.ordered)
         else:
@@ -103,8 +104,8 @@ def read_ids(column: pd.Series, words: str) -> Ids:
     missing = codes < 0
     if missing.any():
         raise DataError(
-            f"{words[0].upper()}{words[1:]} has {int(missing.sum()):,} missing "
-            f"id{'s' * (missing.sum() != 1)}, the first in row {int(missing.argmax())}; expected "
+            f"{words[0].upper()}{words[1:]} has {plural(int(missing.sum()), 'missing id')}, the "
+            f"first in row {int(missing.argmax())}; expected "
             "the id of a series in every row. Fill it in, or drop these rows."
         )
     names = pd.Index(found).tolist()

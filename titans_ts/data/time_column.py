@@ -113,7 +113,13 @@ def read_time_column(column: pd.Series, words: str, form: str = "index") -> tupl
     first = _first_value(column)
     # Asked of all values: pandas would take a number among them for nanoseconds since 1970.
     if pd.api.types.infer_dtype(column, skipna=True) in {"date", "datetime", "datetime64"}:
-        index = pd.DatetimeIndex(pd.to_datetime(column))
+        try:
+            index = pd.DatetimeIndex(pd.to_datetime(column))
+        except (ValueError, TypeError):
+            raise DataError(
+                f"The time stamps in {words} mix time zones, expected one for all rows, or none. "
+                "Convert the column with pandas.to_datetime(..., utc=True)."
+            ) from None
         return index, "dates" if type(first) is datetime.date else "index"
     if isinstance(first, str):
         return _read_text(column, words, form)
