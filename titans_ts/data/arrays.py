@@ -16,6 +16,7 @@ from titans_ts.data.columns import (
     to_float64,
 )
 from titans_ts.data.layout import Layout
+from titans_ts.data.mapped import check_store, mapped_store
 from titans_ts.data.series import SeriesSet
 from titans_ts.errors import DataError
 
@@ -28,7 +29,8 @@ def read_array(X: Any) -> tuple[SeriesSet, Layout]:
     Returns
     -------
     series : SeriesSet
-        A C-contiguous float64 array without NaN is not copied.
+        A C-contiguous float64 array without NaN is not copied. The rows of a C-contiguous
+        :class:`numpy.memmap` of float32 or float64 stay in its file.
     layout : Layout
 
     Raises
@@ -63,6 +65,13 @@ def read_array(X: Any) -> tuple[SeriesSet, Layout]:
     def words(number: int) -> str:
         return f"column {number}"
 
+    n_series = n[0] if several else 1
+    offsets = np.arange(n_series + 1, dtype=np.int64) * rows
+    store = mapped_store(X)
+    if store is not None:
+        check_store(store, words, where)
+        series = SeriesSet(store, offsets[:-1], np.diff(offsets), names)
+        return _with_layout(series, array, several)
     if array.dtype.kind in "fiu":
         values = np.ascontiguousarray(flat, dtype=np.float64)
     else:
@@ -74,16 +83,17 @@ def read_array(X: Any) -> tuple[SeriesSet, Layout]:
         refuse_infinite(columns, words, where)
         refuse_empty(columns, words)
         values, observed = stack_columns(columns, None)
-    n_series = n[0] if several else 1
-    offsets = np.arange(n_series + 1, dtype=np.int64) * rows
-    series = SeriesSet.from_rows(values, observed, offsets, names)
+    return _with_layout(SeriesSet.from_rows(values, observed, offsets, names), array, several)
+
+
+def _with_layout(series: SeriesSet, array: np.ndarray, several: bool) -> tuple[SeriesSet, Layout]:
     layout = Layout(
         container=f"numpy{array.ndim}d",
-        channels=names,
-        labels=names,
-        dtypes=(float_dtype(array.dtype),) * channels,
+        channels=series.channels,
+        labels=series.channels,
+        dtypes=(float_dtype(array.dtype),) * len(series.channels),
         named=False,
-        ids=tuple(range(n_series)) if several else (),
+        ids=tuple(range(series.n_series)) if several else (),
     )
     return replace(series, ids=layout.ids or None), layout
 

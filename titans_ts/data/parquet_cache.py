@@ -86,6 +86,7 @@ class Prepared:
             past=sets.get("past"),
             known=sets.get("known"),
             static=self.static,
+            ids=self.layout.ids or None,
         )
 
     def complete(self) -> bool:
