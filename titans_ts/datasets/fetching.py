@@ -102,7 +102,7 @@ def fetch(
     >>> from titans_ts.datasets import fetch
     >>> bikes = fetch("bike_sharing", download_if_missing=False)  # comes with the package
     >>> bikes.roles["target"], bikes.freq
-    ('users', 'h')
+    (['users'], 'h')
     """
     check_choice("raw", raw, (True, False))
     entry = find_entry(name)
