@@ -17,7 +17,7 @@ __all__ = ["CALENDAR_FEATURES", "HOLIDAY", "calendar_names", "calendar_values", 
 HOLIDAY = "holiday"
 
 
-def _hour(index: pd.DatetimeIndex) -> np.ndarray:
+def _hour(index: pd.DatetimeIndex) -> Any:
     return index.hour + index.minute / 60 + index.second / 3600
 
 

@@ -63,8 +63,16 @@ def usual_step(stamps: pd.Index, offsets: np.ndarray) -> BaseOffset | int | None
     if len(own) < 2:
         return None
     if isinstance(own, pd.DatetimeIndex):
-        return usual_offset(own)
+        return _as_days(usual_offset(own), own)
     return int(np.diff(labels_of(own)).min())
+
+
+def _as_days(offset: BaseOffset, stamps: pd.DatetimeIndex) -> BaseOffset:
+    """24 hours are a day where the clock says so: then they stay one when summer time begins."""
+    span, day = fixed_span(offset), pd.Timedelta("24h")
+    if span is None or span % day or len(set(stamps.tz_localize(None).time)) > 1:
+        return offset
+    return Day(span // day)
 
 
 def lay_grid(panel: Panel, step: BaseOffset | int) -> Grid:
@@ -83,8 +91,8 @@ def lay_grid(panel: Panel, step: BaseOffset | int) -> Grid:
         row = int(between.argmax())
         first = panel.offsets[np.searchsorted(panel.offsets, row, side="right") - 1]
         raise DataError(
-            f"{plural(int(between.sum()), 'row')} lie{'s' * (between.sum() == 1)} between the "
-            f"steps of {_words(step)} from {stamps[first]} on, the first in {panel.where(row)}. "
+            f"Expected every row on a step of {_words(step)} from {stamps[first]} on, but "
+            f"{plural(int(between.sum()), 'row')} came between, the first in {panel.where(row)}. "
             "Bring them to one frequency with Resample(), or give the right one with freq=."
         )
     again = np.diff(place) == 0
@@ -162,5 +170,5 @@ def _grid_stamps(panel: Panel, step: BaseOffset | int, lengths: np.ndarray) -> p
         utc = pd.DatetimeIndex(labels.view(f"M8[{stamps.unit}]"))
         return utc if stamps.tz is None else utc.tz_localize("UTC").tz_convert(stamps.tz)
     if isinstance(stamps, pd.PeriodIndex):
-        return pd.PeriodIndex.from_ordinals(labels, freq=stamps.freq)
+        return pd.PeriodIndex.from_ordinals(labels, freq=stamps.freq)  # type: ignore[attr-defined]
     return pd.Index(labels, dtype=stamps.dtype)

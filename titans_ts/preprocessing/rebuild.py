@@ -14,7 +14,7 @@ from titans_ts.data.frequency import parse_freq
 from titans_ts.data.tables import build_table
 from titans_ts.data.time_column import write_time_column
 from titans_ts.preprocessing.grid import Grid
-from titans_ts.preprocessing.source import Source
+from titans_ts.preprocessing.source import Source, polars_column
 
 __all__ = ["rebuild"]
 
@@ -62,6 +62,8 @@ def rebuild(
     for label in keep:
         if label in new:
             column: Any = new[label]
+            if table.polars:
+                column = polars_column(str(label), column)
         elif label == time and roles.time is not None:
             column = write_time_column(grid.stamps, source.time_form)
         else:

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.offsets import BaseOffset, Day, Tick
 from sklearn.utils.validation import check_is_fitted
 
-from titans_ts.data.frequency import parse_freq
+from titans_ts.data.frequency import fixed_span, parse_freq
 from titans_ts.errors import DataError
 from titans_ts.parameters import check_choice
 from titans_ts.preprocessing.base import TableTransformer
@@ -28,31 +29,32 @@ METHODS = ("mean", "sum", "min", "max", "median", "first", "last")
 class Resample(TableTransformer):
     """Bring the rows of each series to one frequency: each new row stands for a span of time.
 
-    For rows at odd times, several rows of one time, or a frequency that is too fine. Spans and
-    their stamps are those of :meth:`pandas.DataFrame.resample`: a span is called by its start, a
-    month's end or a week by its end. Spans shorter than a day are counted from midnight, whatever the first
-    row is. A span in which nothing was observed is missing. Rows come out series by series, oldest
-    first. A table without time, such as an array, comes out as it is.
+        For rows at odd times, several rows of one time, or a frequency that is too fine. Spans and
+        their stamps are those of :meth:`pandas.DataFrame.resample`: a span is called by its start, a
+        month's end or a week by its end. Hours and days are counted from a midnight, whatever the first
+        row is; several weeks or months from the first row of each series. A span in which nothing was observed is missing. Rows come out series by
+        series, oldest first. A table without time, such as an array, comes out as it is.
 
-    Parameters
-    ----------
-    freq : str
-        A pandas frequency such as ``"h"``.
-    method : {"mean", "sum", "min", "max", "median", "first", "last"}, default "mean"
-        What becomes of the observed values in a span.
-    carry : str or list of str, optional
-        Columns to keep beside ids, time and numbers, each with its last value up to the span's
-        end. Others are left out.
-    id_column, time_column, target : str, optional
-        As in :class:`SeriesScaler`.
+        Parameters
+        ----------
+        freq : str
+            A pandas frequency such as ``"h"``.
+        method : {"mean", "sum", "min", "max", "median", "first", "last"}, default "mean"
+            What becomes of the observed values in a span.
+        carry : str or list of str, optional
+            Columns to keep beside ids, time and numbers, each with its last value up to the span's
+            end. Others are left out.
+        id_column, time_column, target : str, optional
+            As in :class:`SeriesScaler`.
 
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from titans_ts.preprocessing import Resample
-    >>> times = pd.to_datetime(["2024-01-01 00:10", "2024-01-01 00:50", "2024-01-01 02:00"])
-    >>> Resample(freq="h").fit_transform(pd.Series([1.0, 3.0, 5.0], index=times)).tolist()
-    [2.0, nan, 5.0]
+        Examples
+        --------
+        >>> import pandas as pd
+    from pandas.tseries.offsets import BaseOffset, Day, Tick
+        >>> from titans_ts.preprocessing import Resample
+        >>> times = pd.to_datetime(["2024-01-01 00:10", "2024-01-01 00:50", "2024-01-01 02:00"])
+        >>> Resample(freq="h").fit_transform(pd.Series([1.0, 3.0, 5.0], index=times)).tolist()
+        [2.0, nan, 5.0]
     """
 
     def __init__(
@@ -159,29 +161,42 @@ class Resample(TableTransformer):
 
     def _gather(self, panel: Panel) -> tuple[Panel, np.ndarray]:
         """One row for each span that has any, and the panel's last row of each."""
-        stamps = panel.stamps
+        stamps, offset = panel.stamps, parse_freq(self.freq)
         assert isinstance(stamps, pd.DatetimeIndex)
-        # A midnight that does not depend on the data: so one series says nothing about another.
-        origin = pd.Timestamp("2000-01-01", tz=stamps.tz)
+        clock = stamps
+        if fixed_span(offset) is None:  # days and longer are counted on the wall
+            clock = stamps.tz_localize(None)
         codes = np.repeat(np.arange(len(panel.ids)), panel.lengths)
-        span = pd.Grouper(level=1, freq=parse_freq(self.freq), origin=origin)
-        keys = pd.MultiIndex.from_arrays([codes, stamps], names=["series", "time"])
-        groups = pd.DataFrame(panel.values, index=keys).groupby([pd.Grouper(level=0), span])
-        gathered = groups.sum(min_count=1) if self.method == "sum" else groups.agg(self.method)
-        last = pd.Series(np.arange(len(codes)), index=keys)
-        last = last.groupby([pd.Grouper(level=0), span]).max().reindex(gathered.index)
-        there = last.notna().to_numpy()
-        gathered, last = gathered[there], last[there]
+        table = pd.DataFrame(panel.values, index=pd.MultiIndex.from_arrays([codes, clock]))
+        # Spans of several weeks or months start where the data do: those of each series by itself.
+        several = offset.n > 1 and not isinstance(offset, (Tick, Day))
+        pieces = np.split(np.arange(len(codes)), panel.offsets[1:-1]) if several else [slice(None)]
+        parts = [self._spans(table.iloc[piece], offset) for piece in pieces]
+        gathered, counts = (pd.concat(part) for part in zip(*parts, strict=True))
+        # Rows of a series stand in order of time, so the last of a span is known by their number.
         series = gathered.index.get_level_values(0).to_numpy()
         offsets = np.searchsorted(series, np.arange(len(panel.ids) + 1)).astype(np.int64)
-        new = pd.DatetimeIndex(gathered.index.get_level_values(1))
-        spans = replace(
-            panel,
-            values=gathered.to_numpy(dtype=np.float64),
-            offsets=offsets,
-            stamps=new.as_unit(stamps.unit),
-        )
-        return spans, last.to_numpy(dtype=np.int64)
+        new = pd.DatetimeIndex(gathered.index.get_level_values(1)).as_unit(stamps.unit)
+        if new.tz is None and stamps.tz is not None:
+            first_time = np.ones(len(new), dtype=bool)
+            new = new.tz_localize(stamps.tz, ambiguous=first_time, nonexistent="shift_forward")
+        values = gathered.to_numpy(dtype=np.float64)
+        spans = replace(panel, values=values, offsets=offsets, stamps=new)
+        return spans, np.cumsum(counts.to_numpy(dtype=np.int64)) - 1
+
+    def _spans(self, table: pd.DataFrame, offset: BaseOffset) -> tuple[pd.DataFrame, pd.Series]:
+        """Values of each span that has rows, and how many it has."""
+        times = table.index.get_level_values(1)
+        options: dict[str, Any] = {}
+        if isinstance(offset, (Tick, Day)):
+            # A midnight that does not depend on the data: one series says nothing about another.
+            options["origin"] = pd.Timestamp("2000-01-01", tz=times.tz)  # type: ignore[attr-defined]
+        span = pd.Grouper(level=1, freq=offset, **options)
+        groups = table.groupby([pd.Grouper(level=0), span])
+        counts = groups.size()
+        gathered = groups.sum(min_count=1) if self.method == "sum" else groups.agg(self.method)
+        there = counts.to_numpy() > 0
+        return gathered[there], counts[there]
 
 
 def _check_stamps(panel: Panel) -> None:

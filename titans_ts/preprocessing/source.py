@@ -19,7 +19,7 @@ from titans_ts.data.time_column import read_time_column
 from titans_ts.errors import DataError
 from titans_ts.preprocessing.panel import Panel
 
-__all__ = ["Source", "open_panel"]
+__all__ = ["Source", "open_panel", "polars_column", "read_ids_of", "read_stamps"]
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,7 @@ class Source:
         if self.table is None or self.roles is None:
             array = self.native
             return values.reshape(array.shape).astype(float_dtype(array.dtype), copy=False)
-        columns = {
-            self.table.labels[i]: cast_column(
-                values[:, n], float_dtype(self.table.columns[i].dtype)
-            )
-            for n, i in enumerate(self.roles.target)
-        }
+        columns = self.columns(values)
         if self.table.container == "pandas.Series":
             (column,) = columns.values()
             return pd.Series(column, index=self.native.index, name=self.native.name)
@@ -80,9 +75,11 @@ class Source:
             return frame
         if self.table.container == "polars.Series":
             ((label, column),) = columns.items()
-            return _polars(str(label), column).to_native()
+            return polars_column(str(label), column).to_native()
         frame = nw.from_native(self.native, eager_only=True)
-        return frame.with_columns(*(_polars(str(k), v) for k, v in columns.items())).to_native()
+        return frame.with_columns(
+            *(polars_column(str(k), v) for k, v in columns.items())
+        ).to_native()
 
     def columns(self, values: np.ndarray) -> dict[Label, Any]:
         """Columns of numbers by their labels; floats keep their dtype, integers become float64."""
@@ -97,8 +94,8 @@ class Source:
         return columns
 
 
-def _polars(name: str, values: Any) -> nw.Series:
-    # What is missing is null in polars, where NaN is a number like others.
+def polars_column(name: str, values: Any) -> nw.Series:
+    """Make a column of polars; what is missing is null there, where NaN is a number like others."""
     return nw.new_series(name, np.asarray(values), backend="polars").fill_nan(None)
 
 
@@ -138,8 +135,8 @@ def open_panel(
     if not table.n_rows:
         raise DataError(f"X has no rows (its columns are {listed(table)}), expected some.")
     roles = find_roles(table, time_column=time_column, target=target, id_column=id_column)
-    stamps, form = _stamps(table, roles)
-    codes, ids = _ids(table, roles)
+    stamps, form = read_stamps(table, roles)
+    codes, ids = read_ids_of(table, roles)
     order = _order(codes, stamps)
 
     words = column_words(table.labels)
@@ -158,7 +155,7 @@ def open_panel(
     return panel, Source(X, table, roles, order, form)
 
 
-def _stamps(table: Table, roles: Roles) -> tuple[pd.Index | None, str]:
+def read_stamps(table: Table, roles: Roles) -> tuple[pd.Index | None, str]:
     """Time of each row, None where rows are only counted; and how it is written."""
     index, form = table.index, "index"
     words = "The index"
@@ -173,9 +170,9 @@ def _stamps(table: Table, roles: Roles) -> tuple[pd.Index | None, str]:
     elif index is None or isinstance(index, pd.RangeIndex):
         return None, form
     stamped = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex))
-    if not stamped and not pd.api.types.is_integer_dtype(index.dtype):  # type: ignore[union-attr]
+    if not stamped and not pd.api.types.is_integer_dtype(index.dtype):
         return None, form
-    missing = np.asarray(index.isna())  # type: ignore[union-attr]
+    missing = np.asarray(index.isna())
     if missing.any():
         raise DataError(
             f"{words} has {int(missing.sum()):,} missing time stamps (NaT), the first in row "
@@ -185,7 +182,8 @@ def _stamps(table: Table, roles: Roles) -> tuple[pd.Index | None, str]:
     return index, form
 
 
-def _ids(table: Table, roles: Roles) -> tuple[np.ndarray, tuple[Any, ...]]:
+def read_ids_of(table: Table, roles: Roles) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """Series of each row, shape (rows,), and what the series are called; one without ids."""
     if roles.levels and table.index is not None:
         column = pd.Series(table.index.get_level_values(0))
         ids = read_ids(column, "the first level of the index")
