@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from titans_ts.callers import called_by
 from titans_ts.data.calendar_series import calendar_series
 from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.future import future_frame, missing_future, read_future
@@ -34,6 +35,9 @@ __all__ = ["BaseForecaster", "TrainingWindows"]
 # that their values (8 bytes each, and about as much again) stay under 100 MB.
 SCORE_BATCH = 512
 SCORE_VALUES = 6_000_000
+
+# Where scikit-learn's scorers ask for predictions, one for each row of X.
+_SCORERS = {("sklearn.utils._response", "_get_response_values")}
 
 
 class TrainingWindows(NamedTuple):
@@ -122,6 +126,12 @@ class BaseForecaster(BaseEstimator):
             self.target_transform = steps[0] if len(steps) == 1 else make_pipeline(*steps)
 
     # -- the scikit-learn API -----------------------------------------------------------------
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         # The last that fit sets: a first fit that failed or was stopped leaves nothing to use.
@@ -222,6 +232,13 @@ class BaseForecaster(BaseEstimator):
             steps, or does not fit X. The message names them.
         """
         check_is_fitted(self)
+        if called_by(_SCORERS):
+            # Of equal length by chance, they would be compared without a word.
+            raise DataError(
+                f"scikit-learn's scorers compare predict(X) with the rows of X, but a forecast is "
+                f"of the {self.horizon} steps after them. Use scoring=forecast_scorer('mae') "
+                "with cv=RollingOriginSplit(...), or the forecaster's own score."
+            )
         levels = check_quantiles("quantiles", quantiles)
         series, layout = self._series_to_continue(X)
         series = self._with_future(series, layout, future)

@@ -83,9 +83,10 @@ def judged_windows(
     if len(linked):
         kept = forecaster.context_.select(place.fitted[linked])
         starts, ends = place.trained[linked], series.lengths[linked]
-        joined = [kept.followed_by(s.select(linked).rows(starts, ends)) for s in (series, truth)]
+        joined = kept.followed_by(series.select(linked).rows(starts, ends))
+        judged = kept.followed_by(truth.select(linked).rows(starts, ends))
         origins = kept.lengths + (first - place.trained)[linked]
-        parts.append(_windows(forecaster, *joined, layout, linked, origins))
+        parts.append(_windows(forecaster, joined, judged, layout, linked, origins))
     alone = np.flatnonzero(~place.linked & (place.fitted >= 0))
     if len(alone):
         origins = np.maximum(first[alone], forecaster.context_length_)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.base import BaseForecaster
+from titans_ts.callers import called_by
 from titans_ts.data.series import SeriesSet
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.model_selection.folds import FoldError, JudgedWindows, judged_windows
@@ -147,8 +147,7 @@ class ForecastScorer:
         except FoldError as error:
             # Every fold and candidate would fail alike, and a search over nan "finds" its first
             # candidate. scikit-learn stops for a score that is no number, and shows it.
-            caller = sys._getframe(1)
-            if (caller.f_globals.get("__name__"), caller.f_code.co_name) in _SWALLOWING:
+            if called_by(_SWALLOWING):
                 return RefusedScore(str(error))  # type: ignore[return-value]
             raise
 

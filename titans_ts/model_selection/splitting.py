@@ -188,7 +188,7 @@ class RollingOriginSplit(BaseCrossValidator):
             assert rows.index is not None  # a long table without time is refused
             times, steps = np.unique(labels_of(rows.index), return_inverse=True)
             return steps, len(times)
-        shape = () if isinstance(X, ParquetFolder) else np.shape(X)
+        shape: tuple[int, ...] = () if isinstance(X, ParquetFolder) else np.shape(X)
         if len(shape) == 3:
             raise DataError(
                 f"X has the shape {shape} (series, time, channels), which scikit-learn cuts along "

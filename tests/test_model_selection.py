@@ -1,0 +1,495 @@
+"""forecast_scorer: what it compares, where it works, and what it refuses."""
+
+import pickle
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import (
+    get_scorer,
+    make_scorer,
+    mean_absolute_error,
+    median_absolute_error,
+    r2_score,
+)
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RandomizedSearchCV,
+    TimeSeriesSplit,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from tiny_fits import tiny
+
+from titans_ts import (
+    DataError,
+    ParameterError,
+    RidgeForecaster,
+    RollingOriginSplit,
+    SeasonalNaiveForecaster,
+    forecast_scorer,
+)
+
+HORIZON, CONTEXT = 5, 13
+
+
+def wide(rows=131, channels=2):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(rows, channels)).cumsum(axis=0)
+    index = pd.date_range("2024-03-28", periods=rows, freq="h", name="time", tz="Europe/Paris")
+    return pd.DataFrame(values, columns=[f"c{i}" for i in range(channels)], index=index)
+
+
+def long(n_series=3, rows=131):
+    parts = []
+    for i in range(n_series):
+        values = wide(rows, i + 1).to_numpy()[:, i]
+        stamps = pd.date_range("2024-03-01", periods=rows, freq="h")
+        frame = pd.DataFrame({"unique_id": f"s{i}", "ds": stamps, "y": values})
+        parts.append(frame[2 * i : rows - 3 * i])
+    joined = pd.concat(parts)
+    return joined.sample(frac=1, random_state=0).reset_index(drop=True)
+
+
+def naive(**options):
+    """Repeats the last value: its errors can be redone by hand."""
+    return SeasonalNaiveForecaster(
+        **{"horizon": HORIZON, "context_length": CONTEXT, "season_length": 1, **options}
+    )
+
+
+def ridge(**options):
+    return RidgeForecaster(
+        **{"horizon": HORIZON, "context_length": CONTEXT, "alpha": 0.1, **options}
+    )
+
+
+def splitter(n_splits=2, **options):
+    return RollingOriginSplit(n_splits, **{"horizon": 11, **options})
+
+
+def errors_by_hand(values, start, end):
+    """Truth less last known value, over every origin of rows start to end."""
+    return np.concatenate(
+        [values[o : o + HORIZON] - values[o - 1] for o in range(start, end - HORIZON + 1)]
+    )
+
+
+# -- what is compared ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("context_length", [None, CONTEXT, 29])
+@pytest.mark.parametrize("container", ["array", "pandas", "polars", "series", "no time"])
+def test_every_origin_after_the_training_rows_is_compared(container, context_length):
+    frame = wide()
+    X = {
+        "array": frame.to_numpy(),
+        "pandas": frame,
+        "polars": pl.from_pandas(frame.reset_index()),
+        "series": frame["c0"],
+        "no time": pl.from_pandas(frame),
+    }[container]
+    values = frame[["c0"]].to_numpy() if container == "series" else frame.to_numpy()
+    cv = splitter(context_length=context_length)
+    scores = cross_val_score(naive(), X, cv=cv, scoring=forecast_scorer("mae"))
+    expected = [-np.abs(errors_by_hand(values, start, start + 11)).mean() for start in (109, 120)]
+    np.testing.assert_allclose(scores, expected)
+
+
+def test_context_in_the_fold_makes_the_forecasters_own_score_the_same():
+    cv = splitter(context_length=CONTEXT)
+    scores = cross_validate(
+        ridge(), wide(), cv=cv, scoring={"ours": forecast_scorer()}, return_estimator=True
+    )
+    own = cross_val_score(ridge(), wide(), cv=cv)
+    np.testing.assert_allclose(scores["test_ours"], own)
+    assert {f.context_length_ for f in scores["estimator"]} == {CONTEXT}
+
+
+def test_series_of_a_panel_count_by_their_values():
+    frame = long()
+    scores = cross_val_score(naive(), frame, cv=splitter(), scoring=forecast_scorer("mse"))
+    times = np.sort(frame.ds.unique())
+    squares = {109: [], 120: []}
+    for _, one in frame.groupby("unique_id"):
+        one = one.set_index("ds").y.sort_index().reindex(times).to_numpy()
+        for start, found in squares.items():
+            found.append(errors_by_hand(one, start, start + 11))
+    # s1 and s2 end earlier: an origin counts where its whole target is there.
+    expected = []
+    for found in squares.values():
+        whole = [e.reshape(-1, HORIZON) for e in found]
+        kept = np.concatenate([e[~np.isnan(e).any(axis=1)] for e in whole])
+        expected.append(-np.mean(kept**2))
+    np.testing.assert_allclose(scores, expected)
+
+
+def test_rows_of_the_gap_are_not_judged():
+    values = wide().to_numpy()
+    cv = splitter(gap=3)
+    scorer = forecast_scorer("mae", gap=3)
+    expected = [-np.abs(errors_by_hand(values, start, start + 11)).mean() for start in (109, 120)]
+    for X in (wide(), values):
+        np.testing.assert_allclose(cross_val_score(naive(), X, cv=cv, scoring=scorer), expected)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "value"),
+    [
+        (forecast_scorer("mse"), lambda t, e: -np.mean(e**2)),
+        (forecast_scorer("rmse"), lambda t, e: -np.sqrt(np.mean(e**2))),
+        (forecast_scorer("mean_absolute_error"), lambda t, e: -np.mean(np.abs(e))),
+        (forecast_scorer("wape"), lambda t, e: -np.abs(e).sum() / np.abs(t).sum()),
+        (forecast_scorer("smape"), lambda t, e: -np.mean(2 * abs(e) / (abs(t) + abs(t - e)))),
+        (forecast_scorer(median_absolute_error), lambda t, e: -np.median(np.abs(e))),
+        (forecast_scorer(r2_score), lambda t, e: r2_score(t, t - e)),
+        (
+            forecast_scorer(lambda t, p: np.max(t - p), greater_is_better=True),
+            lambda t, e: e.max(),
+        ),
+    ],
+    ids=["mse", "rmse", "mae", "wape", "smape", "median", "r2", "any function"],
+)
+def test_measures_are_those_of_all_values_at_once(scorer, value):
+    values = wide(channels=1).to_numpy()
+    (score,) = cross_val_score(naive(), values, cv=splitter(1), scoring=scorer)
+    error = errors_by_hand(values, 120, 131).ravel()
+    truth = np.concatenate([values[o : o + HORIZON] for o in range(120, 127)]).ravel()
+    assert score == pytest.approx(value(truth, error))
+
+
+def test_mase_is_free_of_units():
+    X = wide()
+    other = X * [1000.0, 0.001]
+    cv = splitter(1, context_length=CONTEXT)
+    scores = [
+        cross_val_score(naive(), frame, cv=cv, scoring=forecast_scorer("mase", season_length=3))
+        for frame in (X, other)
+    ]
+    np.testing.assert_allclose(*scores)
+    fold = X.to_numpy()[120 - CONTEXT :]
+    scale = np.abs(fold[3:] - fold[:-3]).mean(axis=0)
+    expected = -np.mean(np.abs(errors_by_hand(X.to_numpy(), 120, 131)) / scale)
+    assert scores[0] == pytest.approx(expected)
+
+
+def test_quantiles_are_compared_at_their_levels():
+    X = wide()
+    (half,) = cross_val_score(
+        ridge(), X, cv=splitter(1), scoring=forecast_scorer("pinball", quantiles=[0.5])
+    )
+    (three,) = cross_val_score(ridge(), X, cv=splitter(1), scoring=forecast_scorer("pinball"))
+    (wql,) = cross_val_score(ridge(), X, cv=splitter(1), scoring=forecast_scorer("wql"))
+    assert half < three < 0
+    truth = np.concatenate([X.to_numpy()[o : o + HORIZON] for o in range(120, 127)])
+    assert wql == pytest.approx(2 * three / np.abs(truth).mean())
+
+
+def test_what_was_not_observed_is_not_judged():
+    holed = wide(channels=1)
+    holed.iloc[[123, 124, 129]] = np.nan
+    (score,) = cross_val_score(naive(), holed, cv=splitter(1), scoring=forecast_scorer())
+    values = holed.to_numpy()
+    known = holed.ffill().to_numpy()
+    errors = [values[o : o + HORIZON] - known[o - 1] for o in range(120, 127)]
+    assert score == pytest.approx(-np.nanmean(np.abs(errors)))
+
+
+# -- where it works --------------------------------------------------------------------------------
+
+
+def test_a_grid_search_finds_what_is_best():
+    rng = np.random.default_rng(0)
+    seasonal = np.tile([1.0, 5.0, 2.0, 9.0, 4.0, 4.5, 0.0], 30)[:, None]
+    seasonal = seasonal + 0.1 * rng.normal(size=seasonal.shape)
+    search = GridSearchCV(
+        naive(context_length=29),
+        {"season_length": [1, 6, 7], "context_length": [7, 29]},
+        cv=splitter(3),
+        scoring=forecast_scorer("mae"),
+    ).fit(seasonal[:-14])
+    assert search.best_params_["season_length"] == 7
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    # The search itself scores a later table, by the same scorer, through best_estimator_.
+    direct = forecast_scorer("mae")(search.best_estimator_, seasonal[-29:])
+    assert search.score(seasonal[-29:]) == direct
+
+
+def test_candidates_of_any_context_length_are_judged_on_the_same_origins():
+    frame = wide()
+    scores = GridSearchCV(
+        naive(), {"context_length": [3, CONTEXT, 31]}, cv=splitter(), scoring=forecast_scorer()
+    ).fit(frame)
+    # The last value is all that the naive forecast looks at.
+    np.testing.assert_allclose(np.ptp(scores.cv_results_["mean_test_score"]), 0, atol=1e-12)
+
+
+def test_randomized_search_and_several_scorers():
+    search = RandomizedSearchCV(
+        ridge(),
+        {"alpha": [1e-4, 1e-2, 1.0]},
+        n_iter=2,
+        random_state=0,
+        cv=splitter(),
+        scoring={"mae": forecast_scorer("mae"), "rmse": forecast_scorer("rmse")},
+        refit="mae",
+    ).fit(long())
+    for name in ("mae", "rmse"):
+        assert (search.cv_results_[f"mean_test_{name}"] < 0).all()
+
+
+def test_a_titans_forecaster_is_searched_too():
+    search = GridSearchCV(
+        tiny(horizon=HORIZON, context_length=32),
+        {"variant": ["lmm", "mac"]},
+        cv=splitter(2, horizon=HORIZON),
+        scoring=forecast_scorer("mae"),
+    ).fit(wide(211))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert isinstance(search.predict(wide()), pd.DataFrame)
+
+
+def test_a_scorer_goes_to_another_process():
+    scorer = pickle.loads(pickle.dumps(forecast_scorer("mase", gap=3, season_length=2)))
+    assert vars(scorer) == vars(forecast_scorer("mase", gap=3, season_length=2))
+
+
+def test_time_series_split_takes_its_context_from_what_fit_kept():
+    X = wide()
+    scores = cross_val_score(
+        naive(), X, cv=TimeSeriesSplit(2, test_size=11), scoring=forecast_scorer()
+    )
+    expected = cross_val_score(naive(), X, cv=splitter(), scoring=forecast_scorer())
+    np.testing.assert_allclose(scores, expected)
+
+
+def test_time_series_split_with_a_gap_needs_contexts_in_the_fold():
+    cv = TimeSeriesSplit(2, test_size=29, gap=3)
+    (first, second) = cross_val_score(naive(), wide(), cv=cv, scoring=forecast_scorer())
+    values = wide().to_numpy()
+    starts = (131 - 2 * 29 + CONTEXT, 131 - 29 + CONTEXT)
+    expected = [-np.abs(errors_by_hand(values, s, s + 29 - CONTEXT)).mean() for s in starts]
+    np.testing.assert_allclose([first, second], expected)
+    with pytest.raises(DataError, match=r"No origin.*context of 13 rows.*RollingOriginSplit"):
+        cross_val_score(
+            naive(),
+            wide(),
+            cv=TimeSeriesSplit(2, test_size=11, gap=3),
+            scoring=forecast_scorer(),
+            error_score="raise",
+        )
+
+
+# -- pipelines -------------------------------------------------------------------------------------
+
+
+def filled(frame):
+    return frame.ffill()
+
+
+def test_a_pipeline_is_scored_in_the_data_s_own_units():
+    pipeline = Pipeline([("fill", FunctionTransformer(filled)), ("forecast", naive())])
+    scores = cross_val_score(pipeline, wide(), cv=splitter(), scoring=forecast_scorer())
+    expected = cross_val_score(naive(), wide(), cv=splitter(), scoring=forecast_scorer())
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_values_that_a_pipeline_filled_in_are_not_judged():
+    holed = wide(channels=1)
+    holed.iloc[[123, 124, 129]] = np.nan
+    pipeline = Pipeline([("fill", FunctionTransformer(filled)), ("forecast", naive())])
+    scores = cross_val_score(pipeline, holed, cv=splitter(1), scoring=forecast_scorer())
+    expected = cross_val_score(naive(), holed, cv=splitter(1), scoring=forecast_scorer())
+    np.testing.assert_allclose(scores, expected)
+
+
+def test_a_pipeline_that_changes_units_is_sent_to_target_transform():
+    pipeline = Pipeline(
+        [("scale", StandardScaler().set_output(transform="pandas")), ("forecast", naive())]
+    )
+    with pytest.raises(ParameterError, match=r"StandardScaler.*own units.*target_transform="):
+        cross_val_score(
+            pipeline, wide(), cv=splitter(), scoring=forecast_scorer(), error_score="raise"
+        )
+
+
+def test_steps_and_nested_parameters_are_searched():
+    search = GridSearchCV(
+        Pipeline([("fill", FunctionTransformer(filled)), ("forecast", ridge())]),
+        {"forecast__alpha": [1e-3, 1.0], "fill": ["passthrough", FunctionTransformer(filled)]},
+        cv=splitter(),
+        scoring=forecast_scorer("mae"),
+    ).fit(wide())
+    assert len(search.cv_results_["params"]) == 4
+    assert search.predict(wide()).shape == (HORIZON, 2)
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def stacked(n_series=3, rows=131):
+    return long(n_series, rows).sort_values(["unique_id", "ds"]).reset_index(drop=True)
+
+
+def searches(estimator, X, cv, groups=None):
+    """Each way through which scikit-learn scores, as a call."""
+    scorer = forecast_scorer("mae")
+    grid = {"horizon": [HORIZON]}
+    return {
+        "grid": lambda: GridSearchCV(estimator, grid, cv=cv, scoring=scorer).fit(X, groups=groups),
+        "several": lambda: GridSearchCV(
+            estimator, grid, cv=cv, scoring={"a": scorer}, refit="a"
+        ).fit(X, groups=groups),
+        "score": lambda: cross_val_score(estimator, X, cv=cv, scoring=scorer, groups=groups),
+        "validate": lambda: cross_validate(estimator, X, cv=cv, scoring=scorer, groups=groups),
+        "raise": lambda: cross_val_score(
+            estimator, X, cv=cv, scoring=scorer, groups=groups, error_score="raise"
+        ),
+        "threads": lambda: cross_val_score(
+            estimator, X, cv=cv, scoring=scorer, groups=groups, n_jobs=2
+        ),
+    }
+
+
+@pytest.mark.parametrize("way", ["grid", "several", "score", "validate", "raise", "threads"])
+def test_folds_across_series_stop_the_search_with_a_sentence(way):
+    X = stacked()
+    calls = searches(naive(), X, GroupKFold(3), X.unique_id)
+    message = r"cut across series.*RollingOriginSplit\(horizon=...\)"
+    with joblib.parallel_config("threading"), pytest.raises(ValueError, match=message):
+        calls[way]()
+
+
+@pytest.mark.parametrize(
+    ("X", "cv", "message"),
+    [
+        pytest.param(wide(), KFold(3), "no row later than the training rows", id="first fold"),
+        pytest.param(wide().to_numpy(), KFold(3), "Nothing shows.*RollingOriginSplit", id="array"),
+        pytest.param(
+            wide().to_numpy(),
+            KFold(3, shuffle=True, random_state=0),
+            "Nothing shows.*RollingOriginSplit",
+            id="shuffled array",
+        ),
+        pytest.param(
+            wide(), KFold(3, shuffle=True, random_state=0), "time stamps", id="shuffled frame"
+        ),
+        pytest.param(
+            np.random.default_rng(0).normal(size=(6, 61, 2)),
+            KFold(2),
+            "3-D array.*across series, not by time.*long table",
+            id="three axes",
+        ),
+        pytest.param(
+            wide().to_numpy(),
+            TimeSeriesSplit(3),
+            "Nothing shows.*frame with time stamps",
+            id="array without common rows",
+        ),
+        pytest.param(stacked(), KFold(3), "cut across series", id="blocks of a long table"),
+    ],
+)
+def test_folds_that_do_not_follow_time_are_refused(X, cv, message):
+    with warnings.catch_warnings():
+        # Where fit itself refuses, scikit-learn warns before it stops.
+        warnings.simplefilter("ignore", sklearn.exceptions.FitFailedWarning)
+        with pytest.raises(ValueError, match=message):
+            cross_val_score(naive(), X, cv=cv, scoring=forecast_scorer())
+
+
+def test_a_scorer_called_by_hand_raises_our_error():
+    fitted = naive().fit(wide()[:100])
+    with pytest.raises(DataError, match="no row later than the training rows, which go from 2024"):
+        forecast_scorer()(fitted, wide()[40:90])
+    assert forecast_scorer()(fitted, wide()[100:]) < 0
+
+
+def test_a_fold_shorter_than_the_horizon_is_refused():
+    with pytest.raises(DataError, match=r"No origin .* has 3 rows after .* a horizon of 5 needs"):
+        forecast_scorer()(naive().fit(wide()[:100]), wide()[100:103])
+
+
+@pytest.mark.parametrize("name", ["neg_mean_absolute_error", "r2"])
+def test_scorers_of_scikit_learn_are_never_given_a_forecast_to_compare(name):
+    X = wide(channels=1)
+    y = X["c0"]
+    fitted = naive().fit(X[:100])
+    # As many rows as the horizon: scikit-learn would compare them without a word.
+    with pytest.raises(DataError, match=r"5 steps after them.*forecast_scorer\('mae'\)"):
+        get_scorer(name)(fitted, X[100 : 100 + HORIZON], y[100 : 100 + HORIZON])
+    pipeline = Pipeline([("fill", FunctionTransformer(filled)), ("forecast", naive())])
+    for estimator in (naive(), pipeline):
+        cv = TimeSeriesSplit(2, test_size=HORIZON)
+        with pytest.raises(DataError, match="scikit-learn's scorers compare"):
+            cross_val_score(estimator, X, y, cv=cv, scoring=name, error_score="raise")
+        # Without "raise", scikit-learn makes a warning of it.
+        with pytest.warns(UserWarning, match="scikit-learn's scorers compare"):
+            assert np.isnan(cross_val_score(estimator, X, y, cv=cv, scoring=name)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: forecast_scorer("mea"), "metric must be one of 'mae', .*got 'mea'"),
+        (lambda: forecast_scorer("neg_mean_absolute_error"), "sign is turned here: give 'mae'"),
+        (lambda: forecast_scorer(get_scorer("r2")), "got the scorer .*Give the function"),
+        (lambda: forecast_scorer(make_scorer(mean_absolute_error)), "got the scorer"),
+        (lambda: forecast_scorer(3), "a name or a function .* got 3"),
+        (lambda: forecast_scorer(max), "Is more of 'max' better.*greater_is_better="),
+        (lambda: forecast_scorer("mae", quantiles=[0.5]), "go with metric='pinball' or 'wql'"),
+        (lambda: forecast_scorer("pinball", quantiles=[0.5, 0.1]), "increasing fractions"),
+        (lambda: forecast_scorer("mae", gap=-1), "gap must be"),
+    ],
+)
+def test_metrics_without_sense_are_refused(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call()
+
+
+def test_other_estimators_are_refused():
+    model = LinearRegression().fit(np.zeros((7, 2)), np.zeros(7))
+    with pytest.raises(ParameterError, match=r"forecaster of titans_ts.*got LinearRegression"):
+        forecast_scorer()(model, wide())
+
+
+# -- metadata --------------------------------------------------------------------------------------
+
+
+def test_validation_and_quantiles_are_routed():
+    train, later = wide()[:100], wide()[100:120]
+    pipeline = Pipeline([("fill", FunctionTransformer(filled)), ("forecast", ridge(alpha=None))])
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline.set_params(
+            forecast=pipeline["forecast"]
+            .set_fit_request(validation=True)
+            .set_predict_request(quantiles=True, future=True)
+        )
+        pipeline.fit(train, validation=later)
+        columns = pipeline.predict(train, quantiles=[0.1, 0.9]).columns
+    assert list(columns) == ["c0_q0.1", "c0_q0.9", "c1_q0.1", "c1_q0.9"]
+    direct = ridge(alpha=None).fit(train, validation=later)
+    pd.testing.assert_frame_equal(pipeline.predict(train), direct.predict())
+    assert pipeline["forecast"].alpha_ == direct.alpha_
+
+
+def test_metadata_reach_the_forecaster_through_a_search():
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(
+            ridge().set_fit_request(validation=True),
+            {"alpha": [1e-3, 1.0]},
+            cv=splitter(),
+            scoring=forecast_scorer("mae"),
+        ).fit(wide(), validation=17)
+        copied = clone(search)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert copied.estimator.get_params() == search.estimator.get_params()
