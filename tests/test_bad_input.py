@@ -217,6 +217,11 @@ def test_column_names_must_be_text_or_numbers_of_one_level():
         ),
         pytest.param("ETTm1.csv", r"X is a str, expected an array, .* pandas\.read_csv", id="path"),
         pytest.param({"a": [1.0]}, "X is a dict, expected an array, or a Series", id="dict"),
+        pytest.param(
+            np.zeros((3, 2), dtype=[("a", "f8"), ("b", "i4")]),
+            r"array of records with the fields 'a', 'b', .* pandas\.DataFrame\(X\)",
+            id="records",
+        ),
         pytest.param(None, "X is a NoneType, expected an array", id="None"),
         pytest.param(sparse.eye(3).tocsr(), r"Sparse data not supported.*toarray", id="sparse"),
     ],
@@ -247,7 +252,9 @@ def test_an_array_that_holds_no_finite_numbers_is_refused(X, message):
 def test_in_a_stack_of_series_the_place_names_series_and_row():
     stack = np.zeros((5, 7, 3))
     stack[3, 2, 1] = np.inf
-    refused(stack, r"^Column 1 has 1 infinite value \(inf\), the first in series 3, row 2, expected")
+    refused(
+        stack, r"^Column 1 has 1 infinite value \(inf\), the first in series 3, row 2, expected"
+    )
 
 
 def test_masks_and_nan_of_arrays_are_read_as_not_observed():

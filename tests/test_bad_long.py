@@ -180,6 +180,14 @@ def test_ids_that_cannot_be_kept_are_refused(name, kind):
     refused(frame.drop(range(11)), message, time_column="ds")
 
 
+def test_ids_that_are_lists_are_refused():
+    frame = panel().assign(unique_id=[["a"]] * 22)
+    refused(
+        frame, r"ids of series in column 'unique_id' as text or numbers, got \['a'\] \(unhashab"
+    )
+    refused(pl.from_pandas(frame), r"as text or numbers, got \['a'\]")
+
+
 def test_two_columns_of_ids_ask_which():
     frame = panel(item_id="x")
     refused(

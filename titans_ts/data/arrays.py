@@ -39,6 +39,11 @@ def read_array(X: Any) -> tuple[SeriesSet, Layout]:
         It is no such array, or holds infinities or something else than numbers.
     """
     array = _as_array(X)
+    if array.dtype.names:
+        raise DataError(
+            f"X is an array of records with the fields {', '.join(map(repr, array.dtype.names))}, "
+            "expected plain numbers. Give pandas.DataFrame(X)."
+        )
     if array.ndim not in (2, 3):
         what = f"shape {array.shape}" if array.ndim else f"a single value, {X!r:.50}"
         # In scikit-learn's words where it has its own for this.

@@ -69,12 +69,19 @@ class IdColumn:
         if self.dtype == "category":
             values: Any = pd.Categorical(list(ids), list(self.categories), ordered=self.ordered)
         else:
-            values = pd.array(list(ids), dtype=self.dtype)  # type: ignore[call-overload]
+            values = _array(list(ids), self.dtype)
         return (
             pd.Series(values, dtype=None if self.dtype != "object" else object)
             .take(rows)
             .reset_index(drop=True)
         )
+
+
+def _array(ids: list[Label], dtype: str) -> Any:
+    try:
+        return pd.array(ids, dtype=dtype)  # type: ignore[call-overload]
+    except TypeError:  # a dtype that cannot be told by its name, such as Arrow's dictionaries
+        return pd.array(ids)
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,13 @@ def read_ids(column: pd.Series, words: str) -> Ids:
     DataError
         An id is missing, or of a type that JSON does not keep.
     """
-    codes, found = pd.factorize(column)
+    try:
+        codes, found = pd.factorize(column)
+    except TypeError as error:  # lists, sets
+        raise DataError(
+            f"Expected ids of series in {words} as text or numbers, got {column.iloc[0]!r:.50} "
+            f"({error}). Convert the column, for example with astype(str)."
+        ) from error
     missing = codes < 0
     if missing.any():
         raise DataError(
