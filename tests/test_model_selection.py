@@ -39,6 +39,7 @@ from titans_ts import (
     SeasonalNaiveForecaster,
     forecast_scorer,
 )
+from titans_ts.preprocessing import Difference, FillGaps, LogTransform, SeriesScaler
 
 HORIZON, CONTEXT = 5, 13
 
@@ -332,6 +333,54 @@ def test_steps_and_nested_parameters_are_searched():
     ).fit(wide())
     assert len(search.cv_results_["params"]) == 4
     assert search.predict(wide()).shape == (HORIZON, 2)
+
+
+def test_missing_rows_are_filled_in_front_and_not_judged():
+    frame = wide(channels=1)
+    kept = frame.drop(frame.index[[40, 41, 121, 125]])
+    pipeline = Pipeline([("gaps", FillGaps()), ("forecast", naive())])
+    # Of 127 rows, the last 9 are tested: those of the last 11 hours.
+    cv = RollingOriginSplit(1, horizon=9, context_length=CONTEXT)
+    (score,) = cross_val_score(pipeline, kept, cv=cv, scoring=forecast_scorer())
+    holed = kept.reindex(frame.index)
+    values, known = holed.to_numpy(), holed.ffill().to_numpy()
+    errors = [values[o : o + HORIZON] - known[o - 1] for o in range(120, 127)]
+    assert score == pytest.approx(-np.nanmean(np.abs(errors)))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [SeriesScaler(), Difference(lag=3), StandardScaler(), LogTransform(offset=100.0)],
+    ids=lambda t: type(t).__name__,
+)
+def test_a_target_transform_leaves_the_score_in_the_data_s_own_units(transform):
+    for X in (wide(), long()):
+        search = GridSearchCV(
+            ridge(alpha=1e-4),
+            {"target_transform": [None, transform]},
+            cv=splitter(),
+            scoring=forecast_scorer("mae"),
+        ).fit(X)
+        plain, transformed = -search.cv_results_["mean_test_score"]
+        assert plain == pytest.approx(transformed, rel=0.3)
+        # Back from the grid, a new forecaster forecasts the same.
+        best = clone(search.best_estimator_).fit(X)
+        pd.testing.assert_frame_equal(best.predict(), search.predict(X))
+
+
+def test_parameters_of_a_target_transform_are_searched():
+    seasonal = wide(channels=1) * 0.01
+    seasonal["c0"] += np.tile([1.0, 5.0, 2.0, 9.0, 4.0], 27)[:131]
+    search = RandomizedSearchCV(
+        naive(target_transform=Difference()),
+        {"target_transform__lag": [1, 5, 7]},
+        n_iter=3,
+        random_state=0,
+        cv=splitter(),
+        scoring=forecast_scorer("mae"),
+    ).fit(seasonal)
+    assert search.best_params_ == {"target_transform__lag": 5}
+    assert search.estimator.target_transform.lag == 1
 
 
 # -- what is refused -------------------------------------------------------------------------------
