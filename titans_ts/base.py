@@ -517,17 +517,14 @@ class BaseForecaster(BaseEstimator):
                 )
             return series, series.lengths - n, layout
         later, later_layout = self._read(validation, layout.freq, layout.covariates)
-        if later_layout.channels != layout.channels or later.n_series != series.n_series:
+        if later_layout.channels != layout.channels:
             raise DataError(
-                f"validation has {later.n_series} series with the columns "
-                f"{list(later_layout.channels)}, expected {series.n_series} with "
+                f"validation has the columns {list(later_layout.channels)}, expected "
                 f"{list(layout.channels)}, as in X."
             )
-        if later.ids != series.ids:
-            raise DataError(
-                f"validation has the series {_some(later.ids)}, expected {_some(series.ids)}, in "
-                "the order of X."
-            )
+        if layout.ids or later_layout.ids:
+            order = layout.positions_of(later_layout, "validation")
+            later, later_layout = later.select(order), later_layout.select(order)
         if later.lengths.min() < self.horizon:
             raise DataError(
                 f"validation has {later.lengths.min()} rows, fewer than the horizon "
@@ -548,11 +545,6 @@ class BaseForecaster(BaseEstimator):
         return TrainingWindows(
             windows, WindowIndex(joined, self.context_length_, self.horizon, first_origin=n_train)
         )
-
-
-def _some(ids: tuple[Any, ...] | None) -> str:
-    shown = ", ".join(repr(i) for i in (ids or ())[:5])
-    return shown + (", ..." if len(ids or ()) > 5 else "")
 
 
 def _refuse_other_target(y: Any, X: Any, series: SeriesSet, layout: Layout) -> None:

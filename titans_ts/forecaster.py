@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from titans_ts.base import BaseForecaster, TrainingWindows
 from titans_ts.config import BackboneConfig
 from titans_ts.data.moments import channel_scale, pooled_moments, table_moments
+from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.windows import CutWindows
 from titans_ts.errors import ParameterError, SavedModelError
@@ -416,6 +417,7 @@ class TitansForecaster(BaseForecaster):
             past=_cardinalities(rows.past, self.layout_.covariates.cardinalities("past")),
             known=_cardinalities(rows.known, self.layout_.covariates.cardinalities("known")),
             static=self.layout_.covariates.cardinalities("static"),
+            season=_season(self.freq if self.freq_ is None else self.freq_, reach),
             n_channels=len(rows.channels),
         )
         if not self.depth:
@@ -451,6 +453,11 @@ def _seed(random_state: Any) -> int:
         # Not numpy's global generator for None: what a fit draws must move nobody else's numbers.
         return int(np.random.default_rng(random_state).integers(2**31 - 1))
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _season(freq: str | None, reach: int) -> int:
+    """The shortest season that a frequency suggests; 0 where there is none within reach."""
+    return next((season for season in season_candidates(freq) if season < reach), 0)
 
 
 def _cardinalities(columns: SeriesSet | None, named: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,12 +15,16 @@ from torch.nn import functional as F
 __all__ = ["FilledSeries", "fill_gaps"]
 
 
+# Part of a season up to which a gap is short: a series goes on as it was for that long.
+SHORT = 8
+
+
 class FilledSeries(NamedTuple):
     """Series with their gaps filled in two ways, and when the better one may be used.
 
     Before a gap has ended, nobody knows what comes after it: a forecast made inside the gap must
     see the last value before it held on (``forward``), a later one the line between the values on
-    both sides (``between``).
+    both sides (``between``). In a long gap both are what came a season before.
     """
 
     forward: Tensor  # (rows, time)
@@ -60,14 +64,18 @@ class FilledSeries(NamedTuple):
         return filled, started
 
 
-def fill_gaps(series: Tensor, observed: Tensor) -> FilledSeries:
-    """Fill what is missing by the last value, and by the line to the next one.
+def fill_gaps(series: Tensor, observed: Tensor, season: int = 0) -> FilledSeries:
+    """Fill what is missing from what was seen before, and by the line to the next value.
 
     Parameters
     ----------
     series : Tensor of shape (rows, time)
         0 where not observed.
     observed : Tensor of the same shape, bool
+    season : int, default 0
+        Steps after which a series may repeat itself. More than an eighth of it after the last
+        value, and in closed gaps of more than a quarter, the value of a season before stands in,
+        or of two seasons and so on; 0 never looks for one.
     """
     steps = torch.arange(series.shape[1], device=series.device).expand_as(series)
     last = torch.where(observed, steps, -1).cummax(1).values
@@ -81,5 +89,26 @@ def fill_gaps(series: Tensor, observed: Tensor) -> FilledSeries:
     forward = torch.where(started, low, torch.zeros_like(low))
     high = series.gather(1, following.clamp(max=end - 1))
     share = (steps - last).to(series.dtype) / (following - last).clamp(min=1)
-    between = torch.where(started & (following < end), low + share * (high - low), forward)
+    closed = started & (following < end)
+    between = torch.where(closed, low + share * (high - low), forward)
+    if season:
+        value, known = _season_before(series, observed, season)
+        known = known & started
+        forward = torch.where(known & (steps - last > season // SHORT), value, forward)
+        long_gap = following - last > 2 * season // SHORT
+        between = torch.where(closed & known & long_gap, value, between)
+        between = torch.where(closed, between, forward)
     return FilledSeries(forward, between, following, started)
+
+
+def _season_before(series: Tensor, observed: Tensor, season: int) -> tuple[Tensor, Tensor]:
+    """Each value, or else the one a season before, or two and so on; and whether there is one."""
+    time = series.shape[1]
+    value, known = series, observed
+    for _ in range((time - 1) // season):
+        if bool(known.all()):
+            break
+        earlier = F.pad(value, (season, 0))[:, :time]
+        value = torch.where(known, value, earlier)
+        known = known | F.pad(known, (season, 0))[:, :time]
+    return value, known

@@ -44,6 +44,8 @@ class ForecastConfig:
         Whether a channel's forecast may depend on the other channels.
     past, known, static : tuple of int
         Covariates of each kind: 0 for a number, else how many categories it has.
+    season : int
+        Steps after which a series may repeat itself: what long gaps are filled from; 0 for none.
     n_channels : int
         Matters with covariates only, where every channel is told from the others.
     """
@@ -59,6 +61,7 @@ class ForecastConfig:
     past: tuple[int, ...] = ()
     known: tuple[int, ...] = ()
     static: tuple[int, ...] = ()
+    season: int = 0
     n_channels: int = 1
 
     def __post_init__(self) -> None:
@@ -66,6 +69,7 @@ class ForecastConfig:
         check_int("patch_length", self.patch_length)
         check_int("highway_length", self.highway_length, minimum=0)
         check_int("running_memory", self.running_memory)
+        check_int("season", self.season, minimum=0)
         check_choice("normalisation", self.normalisation, ("running", "window"))
         check_choice("channel_mixing", self.channel_mixing, (True, False))
         make_loss(self.loss, self.quantiles)
@@ -159,7 +163,7 @@ class ForecastHead(nn.Module):
         series = torch.where(observed, series, torch.zeros_like(series))
         seen = observed.unflatten(1, (-1, patch))
         normalised, _ = self.normaliser.normalise(series.unflatten(1, (-1, patch)), seen)
-        gaps = fill_gaps(series, observed)
+        gaps = fill_gaps(series, observed, self.config.season)
         z = self._patches(gaps, normalised)
         features = torch.cat([z, _movement(normalised, seen.any(-1))], dim=-1)
         tokens = self.embed(features.to(self.embed.weight.dtype))
