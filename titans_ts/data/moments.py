@@ -14,7 +14,7 @@ __all__ = ["Moments", "channel_scale", "moments", "pooled_moments", "table_momen
 class Moments(NamedTuple):
     """Of every channel of every series, over its observed rows; shape (n_series, channels)."""
 
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]
     mean: np.ndarray  # 0 where nothing was observed
     variance: np.ndarray  # of the population
     largest: np.ndarray  # greatest absolute value
@@ -28,15 +28,22 @@ def moments(series: SeriesSet) -> Moments:
     # small signal.
     origin = np.full(shape, np.nan)
     for block in series.blocks():
-        starts = block.offsets[:-1]
         if not len(block.values):
             continue
-        # reduceat takes an empty stretch for its first row; empty series are put back to 0 below.
-        place, there = np.minimum(starts, len(block.values) - 1), np.diff(block.offsets) > 0
+        # reduceat knows no empty stretch: it would take the row there, and end the one before it.
+        there = np.diff(block.offsets) > 0
+        starts = block.offsets[:-1][there]
         seen = block.observed
 
-        def add(x: np.ndarray, place: np.ndarray = place, there: np.ndarray = there) -> np.ndarray:
-            return np.add.reduceat(x, place, axis=0) * there[:, None]
+        def add(
+            x: np.ndarray,
+            starts: np.ndarray = starts,
+            there: np.ndarray = there,
+            function: np.ufunc = np.add,
+        ) -> np.ndarray:
+            each = np.zeros((len(there), x.shape[1]))
+            each[there] = function.reduceat(x, starts, axis=0)
+            return each
 
         number = add(seen.astype(np.float64))
         new = np.isnan(origin[block.series]) & (number > 0)
@@ -48,7 +55,7 @@ def moments(series: SeriesSet) -> Moments:
         count[block.series] += number
         first[block.series] += add(shifted)
         second[block.series] += add(shifted**2)
-        size = np.maximum.reduceat(np.abs(block.values), place, axis=0) * there[:, None]
+        size = add(np.abs(block.values), function=np.maximum)
         largest[block.series] = np.maximum(largest[block.series], size)
     n = np.maximum(count, 1)
     mean = first / n
@@ -74,8 +81,10 @@ def channel_scale(series: SeriesSet) -> np.ndarray:
     # Below a ten-billionth of the values' size, a deviation is rounding error.
     pooled = np.where(pooled > 1e-10 * size, pooled, np.where(size > 0, size, 1.0))
     tells = (each.count > 2) & (spread > 1e-10 * np.maximum(each.largest, 1e-300))
-    # A series that hardly moves must not outweigh all others.
-    return np.where(tells, np.maximum(spread, 1e-3 * pooled), pooled)
+    # A series that hardly moves, measured by its own size, must not outweigh all others; one that
+    # is small as a whole counts like them.
+    least = 1e-3 * np.minimum(pooled, each.largest)
+    return np.where(tells, np.maximum(spread, least), pooled)
 
 
 def pooled_moments(columns: SeriesSet) -> tuple[np.ndarray, np.ndarray]:
