@@ -29,32 +29,32 @@ METHODS = ("mean", "sum", "min", "max", "median", "first", "last")
 class Resample(TableTransformer):
     """Bring the rows of each series to one frequency: each new row stands for a span of time.
 
-        For rows at odd times, several rows of one time, or a frequency that is too fine. Spans and
-        their stamps are those of :meth:`pandas.DataFrame.resample`: a span is called by its start, a
-        month's end or a week by its end. Hours and days are counted from a midnight, whatever the first
-        row is; several weeks or months from the first row of each series. A span in which nothing was observed is missing. Rows come out series by
-        series, oldest first. A table without time, such as an array, comes out as it is.
+    For rows at odd times, several rows of one time, or a frequency that is too fine. Spans and
+    their stamps are those of :meth:`pandas.DataFrame.resample`: a span is called by its start, a
+    month's end or a week by its end. Hours and days are counted from a midnight, whatever the
+    first row is; several weeks or months from the first row of each series. A span in which
+    nothing was observed is missing. Rows come out series by series, oldest first. A table without
+    time, such as an array, comes out as it is.
 
-        Parameters
-        ----------
-        freq : str
-            A pandas frequency such as ``"h"``.
-        method : {"mean", "sum", "min", "max", "median", "first", "last"}, default "mean"
-            What becomes of the observed values in a span.
-        carry : str or list of str, optional
-            Columns to keep beside ids, time and numbers, each with its last value up to the span's
-            end. Others are left out.
-        id_column, time_column, target : str, optional
-            As in :class:`SeriesScaler`.
+    Parameters
+    ----------
+    freq : str
+        A pandas frequency such as ``"h"``.
+    method : {"mean", "sum", "min", "max", "median", "first", "last"}, default "mean"
+        What becomes of the observed values in a span.
+    carry : str or list of str, optional
+        Columns to keep beside ids, time and numbers, each with its last value up to the span's
+        end. Others are left out.
+    id_column, time_column, target : str, optional
+        As in :class:`SeriesScaler`.
 
-        Examples
-        --------
-        >>> import pandas as pd
-    from pandas.tseries.offsets import BaseOffset, Day, Tick
-        >>> from titans_ts.preprocessing import Resample
-        >>> times = pd.to_datetime(["2024-01-01 00:10", "2024-01-01 00:50", "2024-01-01 02:00"])
-        >>> Resample(freq="h").fit_transform(pd.Series([1.0, 3.0, 5.0], index=times)).tolist()
-        [2.0, nan, 5.0]
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from titans_ts.preprocessing import Resample
+    >>> times = pd.to_datetime(["2024-01-01 00:10", "2024-01-01 00:50", "2024-01-01 02:00"])
+    >>> Resample(freq="h").fit_transform(pd.Series([1.0, 3.0, 5.0], index=times)).tolist()
+    [2.0, nan, 5.0]
     """
 
     def __init__(
@@ -172,7 +172,8 @@ class Resample(TableTransformer):
         several = offset.n > 1 and not isinstance(offset, (Tick, Day))
         pieces = np.split(np.arange(len(codes)), panel.offsets[1:-1]) if several else [slice(None)]
         parts = [self._spans(table.iloc[piece], offset) for piece in pieces]
-        gathered, counts = (pd.concat(part) for part in zip(*parts, strict=True))
+        gathered = pd.concat([values for values, _ in parts])
+        counts = pd.concat([counts for _, counts in parts])
         # Rows of a series stand in order of time, so the last of a span is known by their number.
         series = gathered.index.get_level_values(0).to_numpy()
         offsets = np.searchsorted(series, np.arange(len(panel.ids) + 1)).astype(np.int64)
