@@ -328,8 +328,11 @@ class TitansForecaster(BaseForecaster):
                 for name, array in arrays.items()
                 if name.startswith(prefix)
             }
-            # Trained with precision="64-true", weights are float64.
-            model.to(weights["head.project.weight"].dtype).load_state_dict(weights)
+            # Trained with precision="64-true", weights are float64. Not .to(float32) for others:
+            # it would round the statistics of covariates, which are float64 always.
+            if weights["head.project.weight"].dtype == torch.float64:
+                model.double()
+            model.load_state_dict(weights)
             self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SavedModelError(
