@@ -33,8 +33,9 @@ class Moments(NamedTuple):
 def window_moments(windows: WindowIndex, mean: np.ndarray, scale: np.ndarray) -> Moments:
     """Add up the second moments of all windows, every channel in units of its own scale.
 
-    A channel of a window counts only where its whole target was observed; gaps in a context are
-    filled as :func:`titans_ts.baselines.common.fill_edges` does.
+    A channel of a window counts where at least half of its target was observed; gaps are filled
+    as :func:`titans_ts.baselines.common.fill_edges` does, those of a target too: a sum of products
+    has no mask, and where a fifth of all values is missing, no target is whole.
 
     Parameters
     ----------
@@ -74,8 +75,9 @@ def window_moments(windows: WindowIndex, mean: np.ndarray, scale: np.ndarray) ->
     for numbers in batches(windows, np.concatenate(others)):
         cut = windows.cut(numbers)
         past, level = centre(fill_edges(cut.context, cut.context_observed, mean) / scale)
-        future = cut.target.transpose(0, 2, 1) / scale[:, None] - level
-        use = cut.target_observed.all(axis=1)
+        target = fill_edges(cut.target, cut.target_observed, mean)
+        future = target.transpose(0, 2, 1) / scale[:, None] - level
+        use = cut.target_observed.mean(axis=1) >= 0.5
         past, future = past[use], future[use]
         gram, cross = gram + past.T @ past, cross + past.T @ future
         energy, count = energy + float((future**2).sum()), count + len(past)

@@ -143,13 +143,13 @@ def fit_ridge(
     Raises
     ------
     DataError
-        No training window has a fully observed target.
+        No training window has a target of which at least half was observed.
     """
     train = window_moments(windows.train, mean, scale)
     if not train.n_windows:
         raise DataError(
-            f"No stretch of {windows.train.horizon} training rows without a missing value, so "
-            "there is nothing to learn from. Fill the gaps, or lower horizon."
+            f"No stretch of {windows.train.horizon} training rows has values in at least half of "
+            "them, so there is nothing to learn from. Fill the gaps, or lower horizon."
         )
     size = float(np.trace(train.gram)) / len(train.gram)
     if size <= 0:  # Every context is constant: the forecast is its mean.
