@@ -202,7 +202,7 @@ def _read_distinct(
             read.append((index, f"text:{how}"))
     # 01/02/2020 can be a day of January or of February: the reading with even steps is right.
     even = [r for r in read if len(read) > 1 and infer_offset(r[0].sort_values()) is not None]
-    if len(even) > 1 and not even[0][0].equals(even[1][0]):
+    if len(read) > 1 and len(even) != 1 and not read[0][0].equals(read[1][0]):
         raise DataError(
             f"Dates such as {first!r} in {words} make sense with the day first and with the month "
             "first. Convert the column with pandas.to_datetime(..., dayfirst=True) or False."
