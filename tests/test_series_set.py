@@ -238,7 +238,7 @@ def test_moments_are_those_of_the_observed_rows_of_each_series(lengths, level, m
         for c in range(2):
             column = rows_of(data, i)[:, c]
             column = column[~np.isnan(column)]
-            assert found.count[i, c] == len(column)
+            assert found.n_observed[i, c] == len(column)
             if len(column):
                 assert found.mean[i, c] == pytest.approx(column.mean(), rel=1e-12)
                 assert found.variance[i, c] == pytest.approx(column.var(), rel=1e-9, abs=1e-12)

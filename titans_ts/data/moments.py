@@ -14,7 +14,7 @@ __all__ = ["Moments", "channel_scale", "moments", "pooled_moments", "table_momen
 class Moments(NamedTuple):
     """Of every channel of every series, over its observed rows; shape (n_series, channels)."""
 
-    count: np.ndarray  # type: ignore[assignment]
+    n_observed: np.ndarray
     mean: np.ndarray  # 0 where nothing was observed
     variance: np.ndarray  # of the population
     largest: np.ndarray  # greatest absolute value
@@ -76,11 +76,13 @@ def channel_scale(series: SeriesSet) -> np.ndarray:
     """
     each = moments(series)
     spread = np.sqrt(each.variance)
-    pooled = np.sqrt((each.variance * each.count).sum(0) / np.maximum(each.count.sum(0), 1))
+    pooled = np.sqrt(
+        (each.variance * each.n_observed).sum(0) / np.maximum(each.n_observed.sum(0), 1)
+    )
     size = each.largest.max(axis=0, initial=0.0)
     # Below a ten-billionth of the values' size, a deviation is rounding error.
     pooled = np.where(pooled > 1e-10 * size, pooled, np.where(size > 0, size, 1.0))
-    tells = (each.count > 2) & (spread > 1e-10 * np.maximum(each.largest, 1e-300))
+    tells = (each.n_observed > 2) & (spread > 1e-10 * np.maximum(each.largest, 1e-300))
     # A series that hardly moves, measured by its own size, must not outweigh all others; one that
     # is small as a whole counts like them.
     least = 1e-3 * np.minimum(pooled, each.largest)
@@ -90,10 +92,10 @@ def channel_scale(series: SeriesSet) -> np.ndarray:
 def pooled_moments(columns: SeriesSet) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column over the rows of all series; 1 where constant."""
     each = moments(columns)
-    total = np.maximum(each.count.sum(0), 1)
-    mean = (each.mean * each.count).sum(0) / total
+    total = np.maximum(each.n_observed.sum(0), 1)
+    mean = (each.mean * each.n_observed).sum(0) / total
     between = (each.mean - mean) ** 2
-    spread = np.sqrt(((each.variance + between) * each.count).sum(0) / total)
+    spread = np.sqrt(((each.variance + between) * each.n_observed).sum(0) / total)
     size = each.largest.max(axis=0, initial=0.0)
     return mean, np.where(spread > 1e-10 * size, spread, 1.0)
 

@@ -38,11 +38,13 @@ class ColumnEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(len(self.numeric), dtype=torch.float64))
         self.register_buffer("scale", torch.ones(len(self.numeric), dtype=torch.float64))
         # One entry more than there are categories: for a missing one.
+        self.missing = [n for n in cardinalities if n]
+        widths = [min(8, (n + 1) // 2 + 1) for n in self.missing]
         self.tables = nn.ModuleList(
-            nn.Embedding(n + 1, min(8, (n + 1) // 2 + 1)) for n in cardinalities if n
+            nn.Embedding(n + 1, width) for n, width in zip(self.missing, widths, strict=True)
         )
         #: Features of a row.
-        self.width = 2 * len(self.numeric) + sum(table.embedding_dim for table in self.tables)
+        self.width = 2 * len(self.numeric) + sum(widths)
 
     def set_statistics(self, mean: np.ndarray, scale: np.ndarray) -> None:
         """Set what the numbers are standardised by, each of shape (columns,)."""
@@ -54,9 +56,8 @@ class ColumnEncoder(nn.Module):
         numbers, seen = values[..., self.numeric], observed[..., self.numeric]
         z = squash((numbers - self.mean) / self.scale)
         parts = [torch.where(seen, z, torch.zeros_like(z)), (~seen).to(z.dtype)]
-        for place, table in zip(self.categorical, self.tables, strict=True):
-            code = values[..., place].long()
-            code = torch.where(observed[..., place], code, table.num_embeddings - 1)
+        for place, table, missing in zip(self.categorical, self.tables, self.missing, strict=True):
+            code = torch.where(observed[..., place], values[..., place].long(), missing)
             parts.append(table(code).to(z.dtype))
         return torch.cat(parts, dim=-1)
 
