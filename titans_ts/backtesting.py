@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.base import BaseForecaster
 from titans_ts.data.moments import pooled_moments
+from titans_ts.data.parquet import ParquetFolder
+from titans_ts.data.roles import find_roles
+from titans_ts.data.rows import open_rows
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.tables import Label, open_table
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.parameters import check_choice, check_int
@@ -74,8 +79,8 @@ class ForecasterResult:
 
     mse: float
     mae: float
-    channel_mse: np.ndarray  # (channels,)
-    channel_mae: np.ndarray  # (channels,)
+    channel_mse: np.ndarray  # (channels,); nan where no test value was observed
+    channel_mae: np.ndarray  # (channels,); likewise
     n_windows: int  # test windows, summed over series
     fit_seconds: float  # nan where it came fitted
     forecast_seconds: float  # for all windows, cutting them included
@@ -132,17 +137,19 @@ def long_horizon_protocol(
        times. The context is whatever rows before the origin it wants, earlier test rows
        included: their values are known by then. Nothing is learnt from them.
     3. Truth and forecasts are standardised per channel by the mean and the population standard
-       deviation of the first ``n_train`` rows (a channel constant there keeps its unit).
-    4. MSE and MAE are averaged over all windows, steps and channels alike. No window is left out.
+       deviation of the first ``n_train`` rows, of all series together (a channel constant there
+       keeps its unit).
+    4. MSE and MAE are averaged over all observed values of all windows, steps and channels alike.
+       No window is left out.
 
     Parameters
     ----------
     forecasters : dict of str to forecaster
-        All of one horizon. They are fitted in place, so that they can be used, saved or drawn
-        afterwards.
+        All of one horizon and one ``target``. They are fitted in place, so that they can be used,
+        saved or drawn afterwards. Covariates that are known in advance are taken from X.
     X : array, Series or DataFrame
-        As for ``fit``; a table of several series is split alike in each. Rows past the three
-        periods stay unused.
+        As for ``fit``. In a table of several series, the periods are counted from the first row
+        of each series, whenever that was. Rows past the three periods stay unused.
     n_train, n_validation, n_test : int
         Rows of each period; ``**ETT_SPLITS["ETTm1"]._asdict()`` and the like fill them in.
     fit : bool, default True
@@ -163,7 +170,7 @@ def long_horizon_protocol(
     ParameterError
         No forecaster, different horizons, or a split that makes no sense.
     DataError
-        X is shorter than the split, or cannot be used.
+        X, or one of its series, is shorter than the split; or X cannot be used.
 
     Examples
     --------
@@ -206,7 +213,12 @@ def long_horizon_protocol(
         fit_seconds = float("nan")
         if fit:
             start = time.perf_counter()
-            rows = first_rows(X, n_train + n_validation)
+            rows = first_rows(
+                X,
+                n_train + n_validation,
+                id_column=forecaster.id_column,
+                time_column=forecaster.time_column,
+            )
             forecaster.fit(rows, validation=n_validation if validation == "split" else None)
             fit_seconds = time.perf_counter() - start
         else:
@@ -217,24 +229,56 @@ def long_horizon_protocol(
     return ProtocolResult(results, channels or (), horizon, split)
 
 
-def first_rows(X: Any, n: int) -> Any:
-    """The first ``n`` rows of a table, as the same kind of table; of each series in a 3-D array.
+def first_rows(X: Any, n: int, *, id_column: Label = None, time_column: Label = None) -> Any:
+    """The first ``n`` rows of each series of a table, as the same kind of table.
 
     Parameters
     ----------
     X : array, Series or DataFrame
     n : int
+    id_column, time_column : str, optional
+        As for a forecaster.
 
     Returns
     -------
     Like X
+        Rows of a long frame stay in the order that X has them in, which may be any.
+
+    Raises
+    ------
+    DataError
+        X cannot be cut.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> long = pd.DataFrame({"item_id": ["b", "a", "b", "a"], "ds": [2, 1, 1, 2], "y": range(4)})
+    >>> first_rows(long, 1)
+      item_id  ds  y
+    1       a   1  1
+    2       b   1  2
     """
-    if hasattr(X, "iloc"):
-        return X.iloc[:n]
-    if type(X).__module__.partition(".")[0] == "polars":
+    if isinstance(X, ParquetFolder):
+        raise DataError(
+            "The rows of a ParquetFolder cannot be cut into periods, so no forecaster can be "
+            "fitted on the first of them here. Give a frame, or forecasters that are fitted on "
+            "files with the rows before the test period, and fit=False."
+        )
+    table = open_table(X)
+    if table is None:
+        array = np.asarray(X)
+        return array[:, :n] if array.ndim == 3 else array[:n]
+    roles = find_roles(table, id_column=id_column, time_column=time_column, targets=False)
+    if not roles.long:
         return X.head(n)
-    array = np.asarray(X)
-    return array[:, :n] if array.ndim == 3 else array[:n]
+    rows = open_rows(table, roles)
+    lengths = np.diff(rows.offsets)
+    keep = np.arange(lengths.sum()) - np.repeat(rows.offsets[:-1], lengths) < n
+    if rows.order is not None:
+        keep[rows.order] = keep.copy()
+    if table.polars:
+        return nw.from_native(X, eager_only=True).filter(keep.tolist()).to_native()
+    return X.loc[keep]
 
 
 def _check_split(n_train: int, n_validation: int, n_test: int) -> Split:
@@ -267,13 +311,22 @@ def _common_horizon(forecasters: Mapping[str, BaseForecaster]) -> int:
 
 def _read_split(forecaster: BaseForecaster, X: Any, split: Split) -> SeriesSet:
     """The rows of the three periods, as the forecaster reads them."""
-    series, _ = forecaster._read(X)
+    series, layout = forecaster._read(X)
     needed = sum(split)
-    if series.lengths.min() < needed:
+    short = np.flatnonzero(series.lengths < needed)
+    if len(short):
+        found = f"{series.lengths[short[0]]} rows"
+        words, help_ = f"X has {found}, but the split needs {needed}", "Give more rows"
+        if layout.long:
+            more = f" (and {len(short) - 1:,} other series are too short)" * (len(short) > 1)
+            words = (
+                f"Series {layout.ids[int(short[0])]!r} has {found}{more}, but the split needs "
+                f"{needed} from the first row of each series on"
+            )
+            help_ = f"Leave {'it' if len(short) == 1 else 'them'} out, give more rows"
         raise DataError(
-            f"X has {series.lengths.min()} rows, but the split needs {needed}: "
-            f"{split.n_train} for training, {split.n_validation} for validation and "
-            f"{split.n_test} for testing. Give more rows, or a shorter split."
+            f"{words}: {split.n_train} for training, {split.n_validation} for validation and "
+            f"{split.n_test} for testing. {help_}, or a shorter split."
         )
     return series.head(np.full(series.n_series, needed))
 
@@ -306,9 +359,16 @@ def _judge(
         done += len(error)
         report(done, len(windows))
     seconds = time.perf_counter() - start
+    if not count.any():
+        raise DataError(
+            f"Nothing to judge: every value of the {split.n_test} test rows is missing. Give a "
+            "split whose last period has observed values."
+        )
+    # A channel that was never observed has no error.
+    count = np.where(count > 0, count, np.nan)
     return ForecasterResult(
-        mse=float(squared.sum() / count.sum()),
-        mae=float(absolute.sum() / count.sum()),
+        mse=float(squared.sum() / np.nansum(count)),
+        mae=float(absolute.sum() / np.nansum(count)),
         channel_mse=squared / count,
         channel_mae=absolute / count,
         n_windows=done,

@@ -1,0 +1,264 @@
+"""Panels: what is drawn of each channel of each series, in numbers."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import matplotlib.dates as mdates
+import numpy as np
+import pandas as pd
+
+from titans_ts.data.tables import Label, open_table
+from titans_ts.errors import DataError, ParameterError
+from titans_ts.parameters import check_int
+from titans_ts.plotting.tables import Lines, Source, open_source, pick_series
+
+__all__ = ["MAX_PANELS", "Band", "Clock", "Panel", "Request", "read_panels"]
+
+#: Panels that are drawn where nothing is named: more would be too small to read.
+MAX_PANELS = 8
+# History that is drawn, in horizons: enough to see a rhythm, and the forecast stays wide.
+HISTORY_HORIZONS = 4
+
+_QUANTILE = re.compile(r"(?:(?P<channel>.*)_)?q(?P<level>0?\.\d+(?:e-\d+)?|\d+e-\d+)", re.DOTALL)
+
+
+class Clock(NamedTuple):
+    """What the x axis counts: days of matplotlib in a time zone, or rows."""
+
+    dates: bool
+    tz: datetime.tzinfo | None
+
+
+class Band(NamedTuple):
+    """What lies between two quantiles."""
+
+    label: str
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Panel(NamedTuple):
+    """All that is drawn of one channel of one series."""
+
+    title: str
+    clock: Clock
+    known: tuple[np.ndarray, np.ndarray]  # x, y
+    ahead: np.ndarray  # x of the forecast
+    line: np.ndarray | None  # None: only quantiles are known, and no median
+    actual: tuple[np.ndarray, np.ndarray] | None
+    bands: list[Band]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What :func:`titans_ts.plotting.plot_forecast` is asked to draw."""
+
+    history: Any
+    forecast: Any
+    bands: Any
+    actual: Any
+    channels: str | Sequence[str] | None
+    series: Any
+    last: int | None
+    id_column: Label
+    time_column: Label
+
+
+class _Tables(NamedTuple):
+    """The tables of one series."""
+
+    known: Lines
+    ahead: Lines
+    came: Lines | None
+    bands: Lines | np.ndarray | None  # an array of shape (time, channels, quantiles)
+
+
+def read_panels(asked: Request) -> list[Panel]:
+    """Read tables into panels: all channels of the first series, then those of the next.
+
+    Raises
+    ------
+    DataError
+        A table cannot be read, or lacks a series or channel that is to be drawn.
+    ParameterError
+        ``last`` or ``channels`` makes no sense.
+    """
+    check_int("last", asked.last, optional=True)
+    columns: dict[str, Any] = {"id_column": asked.id_column, "time_column": asked.time_column}
+    history = open_source(asked.history, "history", **columns)
+    forecast = open_source(asked.forecast, "forecast", **columns)
+    came = None if asked.actual is None else open_source(asked.actual, "actual", **columns)
+    bands: Source | np.ndarray | None = None
+    if asked.bands is not None:
+        is_table = open_table(asked.bands) is not None
+        bands = (
+            open_source(asked.bands, "bands", **columns) if is_table else _band_array(asked.bands)
+        )
+    panels: list[Panel] = []
+    for name in pick_series(history, forecast, asked.series, MAX_PANELS):
+        tables = _Tables(
+            history.lines(name),
+            forecast.lines(name),
+            None if came is None else came.lines(name),
+            bands.lines(name) if isinstance(bands, Source) else bands,
+        )
+        own = _series_panels(tables, asked.channels, asked.last, name, forecast.ids is not None)
+        # Whole series only; and at least one, however many channels are named.
+        if asked.series is None and panels and len(panels) + len(own) > MAX_PANELS:
+            break
+        panels += own
+    return panels
+
+
+def _series_panels(
+    tables: _Tables, channels: Any, last: int | None, series: Label, long: bool
+) -> list[Panel]:
+    known, ahead, came, _ = tables
+    if not known.n_rows or not ahead.n_rows:
+        raise DataError(
+            f"history has {known.n_rows} rows and forecast {ahead.n_rows}; expected some of both."
+        )
+    bare = _bare_channel(known, ahead, channels)
+    names = _channel_names(known, ahead, channels, bare)
+    levels = _quantile_columns(ahead, names, bare)
+    if isinstance(tables.bands, Lines):
+        levels |= _quantile_columns(tables.bands, names, bare)
+    elif tables.bands is not None:
+        levels |= _unnamed_quantiles(tables.bands)
+    shown = slice(max(known.n_rows - (last or HISTORY_HORIZONS * ahead.n_rows), 0), None)
+    clock = _clock(known)
+    x_known, x_ahead = _positions(known, clock, 0), _positions(ahead, clock, known.n_rows)
+    panels = []
+    for name in names:
+        own = levels.get(name, {})
+        x, y = x_known[shown], known[name][shown]
+        line = ahead[name] if name in ahead.columns else own.get("0.5")
+        nested = _nested(own, name, ahead.n_rows)
+        if np.isfinite(y[-1]):
+            # All starts from the last known value: no hole, and a single step is a line too.
+            line = None if line is None else np.insert(line, 0, y[-1])
+            nested = [Band(b.label, *(np.insert(v, 0, y[-1]) for v in b[1:])) for b in nested]
+            x_all = np.insert(x_ahead, 0, x[-1])
+        else:
+            x_all = x_ahead
+        then = None
+        if came is not None:
+            then = _positions(came, clock, known.n_rows), came[name]
+            if np.isfinite(y[-1]):
+                then = np.insert(then[0], 0, x[-1]), np.insert(then[1], 0, y[-1])
+        title = name if not long else str(series) if len(names) == 1 else f"{series}: {name}"
+        panels.append(Panel(title, clock, (x, y), x_all, line, then, nested))
+    return panels
+
+
+def _bare_channel(known: Lines, ahead: Lines, channels: Any) -> str:
+    """Whose quantiles columns such as ``q0.1`` are, which long tables of one target have."""
+    if isinstance(channels, str):
+        return channels
+    named = [name for name in ahead.columns if not _QUANTILE.fullmatch(name)]
+    for candidates in (named, list(known.columns), list(channels or ())):
+        if len(candidates) == 1:
+            return str(candidates[0])
+    matches = [_QUANTILE.fullmatch(name) for name in ahead.columns]
+    if "0" not in known.columns and any(m and m["channel"] is None for m in matches):
+        raise DataError(
+            "forecast has quantiles without the name of their column, and history has the "
+            f"columns {', '.join(map(repr, known.columns))}. Name the one that was forecast "
+            "with channels=."
+        )
+    return "0"
+
+
+def _channel_names(known: Lines, ahead: Lines, channels: Any, bare: str) -> list[str]:
+    if channels is not None:
+        names = [channels] if isinstance(channels, str) else [str(name) for name in channels]
+        if not names:
+            raise ParameterError("channels is empty, expected at least one column to draw.")
+        return names
+    # A column OT_q0.1 is a quantile of OT, unless it was a column of the data.
+    split = {name: _QUANTILE.fullmatch(name) for name in ahead.columns}
+    names = [
+        name if match is None or name in known.columns else match["channel"] or bare
+        for name, match in split.items()
+    ]
+    return list(dict.fromkeys(names))[:MAX_PANELS]
+
+
+def _quantile_columns(
+    lines: Lines, names: Sequence[str], bare: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Quantiles of each channel by level."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for column in lines.columns:
+        match = _QUANTILE.fullmatch(column)
+        channel = None if match is None else match["channel"] or bare
+        if match is not None and channel in names and column not in names:
+            found.setdefault(str(channel), {})[match["level"]] = lines[column]
+    return found
+
+
+def _band_array(bands: Any) -> np.ndarray:
+    array = np.asarray(bands, dtype=np.float64)
+    if array.ndim != 3:
+        raise DataError(
+            f"bands has shape {array.shape}, expected (time, channels, quantiles) as "
+            "predict(quantiles=...) returns it."
+        )
+    return array
+
+
+def _unnamed_quantiles(array: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    # An array does not say its levels; their order is all that is known.
+    return {
+        str(i): {f"#{j}": array[:, i, j] for j in range(array.shape[2])}
+        for i in range(array.shape[1])
+    }
+
+
+def _nested(levels: Mapping[str, np.ndarray], channel: str, n_rows: int) -> list[Band]:
+    """Pairs of quantiles from the outside in; a median in the middle is left over."""
+    bands: list[Band] = []
+    for (low, lower), (high, upper) in zip(levels.items(), reversed(levels.items()), strict=True):
+        if len(lower) != n_rows:
+            raise DataError(
+                f"bands has {len(lower)} rows of {channel!r}, expected {n_rows} as in forecast."
+            )
+        if 2 * len(bands) + 1 >= len(levels):
+            break
+        named = not low.startswith("#")
+        label = f"{_percent(low)} to {_percent(high)} %" if named else "quantiles"
+        bands.append(Band(label, lower, upper))
+    return bands
+
+
+def _percent(level: str) -> str:
+    return f"{100 * float(level):g}"
+
+
+def _clock(lines: Lines) -> Clock:
+    index = lines.index
+    dates = isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex))
+    return Clock(dates, index.tz if isinstance(index, pd.DatetimeIndex) else None)
+
+
+def _positions(lines: Lines, clock: Clock, first_row: int) -> np.ndarray:
+    index = lines.index
+    if isinstance(index, pd.PeriodIndex):
+        index = index.to_timestamp()
+    if isinstance(index, pd.DatetimeIndex) != clock.dates:
+        first, then = ("time stamps", "none") if clock.dates else ("no time stamps", "some")
+        raise DataError(
+            f"history has {first}, but {lines.parameter} has {then}; expected tables of one kind, "
+            "as fit and predict take and return them."
+        )
+    if isinstance(index, pd.DatetimeIndex):
+        utc = index if index.tz is None else index.tz_convert("UTC").tz_localize(None)
+        return np.asarray(mdates.date2num(utc.to_numpy()))
+    if index is not None and pd.api.types.is_integer_dtype(index.dtype):
+        return index.to_numpy(dtype=np.float64)
+    return np.arange(first_row, first_row + lines.n_rows, dtype=np.float64)
