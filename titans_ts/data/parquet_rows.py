@@ -38,8 +38,8 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds categories."""
     import pyarrow as pa
 
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return pa.types.is_dictionary(kind) or any(test(kind) for test in tests)
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    return any(test(kind) for test in tests)
 
 
 def _row_dtype(kinds: Sequence[pa.DataType]) -> str:
