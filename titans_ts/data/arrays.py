@@ -18,6 +18,7 @@ from titans_ts.data.columns import (
 from titans_ts.data.layout import Layout
 from titans_ts.data.mapped import check_store, mapped_store
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.tables import open_table
 from titans_ts.errors import DataError
 
 __all__ = ["read_array"]
@@ -104,19 +105,28 @@ def _with_layout(series: SeriesSet, array: np.ndarray, several: bool) -> tuple[S
 
 
 def _as_array(X: Any) -> np.ndarray:
-    if isinstance(X, np.ma.MaskedArray):
-        return np.ma.asarray(X, dtype=np.float64).filled(np.nan)
+    if isinstance(X, np.ma.MaskedArray) and not X.dtype.names:
+        # Of objects where it is no array of numbers, so that the place of others can be named.
+        number = X.dtype.kind in "fiu"
+        return X.astype(np.float64 if number else object).filled(np.nan)
     if hasattr(X, "toarray"):
         raise DataError(
             f"Sparse data not supported: X is a {type(X).__name__}, expected a dense array, "
             "Series or DataFrame. Give X.toarray()."
         )
+    if isinstance(X, (list, tuple)) and any(open_table(part) is not None for part in X):
+        raise DataError(
+            f"X is a {type(X).__name__} of frames or Series, expected one table. Put them below "
+            "one another with a column of ids, for example with pandas.concat(dict(a=..., b=...), "
+            "names=['unique_id'])."
+        )
     if isinstance(X, (list, tuple)) or hasattr(X, "__array__"):
         try:
             return np.asarray(X)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             raise DataError(
-                f"X is a {type(X).__name__} that makes no array of shape (time, channels): {error}"
+                f"X is a {type(X).__name__} that makes no array of shape (time, channels): "
+                f"{' '.join(str(error).split()).rstrip('.')}."
             ) from error
     hint = " Read a file first, for example with pandas.read_csv." if isinstance(X, str) else ""
     raise DataError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +27,9 @@ __all__ = [
 
 # What pandas calls object columns whose values are all numbers.
 _NUMBERS = {"floating", "integer", "mixed-integer-float", "decimal", "empty"}
+
+# A number with a decimal comma, or with commas or points between thousands.
+_COMMA = re.compile(r"[+-]?\d+([.,]\d+)*,\d+(\.\d+)?")
 
 _OF_TARGETS = "Drop it, or name the columns to forecast with target="
 
@@ -79,7 +84,10 @@ def to_float64(
     if pd.api.types.is_object_dtype(dtype):
         kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in _NUMBERS:
-        return column.where(column.notna(), np.nan).to_numpy(dtype=np.float64)
+        try:
+            return column.where(column.notna(), np.nan).to_numpy(dtype=np.float64)
+        except OverflowError:
+            raise _too_large(column, words, where) from None
     if kind == "boolean":
         raise DataError(
             f"Expected numbers in {words}, got True and False. Convert it with "
@@ -102,22 +110,35 @@ def _is_text(dtype: Any) -> bool:
     return isinstance(dtype, kinds) or pd.api.types.is_object_dtype(dtype)
 
 
+def _too_large(column: pd.Series, words: str, where: Callable[[int], str]) -> DataError:
+    large = column.notna() & column.map(lambda value: abs(value) > sys.float_info.max)
+    row = int(np.asarray(large).argmax())
+    return DataError(
+        f"Expected numbers in {words}, got one too large for 64 bits, the first in {where(row)}. "
+        "Correct it, set it missing (NaN), or give the numbers in a larger unit."
+    )
+
+
 def _explain_text(column: pd.Series, words: str, where: Callable[[int], str]) -> DataError:
     values = column.astype(object)
     numbers = pd.to_numeric(values.where(values.map(np.isscalar), "no number"), errors="coerce")
     bad = np.asarray(numbers.isna() & values.notna())
     if not bad.any():
-        row = int(np.asarray(values.map(lambda value: isinstance(value, str))).argmax())
-        return DataError(
-            f"Expected numbers in {words}, got text that looks like numbers, the first "
-            f"{values.iloc[row]!r} in {where(row)}. Convert it with pandas.to_numeric."
-        )
+        return _explain_numbers(values, words, where)
     row = int(bad.argmax())
     odd = values.iloc[row]
-    if isinstance(odd, (dict, list, tuple, set)):
+    if not isinstance(odd, (str, bytes)):
+        # On one line: an array's own words go over several.
+        shown = " ".join(repr(odd).split())
         return DataTypeError(
-            f"Expected numbers in {words}, got a {type(odd).__name__}, the first {odd!r:.50} in "
+            f"Expected numbers in {words}, got a {type(odd).__name__}, the first {shown:.50} in "
             f"{where(row)}. The argument must be free of strings, dicts and lists: numbers only."
+        )
+    if all(isinstance(text, str) and _COMMA.fullmatch(text.strip()) for text in values[bad]):
+        return DataError(
+            f"Expected numbers in {words}, got text with a comma in {plural(int(bad.sum()), 'row')}"
+            f", the first {odd!r} in {where(row)}. Read the file with decimal=',', or where commas "
+            "stand between thousands with thousands=','; or convert the column with str.replace."
         )
     if looks_like_time(values) and bad.all():
         return DataError(
@@ -129,6 +150,30 @@ def _explain_text(column: pd.Series, words: str, where: Callable[[int], str]) ->
     return DataError(
         f"Expected numbers in {words}, {what}, the first {values.iloc[row]!r} in {where(row)}. "
         "Correct or drop it, or name the columns to forecast with target=."
+    )
+
+
+def _explain_numbers(values: pd.Series, words: str, where: Callable[[int], str]) -> DataError:
+    """Word the error for values that are or look like numbers, but are not plain ones."""
+    text = np.asarray(values.map(lambda value: isinstance(value, (str, bytes))))
+    if text.any():
+        row = int(text.argmax())
+        return DataError(
+            f"Expected numbers in {words}, got text that looks like numbers, the first "
+            f"{values.iloc[row]!r} in {where(row)}. Convert it with pandas.to_numeric."
+        )
+    odd = np.asarray(values.map(lambda value: isinstance(value, (bool, np.bool_, complex))))
+    if odd.any():
+        row = int(odd.argmax())
+        value = values.iloc[row]
+        return DataError(
+            f"Expected real numbers in {words}, got a {type(value).__name__} in "
+            f"{plural(int(odd.sum()), 'row')}, the first {value!r} in {where(row)}. Correct it, or "
+            "name the columns to forecast with target=."
+        )
+    return DataError(
+        f"Expected numbers in {words}, got categories, the first {values.iloc[0]!r} in {where(0)}. "
+        "Convert it with astype(float), or name the columns to forecast with target=."
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -175,13 +177,34 @@ def _kind(column: pd.Series, words: str, role: Role, where: Callable[[int], str]
         if found == "boolean":
             return "boolean"
         if not is_number_like(found):
-            other = column[~column.map(np.isscalar)] if found != "mixed-integer" else column
-            raise DataError(
-                f"Expected numbers, True and False, or text in {words}, got {found} values, the "
-                f"first {first_value(other if len(other) else column)!r}. {_advice(role)}."
-            )
+            raise _mixed(column, words, role, where, found)
     # Whether it is numbers indeed is for to_float64 to say.
     return "numeric"
+
+
+def _mixed(
+    column: pd.Series, words: str, role: Role, where: Callable[[int], str], found: str
+) -> DataError:
+    """Word the error for values that are neither numbers, nor True and False, nor text."""
+    present = column.notna()
+    sorts = column.map(_sort_of)
+    usual = sorts[present].iloc[0]
+    odd = present & ((sorts != usual) | (usual == "other"))
+    row = int(np.asarray(odd).argmax())
+    first = f", the first {first_value(column)!r}, but" if usual != "other" else ", the first"
+    shown = " ".join(repr(column.iloc[[row]].tolist()[0]).split())
+    return DataError(
+        f"Expected numbers, True and False, or text in {words}, got {found} values{first} "
+        f"{shown:.50} in {where(row)}. {_advice(role)}."
+    )
+
+
+def _sort_of(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "boolean"
+    if isinstance(value, (Real, Decimal)):
+        return "number"
+    return "text" if isinstance(value, str) else "other"
 
 
 def _read_categories(

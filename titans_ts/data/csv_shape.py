@@ -233,7 +233,7 @@ def _names(lines: _Lines, split: _Split, path: object) -> tuple[str, ...]:
             f"{_fields(split.width)} as in most lines, holds values "
             f"({lines.text(split.header)[:_SHOWN]!r})"
             + (
-                f", and the last line above has {_fields(split.fields[above[-1]])}"
+                f", and the last line above has {_fields(int(split.fields[above[-1]]))}"
                 if len(above)
                 else ""
             )

@@ -122,6 +122,7 @@ def read_ids(column: pd.Series, words: str) -> Ids:
             "the id of a series in every row. Fill it in, or drop these rows."
         )
     names = pd.Index(found).tolist()
+    _refuse_alike(names, words)
     for name in names:
         if isinstance(name, (str, int)) or (isinstance(name, float) and math.isfinite(name)):
             continue
@@ -130,6 +131,21 @@ def read_ids(column: pd.Series, words: str) -> Ids:
             f"({type(name).__name__}). Convert the column, for example with astype(str)."
         )
     return Ids(tuple(names), codes)
+
+
+def _refuse_alike(names: list[Any], words: str) -> None:
+    """Raise DataError for ids that a reader would take for the same."""
+    if not any(isinstance(name, str) for name in names):
+        return
+    seen: dict[str, Any] = {}
+    for name in names:
+        other = seen.setdefault(str(name).strip(), name)
+        if other is not name:
+            raise DataError(
+                f"{words[0].upper()}{words[1:]} has ids that differ only in their type or in "
+                f"spaces, such as {other!r} and {name!r}; expected ids that are told apart. Bring "
+                "them to one form, for example with astype(str).str.strip()."
+            )
 
 
 def id_column(

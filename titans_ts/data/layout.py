@@ -177,7 +177,7 @@ class Layout:
         times = len(columns) // len(self.labels)
         index: Any = None
         if self.time is not None:
-            index = self.time.future_of_all(horizon) if self.long else self.time.future(horizon)
+            index = self._future(horizon)
         ids: Any = None
         if self.id_column is not None:
             rows = np.repeat(np.arange(len(self.ids)), horizon)
@@ -198,6 +198,20 @@ class Layout:
         elif self.id_column is not None:
             index = pd.MultiIndex.from_arrays([ids, index], names=[self.id_label, self.time_label])
         return build_table(container, columns, index, self.columns_name)
+
+    def _future(self, horizon: int) -> pd.Index:
+        assert self.time is not None
+        try:
+            index = self.time.future_of_all(horizon) if self.long else self.time.future(horizon)
+            if self.time_form == "dates":
+                index.date  # type: ignore[attr-defined] # noqa: B018
+        except (pd.errors.OutOfBoundsDatetime, ValueError) as error:
+            raise DataError(
+                f"The {horizon} steps after the last row of X go beyond the times that its index "
+                "or time column can hold. Give time stamps in a coarser unit, for example with "
+                "as_unit('s'), or lower horizon."
+            ) from error
+        return index
 
     def _columns(
         self, forecast: np.ndarray, quantiles: Sequence[float] | None

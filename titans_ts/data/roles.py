@@ -12,7 +12,12 @@ import pandas as pd
 from titans_ts.data.covariates import PARAMETERS
 from titans_ts.data.ids import ID_NAMES
 from titans_ts.data.tables import Label, Table, plain_label
-from titans_ts.data.time_column import find_time_column, is_time_name, no_such_column
+from titans_ts.data.time_column import (
+    find_time_column,
+    is_time_name,
+    no_such_column,
+    refuse_unread_time,
+)
 from titans_ts.errors import DataError
 
 __all__ = ["Names", "Roles", "find_roles"]
@@ -99,7 +104,9 @@ def find_roles(
         ("static", static_covariates),
     ):
         roles[role] = _positions(table, names, PARAMETERS[role], taken)
-    chosen = _target_positions(table, target, taken) if targets else ()
+    stamped = isinstance(table.index, (pd.DatetimeIndex, pd.PeriodIndex))
+    timeless = time is None and not levels and not stamped
+    chosen = _target_positions(table, target, taken, timeless) if targets else ()
     return Roles(time, ids, levels, chosen, **roles)
 
 
@@ -230,9 +237,13 @@ def _positions(table: Table, names: Any, parameter: str, taken: dict[int, str]) 
     return tuple(chosen)
 
 
-def _target_positions(table: Table, target: Any, taken: dict[int, str]) -> tuple[int, ...]:
-    """Return which columns to forecast."""
+def _target_positions(
+    table: Table, target: Any, taken: dict[int, str], timeless: bool
+) -> tuple[int, ...]:
+    """Return which columns to forecast; ``timeless`` tells that no time was found."""
     if target is None:
+        if timeless:
+            refuse_unread_time(table.labels, table.columns, table.name)
         chosen = tuple(i for i in range(len(table.labels)) if i not in taken)
         if not chosen:
             beside = " and ".join(

@@ -138,8 +138,8 @@ def open_rows(table: Table, roles: Roles, time_form: str = "index") -> Rows:
         ids = read_ids(pd.Series(table.index.get_level_values(0)), words)  # type: ignore[union-attr]
     else:
         assert roles.ids is not None
-        ids = read_ids(table.columns[roles.ids], f"column {table.labels[roles.ids]!r}")
-    refuse_missing(index, place)
+        ids = read_ids(table.columns[roles.ids], f"column {table.labels[roles.ids]!r}{_of(table)}")
+    refuse_missing(index, place, lambda row: ids.names[ids.codes[row]])
     order, offsets = sort_rows(ids.codes, labels_of(index), len(ids.names))
     refuse_repeated(index, order, offsets, ids.names, place)
     return Rows(table, roles, index, place, form, ids.names, ids.codes, order, offsets)
@@ -153,8 +153,9 @@ def _read_time(
     if roles.time is not None:
         label = table.labels[roles.time]
         sort = f"X.sort({label!r})" if table.polars else f"X.sort_values({label!r})"
-        place = Place(f"column {label!r}", sort, hint, index=False)
+        place = Place(f"column {label!r}{_of(table)}", sort, hint, index=False)
         times, form = read_time_column(table.columns[roles.time], place.words, time_form)
+        _check_range(times, place.words)
         if table.kinds and table.kinds[roles.time] == "Date":
             form = "dates"
         return times, form, place
@@ -173,7 +174,24 @@ def _read_time(
             f"{table.name} has the ids of series in column {table.labels[roles.ids or 0]!r}, but "
             "its index only numbers its rows. Name the time column with time_column=."
         )
-    return index, "index", Place(words, "X.sort_index()", hint, index=True)
+    place = Place(f"{words}{_of(table)}", "X.sort_index()", hint, index=True)
+    _check_range(index, place.words)
+    if not isinstance(index.dtype, np.dtype):
+        refuse_missing(index, place)
+    return index, "index", place
+
+
+def _of(table: Table) -> str:
+    return "" if table.name == "X" else f" of {table.name}"
+
+
+def _check_range(index: pd.Index, words: str) -> None:
+    """Raise DataError for integers that do not fit into 64 bits with a sign."""
+    if index.dtype == np.uint64 and len(index) and index.max() > np.iinfo(np.int64).max:
+        raise DataError(
+            f"The labels in {words} go up to {index.max()}, expected at most 2**63 - 1. Number the "
+            "rows anew."
+        )
 
 
 def _check_index_kind(table: Table, index: pd.Index, what: str) -> None:

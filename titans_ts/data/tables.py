@@ -12,7 +12,7 @@ import pandas as pd
 
 from titans_ts.errors import DataError
 
-__all__ = ["Label", "Table", "build_table", "open_table", "plain_label"]
+__all__ = ["Label", "Table", "build_table", "open_table", "plain_label", "polars_numbers"]
 
 #: What a column may be called; everything that JSON keeps.
 Label = str | int | float | None
@@ -129,6 +129,23 @@ def build_table(
     return frame
 
 
+def polars_numbers(name: str, values: Any) -> nw.Series:
+    """Make a column of polars; what is missing is null there, where NaN is a number like others.
+
+    Parameters
+    ----------
+    name : str
+    values : array of numbers, shape (rows,)
+    """
+    array = np.asarray(values)
+    column = nw.new_series(name, array, backend="polars")
+    if array.dtype.kind != "f":
+        return column
+    # Series.fill_nan is younger than the oldest narwhals that is supported.
+    number = nw.col(name)
+    return column.to_frame().select(nw.when(~number.is_nan()).then(number).alias(name))[name]
+
+
 def plain_label(label: Any) -> Label:
     """Return a label as a plain Python value, or refuse one that is neither text nor number."""
     if isinstance(label, np.generic):
@@ -165,6 +182,9 @@ def _to_pandas(column: nw.Series) -> pd.Series:
         if dtype.time_zone is not None:
             index = index.tz_localize("UTC").tz_convert(dtype.time_zone)
         return pd.Series(index)
+    if isinstance(dtype, (nw.Int128, nw.UInt128)):  # of which numpy knows nothing
+        column = column.cast(nw.Float64())
+        dtype = column.dtype
     if dtype.is_numeric() or (dtype == nw.Boolean and not column.is_null().any()):
         return pd.Series(column.to_numpy(), copy=False)
     if dtype == nw.Date:

@@ -262,14 +262,18 @@ def labels_of(index: pd.Index) -> np.ndarray:
     return index.to_numpy(dtype=np.int64)
 
 
-def refuse_missing(index: pd.Index, place: Place) -> None:
-    """Raise DataError if a row has no time."""
+def refuse_missing(
+    index: pd.Index, place: Place, series_of: Callable[[int], Label] | None = None
+) -> None:
+    """Raise DataError if a row has no time; ``series_of`` tells the id of a row's series."""
     missing = np.asarray(index.isna())
     if missing.any():
+        row = int(missing.argmax())
+        which = f" (series {series_of(row)!r})" if series_of else ""
         raise DataError(
             f"{place.words[0].upper()}{place.words[1:]} has "
             f"{plural(int(missing.sum()), 'missing time stamp')} (NaT), the first in row "
-            f"{missing.argmax()}; expected one in every row. Drop these rows, or fill in the time."
+            f"{row}{which}; expected one in every row. Drop these rows, or fill in the time."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -21,11 +22,18 @@ __all__ = [
     "looks_like_time",
     "no_such_column",
     "read_time_column",
+    "refuse_unread_time",
     "write_time_column",
 ]
 
 # Names under which a column of text is taken for the time, without case and "_", "-" or spaces.
 _TIME_NAMES = {"date", "ds", "time", "timestamp", "datetime"}
+
+# Names under which a column of growing numbers may be the time, too.
+_COUNTED = {"year", "epoch", "unix", "unixtime"}
+
+# An offset from UTC at the end of a time stamp.
+_OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 
 
 def no_such_column(
@@ -125,8 +133,50 @@ def read_time_column(column: pd.Series, words: str, form: str = "index") -> tupl
         return _read_text(column, words, form)
     raise DataError(
         f"Expected time stamps in {words}, got {dtype} values, the first {first!r}. "
-        "Convert it with pandas.to_datetime, or name another time_column."
+        f"Convert it with {conversion(first)}, or name another time_column."
     )
+
+
+def conversion(first: Any) -> str:
+    """Say how a column is made time stamps, guessing by its first value what it counts."""
+    if not isinstance(first, (int, float)):
+        return "pandas.to_datetime"
+    for pattern, from_, to in (("%Y", 1000, 2999), ("%Y%m%d", 1000_01_01, 2999_12_31)):
+        if isinstance(first, int) and from_ <= first <= to:
+            return f"pandas.to_datetime(column, format={pattern!r})"
+    # Since 1970, from 1980 to 2100; and days as spreadsheets count them, over the same years.
+    for unit, per_second in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
+        if 315_532_800 * per_second <= first <= 4_102_444_800 * per_second:
+            return f"pandas.to_datetime(column, unit={unit!r})"
+    if 29_221 <= first <= 73_051:
+        return "pandas.to_datetime(column, unit='D', origin='1899-12-30')"
+    return "pandas.to_datetime"
+
+
+def refuse_unread_time(labels: Sequence[Any], columns: Sequence[pd.Series], table: str) -> None:
+    """Raise DataError for a column that by its name and its growing numbers may be the time.
+
+    Parameters
+    ----------
+    labels, columns : sequence
+        Of a table in which no time was found, and nobody said what to forecast.
+    table : str
+        What the user calls it.
+    """
+    for label, column in zip(labels, columns, strict=True):
+        if not (is_time_name(label) or str(label).lower() in _COUNTED):
+            continue
+        if not pd.api.types.is_numeric_dtype(column.dtype) or len(column) < 2:
+            continue
+        if not (column.is_monotonic_increasing and column.is_unique):
+            continue
+        first = _first_value(column)
+        count = f"count by it with time_column={label!r}, " if isinstance(first, int) else ""
+        raise DataError(
+            f"The column {label!r} of {table} holds growing numbers, the first {first!r}, and may "
+            f"be its time. Convert it with {conversion(first)}, {count}or name the columns to "
+            "forecast with target=."
+        )
 
 
 def write_time_column(index: pd.Index, form: str) -> pd.Series:
@@ -224,6 +274,9 @@ def _read_distinct(
 
 def _parse(column: pd.Series, how: str) -> pd.DatetimeIndex | None:
     for utc in (False, True):  # one column with several UTC offsets is read in UTC
+        # Without an offset, pandas would take a stamp for UTC.
+        if utc and not column.map(lambda text: bool(_OFFSET.search(str(text)))).all():
+            break
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
