@@ -156,7 +156,9 @@ def test_polars_panels_come_out_as_polars_panels(times, ids, series):
     forecast = continued(head, tail.to_pandas(), freq=None)
     assert isinstance(forecast, pl.DataFrame)
     assert forecast.schema == tail.schema
-    assert forecast.equals(tail)
+    # As text: old versions of polars find no two columns of categories equal.
+    as_text = pl.col("item_id").cast(pl.String)
+    assert forecast.with_columns(as_text).equals(tail.with_columns(as_text))
 
 
 @pytest.mark.parametrize(

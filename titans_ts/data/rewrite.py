@@ -11,7 +11,7 @@ import pandas as pd
 
 from titans_ts.data.columns import cast_column
 from titans_ts.data.layout import Layout
-from titans_ts.data.tables import Label
+from titans_ts.data.tables import Label, polars_numbers
 
 __all__ = ["replace_values"]
 
@@ -109,8 +109,7 @@ def _in_pandas(
 
 def _in_polars(X: Any, layout: Layout, labels: Sequence[Label], columns: Sequence[Any]) -> Any:
     new = [
-        nw.new_series(str(label), np.asarray(column), backend="polars").fill_nan(None)
-        for label, column in zip(labels, columns, strict=True)
+        polars_numbers(str(label), column) for label, column in zip(labels, columns, strict=True)
     ]
     if layout.container == "polars.Series":
         return (

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from titans_ts.data.frequency import parse_freq
-from titans_ts.data.tables import build_table
+from titans_ts.data.tables import build_table, polars_numbers
 from titans_ts.data.time_column import write_time_column
 from titans_ts.preprocessing.grid import Grid
-from titans_ts.preprocessing.source import Source, polars_column
+from titans_ts.preprocessing.source import Source
 
 __all__ = ["rebuild"]
 
@@ -63,7 +63,7 @@ def rebuild(
         if label in new:
             column: Any = new[label]
             if table.polars:
-                column = polars_column(str(label), column)
+                column = polars_numbers(str(label), column)
         elif label == time and roles.time is not None:
             column = write_time_column(grid.stamps, source.time_form)
         else:

@@ -13,13 +13,13 @@ import pandas as pd
 from titans_ts.data.columns import cast_column, column_words, float_dtype, to_float64
 from titans_ts.data.ids import read_ids
 from titans_ts.data.roles import Roles, find_roles, listed
-from titans_ts.data.tables import Label, Table, open_table
+from titans_ts.data.tables import Label, Table, open_table, polars_numbers
 from titans_ts.data.time_axis import labels_of
 from titans_ts.data.time_column import read_time_column
 from titans_ts.errors import DataError
 from titans_ts.preprocessing.panel import Panel
 
-__all__ = ["Source", "open_panel", "polars_column", "read_ids_of", "read_stamps"]
+__all__ = ["Source", "open_panel", "read_ids_of", "read_stamps"]
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class Source:
             return frame
         if self.table.container == "polars.Series":
             ((label, column),) = columns.items()
-            return polars_column(str(label), column).to_native()
+            return polars_numbers(str(label), column).to_native()
         frame = nw.from_native(self.native, eager_only=True)
         return frame.with_columns(
-            *(polars_column(str(k), v) for k, v in columns.items())
+            *(polars_numbers(str(k), v) for k, v in columns.items())
         ).to_native()
 
     def columns(self, values: np.ndarray) -> dict[Label, Any]:
@@ -92,11 +92,6 @@ class Source:
             # Without an index, by which pandas would sort it into a frame.
             columns[self.table.labels[i]] = getattr(column, "array", column)
         return columns
-
-
-def polars_column(name: str, values: Any) -> nw.Series:
-    """Make a column of polars; what is missing is null there, where NaN is a number like others."""
-    return nw.new_series(name, np.asarray(values), backend="polars").fill_nan(None)
 
 
 def open_panel(

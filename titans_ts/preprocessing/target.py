@@ -97,13 +97,16 @@ class TargetTransform:
         -------
         SeriesSet
             In memory: the same rows, channels and covariates. Values that cannot be transformed as
-            others are, such as the first ones of a difference, are not observed.
+            others are, such as the first ones of a difference, are not observed, and neither is
+            what a step has filled in.
         """
         panel = Panel.from_series(series, ids)
+        seen = ~np.isnan(panel.values)
         for step in self.steps:
             values, settled = _forward(step, panel)
             panel = panel.with_values(np.where(settled, values, np.nan))
-        observed = ~np.isnan(panel.values)
+        # What was filled in may come from later rows, which no forecast can know.
+        observed = seen & ~np.isnan(panel.values)
         values = np.where(observed, panel.values, 0.0)
         rows = SeriesSet.from_rows(values, observed, panel.offsets, series.channels)
         return replace(series, store=rows.store, starts=rows.starts, lengths=rows.lengths)
