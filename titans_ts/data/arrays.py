@@ -108,7 +108,7 @@ def _as_array(X: Any) -> np.ndarray:
     if isinstance(X, np.ma.MaskedArray) and not X.dtype.names:
         # Of objects where it is no array of numbers, so that the place of others can be named.
         number = X.dtype.kind in "fiu"
-        return X.astype(np.float64 if number else object).filled(np.nan)
+        return np.ma.asarray(X, dtype=np.float64 if number else object).filled(np.nan)
     if hasattr(X, "toarray"):
         raise DataError(
             f"Sparse data not supported: X is a {type(X).__name__}, expected a dense array, "
