@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from titans_ts import ParquetFolder, RidgeForecaster, SeasonalNaiveForecaster
-from titans_ts.data import parquet_files
+from titans_ts.data.parquet import files as parquet_files
 from titans_ts.data.schema import read_table
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import DataError, DataFileError

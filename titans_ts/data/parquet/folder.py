@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.layout import Layout
-from titans_ts.data.parquet_cache import Fingerprint, Prepared, RowCache
-from titans_ts.data.parquet_files import ParquetFiles, import_pyarrow
-from titans_ts.data.parquet_head import find_columns, find_layout
-from titans_ts.data.parquet_rows import is_text, learn_covariates, write_rows
-from titans_ts.data.parquet_scan import take_census
-from titans_ts.data.parquet_time import Clock, Steps
+from titans_ts.data.parquet.cache import Fingerprint, Prepared, RowCache
+from titans_ts.data.parquet.files import ParquetFiles, import_pyarrow
+from titans_ts.data.parquet.head import find_columns, find_layout
+from titans_ts.data.parquet.row_file import RowFolder
+from titans_ts.data.parquet.rows import is_text, learn_covariates, write_rows
+from titans_ts.data.parquet.scan import take_census
+from titans_ts.data.parquet.time import Clock, Steps
 from titans_ts.data.roles import Names, as_list
-from titans_ts.data.row_file import RowFolder
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.tables import Label
 from titans_ts.errors import DataFileError

@@ -11,11 +11,11 @@ import pandas as pd
 
 from titans_ts.data.covariates import Covariate, CovariateSchema, Role, read_covariate
 from titans_ts.data.layout import Layout
-from titans_ts.data.parquet_files import ParquetFiles
-from titans_ts.data.parquet_head import Columns
-from titans_ts.data.parquet_scan import Census, Grouped, RowScan
-from titans_ts.data.parquet_time import Clock, Steps
-from titans_ts.data.row_file import RowFileWriter
+from titans_ts.data.parquet.files import ParquetFiles
+from titans_ts.data.parquet.head import Columns
+from titans_ts.data.parquet.row_file import RowFileWriter
+from titans_ts.data.parquet.scan import Census, Grouped, RowScan
+from titans_ts.data.parquet.time import Clock, Steps
 from titans_ts.errors import DataError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from titans_ts.data.layout import Layout
-from titans_ts.data.parquet_files import ParquetFiles
-from titans_ts.data.parquet_scan import Census, RowScan
-from titans_ts.data.parquet_time import Clock
+from titans_ts.data.parquet.files import ParquetFiles
+from titans_ts.data.parquet.scan import Census, RowScan
+from titans_ts.data.parquet.time import Clock
 from titans_ts.data.roles import Roles, find_roles
 from titans_ts.data.tables import Label, open_table
 from titans_ts.data.time_axis import TimeAxis

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from titans_ts.data.frequency import fixed_span, parse_freq, regular_stamps
-from titans_ts.data.parquet_files import Batch
+from titans_ts.data.parquet.files import Batch
 from titans_ts.data.time_column import read_time_column
 from titans_ts.errors import DataError
 

@@ -17,7 +17,7 @@ import numpy as np
 from titans_ts.data.covariates import CovariateSchema, labels_of
 from titans_ts.data.frequency import parse_freq
 from titans_ts.data.layout import Layout
-from titans_ts.data.row_file import RowFolder
+from titans_ts.data.parquet.row_file import RowFolder
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.store import FileStore
 from titans_ts.errors import DataFileError

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from titans_ts.data.parquet_files import Batch, ParquetFiles
-from titans_ts.data.parquet_time import Clock
+from titans_ts.data.parquet.files import Batch, ParquetFiles
+from titans_ts.data.parquet.time import Clock
 from titans_ts.errors import DataError
 
 if TYPE_CHECKING:
