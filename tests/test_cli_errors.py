@@ -37,7 +37,7 @@ BAD_INPUT = [
     ),
     (["forecast", "station.csv", "--time-column=when"], r"--time-column 'when' names no column"),
     (["forecast", "text.csv"], r"column 'HUFL'.*'broken'"),
-    (["forecast", "missing.csv"], r"missing"),
+    (["forecast", "infinite.csv"], r"Column 'OT' has 1 infinite value .* row 7 \(2016-07-01 07"),
     (["forecast", "gaps.csv"], r"have 1 gap \(2 missing rows\), the first after 2016-07-01 10:00"),
     (["forecast", "short.csv", "--horizon=5"], r"Too few rows to learn from"),
     (["forecast", "station.csv", "--horizon=0"], r"--horizon must be a whole number of at least 1"),
@@ -87,7 +87,7 @@ def test_bad_input_gets_a_sentence_and_exit_code_2_and_leaves_nothing(arguments,
     frame = station()
     (folder / "empty.csv").write_text("")
     frame.assign(HUFL=["1.5", "broken"] + ["2.5"] * (ROWS - 2)).to_csv("text.csv")
-    frame.shift(3).to_csv("missing.csv")
+    frame.replace({"OT": {frame["OT"].iloc[7]: float("inf")}}).to_csv("infinite.csv")
     frame.drop(frame.index[11:13]).to_csv("gaps.csv")
     frame[:3].to_csv("short.csv")
     before = {path: path.read_bytes() for path in folder.iterdir()}

@@ -92,6 +92,15 @@ def test_words_for_missing_values_are_missing_in_columns_of_numbers(tmp_path, wo
     np.testing.assert_array_equal(frame["OT"], [1.5, np.nan, -3.5])
 
 
+def test_columns_that_are_known_to_be_text_are_text_whatever_they_hold(tmp_path):
+    content = "date,event,code,OT\n2024-01-13,none,01,1.5\n2024-01-14,none,02,2.5\n"
+    frame = read(tmp_path, content, text_columns=["event", "code", "absent"])
+    assert frame["event"].tolist() == ["none", "none"]
+    assert frame["code"].tolist() == ["01", "02"]
+    assert frame["OT"].tolist() == [1.5, 2.5]
+    assert read(tmp_path, content)["event"].isna().all()
+
+
 def test_words_for_missing_values_are_words_in_columns_of_text(tmp_path):
     text = (
         "date,load,holiday\n2024-01-13,1,None\n2024-01-14,2,NA\n2024-01-15,3,\n2024-01-16,4,Eid\n"

@@ -58,7 +58,21 @@ def forecast(
         typer.Option(metavar="0.1,0.9", help="Quantiles to forecast too, as fractions."),
     ] = None,
     time_column: opt.TimeColumn = None,
+    id_column: opt.IdColumn = None,
     freq: opt.Freq = None,
+    past_covariates: opt.PastCovariates = None,
+    future_covariates: opt.FutureCovariates = None,
+    future: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV file with the covariates known in advance, for the steps to forecast.",
+            rich_help_panel=opt.COVARIATES,
+        ),
+    ] = None,
+    static_covariates: opt.StaticCovariates = None,
+    calendar: opt.Calendar = False,
+    holidays: opt.Holidays = None,
     context_length: opt.ContextLength = None,
     variant: opt.Variant = None,
     max_epochs: opt.MaxEpochs = None,
@@ -106,7 +120,8 @@ def forecast(
         ),
     ] = False,
 ) -> None:
-    """Fit a model to a CSV file and forecast what follows its last row."""
+    """Fit a model to a file and forecast what follows the last row of each of its series."""
+    from titans_ts.cli.columns import Columns
     from titans_ts.cli.forecast import Request, run
 
     parameters = opt.given(
@@ -119,11 +134,20 @@ def forecast(
     run(
         Request(
             file=file,
+            future=future,
             horizon=horizon,
             quantiles=opt.parse_quantiles(quantiles),
-            time_column=time_column,
-            freq=freq,
-            target=target or None,
+            columns=Columns(
+                time_column=time_column,
+                id_column=id_column,
+                freq=freq,
+                target=target or None,
+                past_covariates=past_covariates or None,
+                future_covariates=future_covariates or None,
+                static_covariates=static_covariates or None,
+                calendar=calendar,
+                holidays=holidays,
+            ),
             parameters=parameters,
             model_in=model_in,
             model_out=model_out,
@@ -153,7 +177,13 @@ def evaluate(
         typer.Option(metavar="NAMES", help="Forecasters to compare, with commas between."),
     ] = "seasonal-naive,ridge,linear,titans",
     time_column: opt.TimeColumn = None,
+    id_column: opt.IdColumn = None,
     freq: opt.Freq = None,
+    past_covariates: opt.PastCovariates = None,
+    future_covariates: opt.FutureCovariates = None,
+    static_covariates: opt.StaticCovariates = None,
+    calendar: opt.Calendar = False,
+    holidays: opt.Holidays = None,
     context_length: opt.ContextLength = None,
     variant: opt.Variant = None,
     max_epochs: opt.MaxEpochs = None,
@@ -165,11 +195,13 @@ def evaluate(
     ] = None,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Compare our model with the baselines on the last rows of a CSV file.
+    """Compare our model with the baselines on the last rows of a file.
 
     The long-horizon protocol: every forecaster learns from the rows before the test period and
-    forecasts from every row in it. Options of the model are for ours; baselines keep theirs.
+    forecasts from every row in it. Covariates and options of the model are for ours; baselines
+    read no covariates and keep their own. Parquet files are read into memory.
     """
+    from titans_ts.cli.columns import Columns
     from titans_ts.cli.evaluate import run
 
     run(
@@ -177,9 +209,17 @@ def evaluate(
         horizon=horizon,
         split=split,
         models=models.split(","),
-        time_column=time_column,
-        freq=freq,
-        target=target or None,
+        columns=Columns(
+            time_column=time_column,
+            id_column=id_column,
+            freq=freq,
+            target=target or None,
+            past_covariates=past_covariates or None,
+            future_covariates=future_covariates or None,
+            static_covariates=static_covariates or None,
+            calendar=calendar,
+            holidays=holidays,
+        ),
         seed=0 if seed is None else seed,
         parameters=opt.given(
             context_length=context_length,
@@ -227,15 +267,14 @@ def demo(
     Three months of a simulated transformer station, a row every quarter of an hour: our model and
     the baselines learn from the first four fifths and are judged on the last one.
     """
+    from titans_ts.cli.columns import Columns
     from titans_ts.cli.demo import run
 
     run(
         file,
         out=out,
         horizon=horizon,
-        time_column=time_column,
-        freq=freq,
-        target=target or None,
+        columns=Columns(time_column=time_column, freq=freq, target=target or None),
         seed=0 if seed is None else seed,
         parameters=opt.given(max_epochs=max_epochs, accelerator=accelerator),
         quiet=quiet,

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from titans_ts.backtesting import fraction_split
+from titans_ts.cli.columns import Columns
 from titans_ts.cli.evaluate import compare, explain
 from titans_ts.cli.files import (
     check_folder,
@@ -18,11 +19,12 @@ from titans_ts.cli.files import (
     write_whole,
 )
 from titans_ts.cli.models import MODELS, TITANS, make_forecasters, point_and_quantiles
-from titans_ts.cli.tables import comparison_table, fact_table, listed, span
+from titans_ts.cli.sources import read_source, span, written_form
+from titans_ts.cli.tables import comparison_table, fact_table, listed
 from titans_ts.cli.terminal import Terminal
-from titans_ts.data.csv import read_csv
-from titans_ts.data.schema import read_table
+from titans_ts.data.schema import Layout, read_table
 from titans_ts.datasets import make_transformer_station
+from titans_ts.errors import ParameterError
 from titans_ts.parameters import check_int
 
 __all__ = ["STATION_ROWS", "run"]
@@ -39,9 +41,7 @@ def run(
     *,
     out: Path,
     horizon: int,
-    time_column: str | None,
-    freq: str | None,
-    target: list[str] | None,
+    columns: Columns,
     seed: int,
     parameters: dict[str, Any],
     quiet: bool,
@@ -54,17 +54,17 @@ def run(
     if out.is_dir():
         for path in (table, picture):
             check_outputs(file, {"--out": path})
-    common = {"horizon": horizon, "freq": freq, "target": target, "random_state": seed}
-    own = {**parameters, "quantiles": QUANTILES, "verbose": terminal.verbose}
-    forecasters = make_forecasters(list(MODELS), common, own)
-    frame, source = _read(file, time_column)
-    _, layout = read_table(frame, freq=freq, target=target)
+    frame, layout, words = _read(file, columns)
+    common = {"horizon": horizon, "random_state": seed}
+    own = {**columns.for_titans(None), **parameters}
+    own |= {"quantiles": QUANTILES, "verbose": terminal.verbose}
+    baselines = columns.for_baselines(None, layout)
+    forecasters = make_forecasters(list(MODELS), common, own, baselines)
     split = fraction_split(len(frame))
-    step = f" every {layout.freq}" if layout.freq else ""
     terminal.print(
         fact_table(
             {
-                "Data": f"{source}: {len(frame):,} rows{step}, {span(frame)}",
+                "Data": words,
                 "Columns": listed(layout.channels),
             }
         )
@@ -75,9 +75,11 @@ def run(
 
     known, came = frame.iloc[:-horizon], frame.iloc[-horizon:]
     forecast = point_and_quantiles(forecasters[TITANS], known, QUANTILES)
-    figure = _draw(known, forecast, came, target or (STATION_PICTURE if file is None else None))
+    figure = _draw(
+        known, forecast, came, columns.target or (STATION_PICTURE if file is None else None)
+    )
     with made_folder(out):
-        write_whole(table, csv_text(forecast))
+        write_whole(table, csv_text(written_form(forecast, layout)[0]))
         write_picture(picture, figure)
     terminal.print(
         fact_table(
@@ -89,10 +91,20 @@ def run(
     )
 
 
-def _read(file: Path | None, time_column: str | None) -> tuple[pd.DataFrame, str]:
-    if file is not None:
-        return read_csv(file, time_column=time_column), str(file)
-    return make_transformer_station(STATION_ROWS), "a simulated transformer station"
+def _read(file: Path | None, columns: Columns) -> tuple[pd.DataFrame, Layout, str]:
+    if file is None:
+        frame = make_transformer_station(STATION_ROWS)
+        _, layout = read_table(frame, **columns.for_table(None))
+        step = f"{len(frame):,} rows every {layout.freq}{span(layout)}"
+        return frame, layout, f"a simulated transformer station: {step}"
+    source = read_source(file, columns, whole=True)
+    if source.layout.long:
+        raise ParameterError(
+            f"demo shows one series, but {file} has {len(source.layout.ids):,}, told apart by "
+            f"{source.layout.id_label!r}. Use titans-ts forecast or evaluate, which take several."
+        )
+    assert isinstance(source.table, pd.DataFrame)
+    return source.table, source.layout, source.words()
 
 
 def _draw(

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from titans_ts.backtesting import (
     ETT_SPLITS,
     ProtocolResult,
@@ -16,12 +14,12 @@ from titans_ts.backtesting import (
     long_horizon_protocol,
 )
 from titans_ts.base import BaseForecaster
+from titans_ts.cli.columns import Columns
 from titans_ts.cli.files import check_outputs, write_whole
 from titans_ts.cli.models import TITANS, make_forecasters
-from titans_ts.cli.tables import comparison_table, fact_table, listed, span
+from titans_ts.cli.sources import read_source
+from titans_ts.cli.tables import comparison_table, fact_table, listed
 from titans_ts.cli.terminal import Terminal
-from titans_ts.data.csv import read_csv
-from titans_ts.data.schema import read_table
 from titans_ts.errors import ParameterError
 from titans_ts.parameters import check_choice, check_int
 
@@ -37,9 +35,7 @@ def run(
     horizon: int,
     split: str,
     models: Sequence[str],
-    time_column: str | None,
-    freq: str | None,
-    target: list[str] | None,
+    columns: Columns,
     seed: int,
     parameters: dict[str, Any],
     csv: Path | None,
@@ -49,20 +45,27 @@ def run(
     check_outputs(file, {"--csv": csv})
     check_int("--horizon", horizon)
     check_choice("--split", split, ("auto", "ett", "fractions"))
+    columns.check()
     terminal = Terminal(quiet=quiet)
-    common = {"horizon": horizon, "freq": freq, "target": target, "random_state": seed}
-    forecasters = make_forecasters(models, common, {**parameters, "verbose": terminal.verbose})
-    frame = read_csv(file, time_column=time_column)
-    _, layout = read_table(frame, freq=freq, target=target)
-    rows, kind = choose_split(split, len(frame), layout.freq)
-    result = compare(forecasters, frame, rows, terminal)
+    source = read_source(file, columns, whole=True)
+    layout = source.layout
+    forecasters = make_forecasters(
+        models,
+        {"horizon": horizon, "random_state": seed},
+        {**columns.for_titans(source.time_column), **parameters, "verbose": terminal.verbose},
+        columns.for_baselines(source.time_column, layout),
+    )
+    rows, kind = choose_split(split, int(source.series.lengths.min()), layout.freq)
+    if layout.long:
+        kind += ", of the shortest" if len(set(source.series.lengths.tolist())) > 1 else ""
+        kind += "; of each series"
+    result = compare(forecasters, source.table, rows, terminal)
     if csv is not None:
         write_whole(csv, result.table().to_csv(lineterminator="\n"))
-    step = f" every {layout.freq}" if layout.freq else ""
     terminal.print(
         fact_table(
             {
-                "Read": f"{file}: {len(frame):,} rows{step}, {span(frame)}",
+                "Read": source.words(),
                 "Columns": listed(layout.channels),
                 "Split": f"{_words(rows)} ({kind})",
                 "Written": "" if csv is None else str(csv),
@@ -108,7 +111,7 @@ def choose_split(split: str, n_rows: int, freq: str | None) -> tuple[Split, str]
 
 
 def compare(
-    forecasters: dict[str, BaseForecaster], frame: pd.DataFrame, split: Split, terminal: Terminal
+    forecasters: dict[str, BaseForecaster], table: Any, split: Split, terminal: Terminal
 ) -> ProtocolResult:
     """Fit and judge forecasters, with one progress bar where a person looks on."""
     horizon = next(iter(forecasters.values())).horizon
@@ -118,15 +121,17 @@ def compare(
             f"{sum(split):,}. Lower it, or give a file with more rows."
         )
     with terminal.protocol_bar(own_bar=TITANS) as progress:
-        return long_horizon_protocol(forecasters, frame, **split._asdict(), progress=progress)
+        return long_horizon_protocol(forecasters, table, **split._asdict(), progress=progress)
 
 
 def explain(result: ProtocolResult) -> str:
     """What the numbers of the table mean, in a sentence."""
     n_train, n_validation, n_test = result.split
     n_origins = n_test - result.horizon + 1
+    n_series = next(iter(result.forecasters.values())).n_windows // n_origins
+    panel = f" of {n_series:,} series" if n_series > 1 else ""
     return (
-        f"[dim]Fitted on the first {n_train + n_validation:,} rows; {result.horizon} steps "
+        f"[dim]Fitted on the first {n_train + n_validation:,} rows{panel}; {result.horizon} steps "
         f"forecast from each of {n_origins:,} origins in the {n_test:,} rows after them; errors "
         f"on data standardised by the first {n_train:,} rows; less is better.[/dim]"
     )

@@ -90,10 +90,15 @@ def made_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def csv_text(frame: pd.DataFrame) -> str:
-    """Write a forecast as CSV that ``read_csv`` reads back, digit for digit."""
-    label = frame.index.name if frame.index.name is not None else "row"
-    return frame.to_csv(index_label=str(label), lineterminator="\n")
+def csv_text(table: pd.DataFrame) -> str:
+    """Write a forecast as CSV that ``read_csv`` reads back, digit for digit.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`titans_ts.cli.sources.written_form` returns it.
+    """
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def write_picture(path: Path, figure: Any) -> None:

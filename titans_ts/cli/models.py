@@ -55,7 +55,10 @@ MODELS: dict[str, Callable[..., BaseForecaster]] = {
 
 
 def make_forecasters(
-    names: Sequence[str], common: dict[str, Any], titans: dict[str, Any]
+    names: Sequence[str],
+    common: dict[str, Any],
+    titans: dict[str, Any],
+    baselines: dict[str, Any],
 ) -> dict[str, BaseForecaster]:
     """Forecasters by name, in this order.
 
@@ -64,9 +67,9 @@ def make_forecasters(
     names : sequence of str
         Of :data:`MODELS`.
     common : dict
-        Parameters of all: horizon, freq, target and random_state.
-    titans : dict
-        Further parameters of our model.
+        Parameters of all: horizon and random_state.
+    titans, baselines : dict
+        Further parameters of our model, and of the others.
     """
     forecasters: dict[str, BaseForecaster] = {}
     for name in (given.strip() for given in names):
@@ -77,59 +80,68 @@ def make_forecasters(
                 f"--models names {name!r}, expected some of {', '.join(MODELS)} with commas "
                 f"between.{guess}"
             )
-        forecasters[name] = MODELS[name](**common, **(titans if name == TITANS else {}))
+        forecasters[name] = MODELS[name](**common, **(titans if name == TITANS else baselines))
     return forecasters
 
 
 def point_and_quantiles(
-    forecaster: BaseForecaster, frame: pd.DataFrame, levels: Sequence[float] | None
+    forecaster: BaseForecaster, table: Any, levels: Sequence[float] | None, future: Any = None
 ) -> pd.DataFrame:
-    """What follows ``frame``: each column, and its quantiles right of it."""
-    point = forecaster.predict(frame)
+    """What follows ``table``: each column, and its quantiles right of it."""
+    point = forecaster.predict(table, future=future)
     if levels is None:
         return point
-    quantiles = forecaster.predict(frame, quantiles=levels)
+    quantiles = forecaster.predict(table, future=future, quantiles=levels)
+    labels = forecaster.layout_.labels
+    beside = [label for label in point.columns if label not in labels]  # ids and time
+    quantiles = quantiles.drop(columns=beside)
     n = len(levels)
     parts = [
         part
-        for i, label in enumerate(point.columns)
+        for i, label in enumerate(labels)
         for part in (point[[label]], quantiles.iloc[:, i * n : (i + 1) * n])
     ]
-    return pd.concat(parts, axis=1)
+    return pd.concat([point[beside], *parts], axis=1)
 
 
 def validation_errors(
-    forecasters: dict[str, BaseForecaster], series: SeriesSet, n_validation: int
+    forecasters: dict[str, BaseForecaster], table: Any, n_validation: np.ndarray
 ) -> pd.DataFrame:
-    """Mean absolute error over the last ``n_validation`` rows, in the data's own units.
+    """Mean absolute error over the last rows of each series, in the data's own units.
 
     Parameters
     ----------
     forecasters : dict of str to forecaster
-        Fitted, with these rows set aside for validation; all of one horizon.
-    series : SeriesSet
-        One series.
-    n_validation : int
-        At least the horizon.
+        Fitted to ``table``, with these rows set aside for validation; all of one horizon.
+    table : DataFrame or ParquetFolder
+    n_validation : ndarray of shape (n_series,), int
+        At least the horizon, or 0 where no row was set aside; not all 0.
 
     Returns
     -------
     DataFrame
-        One row per channel and one column per forecaster, all over the same origins: at most
-        200, evenly spaced.
+        One row per channel and one column per forecaster, all over the same origins: about 200 at
+        most, evenly spaced over series and rows. NaN where no value was observed.
     """
+    judged = np.flatnonzero(n_validation)
+    judged = judged[:: -(-len(judged) // JUDGED_ORIGINS)]
     columns = {}
+    channels: list[str] = []
     for name, forecaster in forecasters.items():
-        n_origins = n_validation - forecaster.horizon + 1
+        series: SeriesSet = forecaster.read_series(table).select(judged)
+        n_origins = int((n_validation[judged] - forecaster.horizon + 1).sum())
         windows = WindowIndex(
             series,
             forecaster.context_length_,
             forecaster.horizon,
-            first_origin=series.lengths - n_validation,
+            first_origin=series.lengths - n_validation[judged],
             stride=-(-n_origins // JUDGED_ORIGINS),
         )
-        total = np.zeros(len(series.channels))
+        channels = list(series.channels)
+        total, count = np.zeros((2, len(channels)))
         for cut, forecast in forecaster.iter_forecasts(windows):
-            total += np.abs(forecast - cut.target).mean(axis=1).sum(axis=0)
-        columns[name] = total / len(windows)
-    return pd.DataFrame(columns, index=list(series.channels))
+            error = np.where(cut.target_observed, np.abs(forecast - cut.target), 0.0)
+            total += error.sum(axis=(0, 1))
+            count += cut.target_observed.sum(axis=(0, 1))
+        columns[name] = total / np.where(count > 0, count, np.nan)
+    return pd.DataFrame(columns, index=channels)

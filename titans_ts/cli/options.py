@@ -13,12 +13,18 @@ from titans_ts.errors import ParameterError
 
 __all__ = [
     "Accelerator",
+    "Calendar",
     "ContextLength",
     "File",
     "Freq",
+    "FutureCovariates",
+    "Holidays",
+    "IdColumn",
     "MaxEpochs",
+    "PastCovariates",
     "Quiet",
     "Seed",
+    "StaticCovariates",
     "Target",
     "TimeColumn",
     "Variant",
@@ -27,7 +33,7 @@ __all__ = [
     "parse_quantiles",
 ]
 
-MODEL, OUTPUT = "The model", "Output"
+COVARIATES, MODEL, OUTPUT = "Covariates", "The model", "Output"
 
 
 class VariantChoice(StrEnum):
@@ -49,7 +55,11 @@ class AcceleratorChoice(StrEnum):
 
 File = Annotated[
     Path,
-    typer.Argument(metavar="FILE", help="CSV file, plain or gzip; one row per time step."),
+    typer.Argument(
+        metavar="FILE",
+        help="CSV file, plain or gzip; or a Parquet file, or a folder of them. One row per time "
+        "step, for one series or, with a column of ids, for several.",
+    ),
 ]
 Target = Annotated[
     list[str] | None,
@@ -64,9 +74,56 @@ TimeColumn = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="Column that holds the time. Default: found by itself."),
 ]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column that tells series apart. Default: unique_id or item_id, where there is one.",
+    ),
+]
 Freq = Annotated[
     str | None,
     typer.Option(metavar="FREQ", help="Spacing of rows, such as 15min, h, D. Default: inferred."),
+]
+PastCovariates = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column that helps to forecast, known up to now; give it several times for several.",
+        rich_help_panel=COVARIATES,
+    ),
+]
+FutureCovariates = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="The same, but known in advance too: a plan, a price, a weather forecast.",
+        rich_help_panel=COVARIATES,
+    ),
+]
+StaticCovariates = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="The same, with one value in all rows of a series.",
+        rich_help_panel=COVARIATES,
+    ),
+]
+Calendar = Annotated[
+    bool,
+    typer.Option(
+        "--calendar",
+        help="Tell our model hour, weekday and so on, as the spacing of rows suggests.",
+        rich_help_panel=COVARIATES,
+    ),
+]
+Holidays = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COUNTRY",
+        help="With --calendar: tell it the public holidays too, of DE, US-NY ...",
+        rich_help_panel=COVARIATES,
+    ),
 ]
 ContextLength = Annotated[
     int | None,

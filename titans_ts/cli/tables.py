@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from titans_ts.backtesting import ProtocolResult
 
-__all__ = ["comparison_table", "error_table", "fact_table", "listed", "rows_table", "span"]
+__all__ = ["comparison_table", "error_table", "fact_table", "listed", "rows_table"]
 
 # What fits a screen of 80 columns and 24 lines.
 SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_ERRORS = 8, 5, 10
@@ -27,17 +28,17 @@ def fact_table(facts: Mapping[str, str]) -> Table:
     return table
 
 
-def error_table(errors: pd.DataFrame, n_validation: int) -> Table:
+def error_table(errors: pd.DataFrame, rows: str) -> Table:
     """Errors of forecasters (columns) by channel (rows), the least of each row in bold.
 
     Parameters
     ----------
     errors : DataFrame
         As :func:`titans_ts.cli.models.validation_errors` returns it; the first column is ours.
-    n_validation : int
-        Rows on which they were made.
+    rows : str
+        On which they were made, in words.
     """
-    title = f"\nMean absolute error on the last {n_validation:,} rows, held out for validation"
+    title = f"\nMean absolute error on {rows}, held out for validation"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("")
     for name in errors.columns:
@@ -73,15 +74,17 @@ def comparison_table(result: ProtocolResult) -> Table:
     return table
 
 
-def rows_table(frame: pd.DataFrame) -> Table:
-    """The first rows and columns of a frame."""
-    shown = frame.iloc[:SHOWN_ROWS, :SHOWN_COLUMNS]
+def rows_table(frame: pd.DataFrame, labels: Sequence[str]) -> Table:
+    """The first rows and columns of a frame; the columns ``labels``, its first, are no numbers."""
+    n_labels = len(labels)
+    shown = frame.iloc[:SHOWN_ROWS, : SHOWN_COLUMNS + n_labels]
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(_plain(str(frame.index.name or "")), no_wrap=True)
-    for name in shown.columns:
-        table.add_column(_plain(str(name)), justify="right")
-    for label, row in shown.iterrows():
-        table.add_row(str(label), *(_number(value) for value in row))
+    for i, name in enumerate(shown.columns):
+        first = i < n_labels
+        table.add_column(_plain(str(name)), no_wrap=first, justify="left" if first else "right")
+    for row in shown.itertuples(index=False, name=None):
+        words: list[Any] = [_plain(str(value)) for value in row[:n_labels]]
+        table.add_row(*words, *(_number(value) for value in row[n_labels:]))
     left = [
         f"{count} more {noun}{'s' * (count != 1)}"
         for count, noun in (
@@ -94,11 +97,6 @@ def rows_table(frame: pd.DataFrame) -> Table:
         table.caption = f"{' and '.join(left)}; --out FILE writes all of it."
         table.caption_justify = "left"
     return table
-
-
-def span(frame: pd.DataFrame) -> str:
-    """First and last label of the index."""
-    return f"{frame.index[0]} to {frame.index[-1]}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -154,9 +154,12 @@ def _stop(message: str, code: int) -> NoReturn:
 
 # A parameter as the library's messages spell it, such as time_column=, and what follows it.
 _PARAMETER = re.compile(
-    r"\b(target|time_column|freq|horizon|context_length|max_epochs|quantiles|accelerator|"
-    r"local|data_home|sha256)=(?=(.))"
+    r"\b(target|time_column|id_column|(?:past|future|static)_covariates|calendar|holidays|future|"
+    r"freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home|sha256)=(?=(.))"
 )
+_COVARIATES = re.compile(r"\b(past|future|static)_covariates\b(?!=)")
+# Advice to someone who writes Python.
+_PYTHON = re.compile(r" [^.]*\bmake_future_dataframe\(\)[^.]*\.")
 # The table, where it is not the X of a line of Python.
 _TABLE = re.compile(r"\bX\b(?![.\[=])")
 
@@ -168,4 +171,5 @@ def _for_the_shell(message: str) -> str:
         value_follows = match[2] not in " .,;)"
         return "--" + match[1].replace("_", "-") + (" " if value_follows else "")
 
+    message = _COVARIATES.sub(r"--\1-covariates", _PYTHON.sub("", message))
     return _TABLE.sub("the table", _PARAMETER.sub(option, message))

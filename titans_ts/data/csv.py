@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,9 @@ from titans_ts.errors import DataError
 __all__ = ["read_csv"]
 
 
-def read_csv(path: str | Path, *, time_column: str | None = None) -> pd.DataFrame:
+def read_csv(
+    path: str | Path, *, time_column: str | None = None, text_columns: Collection[str] = ()
+) -> pd.DataFrame:
     """Read a CSV file, as instruments, spreadsheets and databases write them.
 
     Parameters
@@ -31,6 +34,9 @@ def read_csv(path: str | Path, *, time_column: str | None = None) -> pd.DataFram
     time_column : str, optional
         Name of the column that holds the time. Default: recognised as in
         :func:`titans_ts.data.schema.read_table`; a file without one gives numbered rows.
+    text_columns : collection of str, optional
+        Columns that are known to be text, such as the categories of another file: ``none`` or
+        ``01`` in all rows is text there too. Names that the file does not have are left out.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def read_csv(path: str | Path, *, time_column: str | None = None) -> pd.DataFram
     data = read_utf8(path)
     if b"\n" not in data:  # as old Macintoshes wrote
         data = data.replace(b"\r", b"\n")
-    frame = read_values(data, find_shape(data, path), path)
+    frame = read_values(data, find_shape(data, path), path, text_columns)
     if frame.empty:
         raise DataError(
             f"{path} has column names but no rows, expected one row per time step below them."

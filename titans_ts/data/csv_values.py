@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -26,7 +27,9 @@ _THREE = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?")
 
 
-def read_values(data: bytes, shape: Shape, path: object) -> pd.DataFrame:
+def read_values(
+    data: bytes, shape: Shape, path: object, text_columns: Collection[str] = ()
+) -> pd.DataFrame:
     """Read the rows of a CSV file.
 
     Parameters
@@ -36,6 +39,8 @@ def read_values(data: bytes, shape: Shape, path: object) -> pd.DataFrame:
     shape : Shape
     path : str or Path
         For messages.
+    text_columns : collection of str, optional
+        Columns that are text, whatever is written in them.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def read_values(data: bytes, shape: Shape, path: object) -> pd.DataFrame:
             )
     keep = [i for i in range(len(shape.names)) if i not in nameless]
     frame = frame.iloc[:, keep]
-    return _restore_words(frame, body, shape, path)
+    return _restore_words(frame, body, shape, path, text_columns)
 
 
 def _parse(body: bytes, shape: Shape, path: object, **options: Any) -> pd.DataFrame:
@@ -178,13 +183,16 @@ def _refuse_mixed(frame: pd.DataFrame, path: object) -> None:
         )
 
 
-def _restore_words(frame: pd.DataFrame, body: bytes, shape: Shape, path: object) -> pd.DataFrame:
+def _restore_words(
+    frame: pd.DataFrame, body: bytes, shape: Shape, path: object, text_columns: Collection[str]
+) -> pd.DataFrame:
     """Read text again, where None or NA may be a category as good as any."""
     text = [i for i in _text_columns(frame) if frame.iloc[:, i].isna().any()]
     text = [i for i in text if not looks_like_time(frame.iloc[:, i])]
-    if not text:
-        return frame
     labels = [frame.columns[i] for i in text]
+    labels += [label for label in frame if label in text_columns and label not in labels]
+    if not labels:
+        return frame
     again = _parse(
         body, shape, path, usecols=labels, keep_default_na=False, na_values=[""], dtype=str
     )
