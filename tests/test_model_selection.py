@@ -1,27 +1,30 @@
-"""forecast_scorer: what it compares, where it works, and what it refuses."""
+"""forecast_scorer: what it compares, and where it works."""
 
 import pickle
-import warnings
 
-import joblib
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import sklearn
+from fold_problems import (
+    CONTEXT,
+    HORIZON,
+    errors_by_hand,
+    filled,
+    long,
+    naive,
+    ridge,
+    splitter,
+    wide,
+)
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
 from sklearn.metrics import (
-    get_scorer,
-    make_scorer,
-    mean_absolute_error,
     median_absolute_error,
     r2_score,
 )
 from sklearn.model_selection import (
     GridSearchCV,
-    GroupKFold,
-    KFold,
     RandomizedSearchCV,
     TimeSeriesSplit,
     cross_val_score,
@@ -34,57 +37,10 @@ from tiny_fits import tiny
 from titans_ts import (
     DataError,
     ParameterError,
-    RidgeForecaster,
     RollingOriginSplit,
-    SeasonalNaiveForecaster,
     forecast_scorer,
 )
 from titans_ts.preprocessing import Difference, FillGaps, LogTransform, SeriesScaler
-
-HORIZON, CONTEXT = 5, 13
-
-
-def wide(rows=131, channels=2):
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(rows, channels)).cumsum(axis=0)
-    index = pd.date_range("2024-03-28", periods=rows, freq="h", name="time", tz="Europe/Paris")
-    return pd.DataFrame(values, columns=[f"c{i}" for i in range(channels)], index=index)
-
-
-def long(n_series=3, rows=131):
-    parts = []
-    for i in range(n_series):
-        values = wide(rows, i + 1).to_numpy()[:, i]
-        stamps = pd.date_range("2024-03-01", periods=rows, freq="h")
-        frame = pd.DataFrame({"unique_id": f"s{i}", "ds": stamps, "y": values})
-        parts.append(frame[2 * i : rows - 3 * i])
-    joined = pd.concat(parts)
-    return joined.sample(frac=1, random_state=0).reset_index(drop=True)
-
-
-def naive(**options):
-    """Repeats the last value: its errors can be redone by hand."""
-    return SeasonalNaiveForecaster(
-        **{"horizon": HORIZON, "context_length": CONTEXT, "season_length": 1, **options}
-    )
-
-
-def ridge(**options):
-    return RidgeForecaster(
-        **{"horizon": HORIZON, "context_length": CONTEXT, "alpha": 0.1, **options}
-    )
-
-
-def splitter(n_splits=2, **options):
-    return RollingOriginSplit(n_splits, **{"horizon": 11, **options})
-
-
-def errors_by_hand(values, start, end):
-    """Truth less last known value, over every origin of rows start to end."""
-    return np.concatenate(
-        [values[o : o + HORIZON] - values[o - 1] for o in range(start, end - HORIZON + 1)]
-    )
-
 
 # -- what is compared ------------------------------------------------------------------------------
 
@@ -294,10 +250,6 @@ def test_time_series_split_with_a_gap_needs_contexts_in_the_fold():
 # -- pipelines -------------------------------------------------------------------------------------
 
 
-def filled(frame):
-    return frame.ffill()
-
-
 def test_a_pipeline_is_scored_in_the_data_s_own_units():
     pipeline = Pipeline([("fill", FunctionTransformer(filled)), ("forecast", naive())])
     scores = cross_val_score(pipeline, wide(), cv=splitter(), scoring=forecast_scorer())
@@ -381,134 +333,6 @@ def test_parameters_of_a_target_transform_are_searched():
     ).fit(seasonal)
     assert search.best_params_ == {"target_transform__lag": 5}
     assert search.estimator.target_transform.lag == 1
-
-
-# -- what is refused -------------------------------------------------------------------------------
-
-
-def stacked(n_series=3, rows=131):
-    return long(n_series, rows).sort_values(["unique_id", "ds"]).reset_index(drop=True)
-
-
-def searches(estimator, X, cv, groups=None):
-    """Each way through which scikit-learn scores, as a call."""
-    scorer = forecast_scorer("mae")
-    grid = {"horizon": [HORIZON]}
-    return {
-        "grid": lambda: GridSearchCV(estimator, grid, cv=cv, scoring=scorer).fit(X, groups=groups),
-        "several": lambda: GridSearchCV(
-            estimator, grid, cv=cv, scoring={"a": scorer}, refit="a"
-        ).fit(X, groups=groups),
-        "score": lambda: cross_val_score(estimator, X, cv=cv, scoring=scorer, groups=groups),
-        "validate": lambda: cross_validate(estimator, X, cv=cv, scoring=scorer, groups=groups),
-        "raise": lambda: cross_val_score(
-            estimator, X, cv=cv, scoring=scorer, groups=groups, error_score="raise"
-        ),
-        "threads": lambda: cross_val_score(
-            estimator, X, cv=cv, scoring=scorer, groups=groups, n_jobs=2
-        ),
-    }
-
-
-@pytest.mark.parametrize("way", ["grid", "several", "score", "validate", "raise", "threads"])
-def test_folds_across_series_stop_the_search_with_a_sentence(way):
-    X = stacked()
-    calls = searches(naive(), X, GroupKFold(3), X.unique_id)
-    message = r"cut across series.*RollingOriginSplit\(horizon=...\)"
-    with joblib.parallel_config("threading"), pytest.raises(ValueError, match=message):
-        calls[way]()
-
-
-@pytest.mark.parametrize(
-    ("X", "cv", "message"),
-    [
-        pytest.param(wide(), KFold(3), "no row later than the training rows", id="first fold"),
-        pytest.param(wide().to_numpy(), KFold(3), "Nothing shows.*RollingOriginSplit", id="array"),
-        pytest.param(
-            wide().to_numpy(),
-            KFold(3, shuffle=True, random_state=0),
-            "Nothing shows.*RollingOriginSplit",
-            id="shuffled array",
-        ),
-        pytest.param(
-            wide(), KFold(3, shuffle=True, random_state=0), "time stamps", id="shuffled frame"
-        ),
-        pytest.param(
-            np.random.default_rng(0).normal(size=(6, 61, 2)),
-            KFold(2),
-            "3-D array.*across series, not by time.*long table",
-            id="three axes",
-        ),
-        pytest.param(
-            wide().to_numpy(),
-            TimeSeriesSplit(3),
-            "Nothing shows.*frame with time stamps",
-            id="array without common rows",
-        ),
-        pytest.param(stacked(), KFold(3), "cut across series", id="blocks of a long table"),
-    ],
-)
-def test_folds_that_do_not_follow_time_are_refused(X, cv, message):
-    with warnings.catch_warnings():
-        # Where fit itself refuses, scikit-learn warns before it stops.
-        warnings.simplefilter("ignore", sklearn.exceptions.FitFailedWarning)
-        with pytest.raises(ValueError, match=message):
-            cross_val_score(naive(), X, cv=cv, scoring=forecast_scorer())
-
-
-def test_a_scorer_called_by_hand_raises_our_error():
-    fitted = naive().fit(wide()[:100])
-    with pytest.raises(DataError, match="no row later than the training rows, which go from 2024"):
-        forecast_scorer()(fitted, wide()[40:90])
-    assert forecast_scorer()(fitted, wide()[100:]) < 0
-
-
-def test_a_fold_shorter_than_the_horizon_is_refused():
-    with pytest.raises(DataError, match=r"No origin .* has 3 rows after .* a horizon of 5 needs"):
-        forecast_scorer()(naive().fit(wide()[:100]), wide()[100:103])
-
-
-@pytest.mark.parametrize("name", ["neg_mean_absolute_error", "r2"])
-def test_scorers_of_scikit_learn_are_never_given_a_forecast_to_compare(name):
-    X = wide(channels=1)
-    y = X["c0"]
-    fitted = naive().fit(X[:100])
-    # As many rows as the horizon: scikit-learn would compare them without a word.
-    with pytest.raises(DataError, match=r"5 steps after them.*forecast_scorer\('mae'\)"):
-        get_scorer(name)(fitted, X[100 : 100 + HORIZON], y[100 : 100 + HORIZON])
-    pipeline = Pipeline([("fill", FunctionTransformer(filled)), ("forecast", naive())])
-    for estimator in (naive(), pipeline):
-        cv = TimeSeriesSplit(2, test_size=HORIZON)
-        with pytest.raises(DataError, match="scikit-learn's scorers compare"):
-            cross_val_score(estimator, X, y, cv=cv, scoring=name, error_score="raise")
-        # Without "raise", scikit-learn makes a warning of it.
-        with pytest.warns(UserWarning, match="scikit-learn's scorers compare"):
-            assert np.isnan(cross_val_score(estimator, X, y, cv=cv, scoring=name)).all()
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: forecast_scorer("mea"), "metric must be one of 'mae', .*got 'mea'"),
-        (lambda: forecast_scorer("neg_mean_absolute_error"), "sign is turned here: give 'mae'"),
-        (lambda: forecast_scorer(get_scorer("r2")), "got the scorer .*Give the function"),
-        (lambda: forecast_scorer(make_scorer(mean_absolute_error)), "got the scorer"),
-        (lambda: forecast_scorer(3), "a name or a function .* got 3"),
-        (lambda: forecast_scorer(max), "Is more of 'max' better.*greater_is_better="),
-        (lambda: forecast_scorer("mae", quantiles=[0.5]), "go with metric='pinball' or 'wql'"),
-        (lambda: forecast_scorer("pinball", quantiles=[0.5, 0.1]), "increasing fractions"),
-        (lambda: forecast_scorer("mae", gap=-1), "gap must be"),
-    ],
-)
-def test_metrics_without_sense_are_refused(call, message):
-    with pytest.raises(ParameterError, match=message):
-        call()
-
-
-def test_other_estimators_are_refused():
-    model = LinearRegression().fit(np.zeros((7, 2)), np.zeros(7))
-    with pytest.raises(ParameterError, match=r"forecaster of titans_ts.*got LinearRegression"):
-        forecast_scorer()(model, wide())
 
 
 # -- metadata --------------------------------------------------------------------------------------
