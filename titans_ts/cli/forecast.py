@@ -217,8 +217,8 @@ def _draw(source: Source, forecast: pd.DataFrame) -> tuple[Any, str]:
         forecast,
         series=ids,
         channels=list(layout.channels[:MAX_PANELS]),
-        id_column=layout.id_label,
-        time_column=layout.time_label,
+        id_column=str(layout.id_label),
+        time_column=str(layout.time_label),
     )
     rest = f", the first of {len(layout.ids):,}" if len(ids) < len(layout.ids) else ""
     return figure, f" (of {', '.join(map(str, ids))}{rest})"

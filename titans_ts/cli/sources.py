@@ -87,7 +87,7 @@ def open_file(
     ids = [name for name in names if name in frame.columns]
     if not ids or isinstance(frame.index, pd.RangeIndex):
         return frame, None
-    label = frame.index.name or "time"
+    label = str(frame.index.name or "time")
     frame = frame.reset_index(names=label)
     frame.insert(0, ids[0], frame.pop(ids[0]))
     return frame, label

@@ -109,7 +109,12 @@ def _text_columns(frame: pd.DataFrame) -> list[int]:
 
 
 def _distinct(column: pd.Series) -> list[str]:
-    return [str(text).strip() for text in pd.unique(column.dropna())]
+    """The texts of a column; none where the first is no number, as that of a time."""
+    present = column.dropna()
+    first = str(present.iloc[0]).strip() if len(present) else ""
+    if not any(number.fullmatch(first) for number in (_POINT, _COMMA, _WHOLE, _THOUSANDS)):
+        return []
+    return [str(text).strip() for text in pd.unique(present)]
 
 
 def _with_commas(frame: pd.DataFrame, shape: Shape, path: object) -> bool:
@@ -121,6 +126,8 @@ def _with_commas(frame: pd.DataFrame, shape: Shape, path: object) -> bool:
         if not texts or not all(_COMMA.fullmatch(t) or _WHOLE.fullmatch(t) for t in texts):
             continue
         commas = [t for t in texts if "," in t]
+        if not commas:  # integers too large for pandas
+            continue
         if all(_THREE.fullmatch(t) for t in commas):
             doubtful = doubtful or (str(frame.columns[i]), commas[0])
         else:
@@ -190,7 +197,7 @@ def _restore_words(
     text = [i for i in _text_columns(frame) if frame.iloc[:, i].isna().any()]
     text = [i for i in text if not looks_like_time(frame.iloc[:, i])]
     labels = [frame.columns[i] for i in text]
-    labels += [label for label in frame if label in text_columns and label not in labels]
+    labels += [str(n) for n in frame if n in text_columns and n not in labels]
     if not labels:
         return frame
     again = _parse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -220,7 +220,7 @@ def _unnamed_quantiles(array: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def _nested(levels: Mapping[str, np.ndarray], channel: str, n_rows: int) -> list[Band]:
+def _nested(levels: dict[str, np.ndarray], channel: str, n_rows: int) -> list[Band]:
     """Pairs of quantiles from the outside in; a median in the middle is left over."""
     bands: list[Band] = []
     for (low, lower), (high, upper) in zip(levels.items(), reversed(levels.items()), strict=True):
