@@ -113,6 +113,8 @@ def test_words_for_missing_values_are_words_in_columns_of_text(tmp_path):
 def test_numbers_beyond_64_bits_become_floats(tmp_path):
     frame = read(tmp_path, PLAIN.replace("2.5", "3" * 30))
     assert frame["OT"].tolist() == [1.5, float("3" * 30), -3.5]
+    frame = read(tmp_path, f"date,a\n2024-01-13,{'3' * 30}\n2024-01-14,7\n")
+    assert frame["a"].tolist() == [float("3" * 30), 7.0]
     frame = read(tmp_path, COMMAS.replace("2,5", "3" * 30))
     assert frame["OT"].tolist() == [1.5, float("3" * 30), -3.5]
 

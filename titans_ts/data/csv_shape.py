@@ -83,7 +83,8 @@ def find_shape(data: bytes, path: object) -> Shape:
     stated = re.match(rb"sep=([\t;|,])\r?\n", data)
     first = 1 if stated else 0
     separators = (stated[1].decode(),) if stated else _SEPARATORS
-    found = [_Split.of(lines, separator, first) for separator in separators]
+    there = [separator for separator in separators if separator.encode() in data]
+    found = [_Split.of(lines, separator, first) for separator in there]
     several = [split for split in found if split is not None and split.width > 1]
     even = [split for split in several if not len(split.ragged)]
     if even:
