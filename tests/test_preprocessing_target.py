@@ -209,7 +209,7 @@ def test_rows_that_a_transformer_cannot_take_are_not_observed():
     [
         (5, "must be a scikit-learn transformer with inverse_transform"),
         (SeriesScaler, "must be a scikit-learn transformer"),
-        (make_pipeline(SeriesScaler(), object()), "must be a scikit-learn transformer"),
+        (make_pipeline(SeriesScaler(), 5), "must be a scikit-learn transformer"),
         (FillGaps(), "cannot use FillGaps, which changes rows or columns"),
         (make_pipeline(CalendarFeatures()), "cannot use CalendarFeatures"),
         (WindowTransformer(), "cannot use WindowTransformer"),
