@@ -162,8 +162,10 @@ def _large_numbers(frame: pd.DataFrame, numbers: tuple[re.Pattern[str], ...]) ->
     for i in _text_columns(frame):
         texts = _distinct(frame.iloc[:, i])
         if texts and all(any(n.fullmatch(text) for n in numbers) for text in texts):
-            values = frame.iloc[:, i].str.replace(",", ".").astype(float)
-            frame = frame.assign(**{str(frame.columns[i]): values})
+            # Of text, or of Python's own integers where all are whole.
+            column = frame.iloc[:, i].astype(object)
+            values = column.map(lambda v: float(str(v).replace(",", ".")), na_action="ignore")
+            frame = frame.assign(**{str(frame.columns[i]): values.astype(float)})
     return frame
 
 
