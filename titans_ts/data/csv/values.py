@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from titans_ts.data.csv_shape import Shape
+from titans_ts.data.csv.shape import Shape
 from titans_ts.data.time_column import looks_like_time
 from titans_ts.errors import DataError, DataFileError
 

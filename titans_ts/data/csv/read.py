@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from titans_ts.data.csv_file import read_utf8
-from titans_ts.data.csv_shape import UNNAMED, find_shape
-from titans_ts.data.csv_values import read_values
+from titans_ts.data.csv.file import read_utf8
+from titans_ts.data.csv.shape import UNNAMED, find_shape
+from titans_ts.data.csv.values import read_values
 from titans_ts.data.time_column import (
     find_time_column,
     looks_like_time,
