@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,15 +20,20 @@ from titans_ts.callers import called_by
 from titans_ts.data.calendar_series import calendar_series
 from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.future import future_frame, missing_future, read_future
+from titans_ts.data.other_target import refuse_other_target
 from titans_ts.data.schema import Layout, read_table
 from titans_ts.data.series import SeriesSet
-from titans_ts.data.tables import open_table
+from titans_ts.data.training_windows import (
+    TrainingWindows,
+    set_validation_aside,
+    training_windows,
+)
 from titans_ts.data.windows import CutWindows, WindowIndex
-from titans_ts.errors import DataError, ParameterError
+from titans_ts.errors import DataError
 from titans_ts.parameters import check_int, check_number, check_quantiles
 from titans_ts.preprocessing.target import TargetTransform
 
-__all__ = ["BaseForecaster", "TrainingWindows"]
+__all__ = ["BaseForecaster"]
 
 # Windows forecast at a time when scoring: large enough to keep matrix products busy, and so few
 # that their values (8 bytes each, and about as much again) stay under 100 MB.
@@ -38,13 +42,6 @@ SCORE_VALUES = 6_000_000
 
 # Where scikit-learn's scorers ask for predictions, one for each row of X.
 _SCORERS = {("sklearn.utils._response", "_get_response_values")}
-
-
-class TrainingWindows(NamedTuple):
-    """What a forecaster learns from."""
-
-    train: WindowIndex  # no target of these touches a validation row
-    validation: WindowIndex | None  # None: no rows were set aside
 
 
 class BaseForecaster(BaseEstimator):
@@ -166,8 +163,15 @@ class BaseForecaster(BaseEstimator):
         """
         self._check_parameters()
         series, layout = self._read(X)
-        _refuse_other_target(y, X, series, layout)
-        joined, n_train, last = self._set_validation_aside(series, layout, validation)
+        refuse_other_target(y, X, series, layout)
+        joined, n_train, last = set_validation_aside(
+            series,
+            layout,
+            validation,
+            horizon=self.horizon,
+            fraction=self.validation_fraction,
+            read=lambda later: self._read(later, layout.freq, layout.covariates),
+        )
 
         least = self._shortest_context()
         shortest = self.horizon + least
@@ -198,9 +202,11 @@ class BaseForecaster(BaseEstimator):
                 self.target_transform, joined.head(n_train), joined.ids or ()
             )
         self.layout_ = layout
-        joined = self._with_calendar(self._to_model_units(joined), last, last)
-        self._fit_windows(self._training_windows(joined, n_train))
-        self.context_ = series.tail(np.full(series.n_series, self.context_length_)).copy()
+        joined = self._with_calendar(self._to_model_units(joined), last, layout)
+        self._fit_windows(
+            training_windows(joined, n_train, self.context_length_, self.horizon, least)
+        )
+        self.context_ = self._last_rows(series).copy()
         return self
 
     def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
@@ -305,7 +311,7 @@ class BaseForecaster(BaseEstimator):
         """
         check_is_fitted(self)
         series, layout = self._read_like_fit(X)
-        _refuse_other_target(y, X, series, layout)
+        refuse_other_target(y, X, series, layout)
         series = self._with_calendar(series, layout, self.layout_)
         windows = WindowIndex(series, self.context_length_, self.horizon)
         if not len(windows):
@@ -395,9 +401,11 @@ class BaseForecaster(BaseEstimator):
         values = (windows.context_length + self.horizon) * len(windows.series.channels)
         batch = max(min(SCORE_BATCH, SCORE_VALUES // values), 1)
         transform = self.target_transform_
-        inside = windows
+        inside = before = windows
         if transform is not None:
             inside = replace(windows, series=self._to_model_units(windows.series))
+            # A difference looks back on rows that may lie before the context.
+            before = windows.with_context(max(windows.context_length, transform.context_rows))
         for start in range(0, len(windows), batch):
             numbers = np.arange(start, min(start + batch, len(windows)))
             cut = windows.cut(numbers, n_future=self.horizon)
@@ -405,9 +413,10 @@ class BaseForecaster(BaseEstimator):
                 yield cut, self._forecast(cut, quantiles)
                 continue
             forecast = self._forecast(inside.cut(numbers, n_future=self.horizon), quantiles)
+            past = cut if before is windows else before.cut(numbers)
             ids = windows.series.ids or ()
             of_windows = tuple(ids[i] for i in cut.series) if ids else ()
-            yield cut, transform.backward(forecast, cut.context, cut.context_observed, of_windows)
+            yield cut, transform.backward(forecast, past.context, past.context_observed, of_windows)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -450,7 +459,15 @@ class BaseForecaster(BaseEstimator):
         if X is None:
             return self.context_, self.layout_
         series, layout = self._read_like_fit(X)
-        return series.tail(np.full(series.n_series, self.context_length_)), layout
+        return self._last_rows(series), layout
+
+    def _last_rows(self, series: SeriesSet) -> SeriesSet:
+        """What a forecast is made from: a context, and what ``target_transform`` takes for it."""
+        n = self.context_length_
+        if self.target_transform_ is not None:
+            # The first rows of a difference are none; a score's contexts have rows before them.
+            n += self.target_transform_.context_rows
+        return series.tail(np.full(series.n_series, n))
 
     def _with_future(self, series: SeriesSet, layout: Layout, future: Any) -> SeriesSet:
         """Add the covariates of the steps to forecast."""
@@ -496,76 +513,3 @@ class BaseForecaster(BaseEstimator):
         if self.target_transform_ is None:
             return series
         return self.target_transform_.forward(series, series.ids or ())
-
-    def _set_validation_aside(
-        self, series: SeriesSet, layout: Layout, validation: Any
-    ) -> tuple[SeriesSet, np.ndarray, Layout]:
-        """Return training and validation rows in one set, how many of each series train, and the
-        layout of the last rows."""
-        if validation is None:
-            # Short series keep their rows: a tail that holds no whole target would judge nothing.
-            n_tail = (series.lengths * self.validation_fraction).astype(np.int64)
-            n_tail = np.where(n_tail >= self.horizon, n_tail, 0)
-            return series, series.lengths - n_tail, layout
-        if isinstance(validation, Integral) and not isinstance(validation, bool):
-            n = int(validation)
-            if n and not self.horizon <= n < series.lengths.min():
-                raise ParameterError(
-                    f"validation={n} rows cannot be set aside: expected at least the horizon "
-                    f"({self.horizon}), and fewer than the shortest series has "
-                    f"({series.lengths.min()})."
-                )
-            return series, series.lengths - n, layout
-        later, later_layout = self._read(validation, layout.freq, layout.covariates)
-        if later_layout.channels != layout.channels:
-            raise DataError(
-                f"validation has the columns {list(later_layout.channels)}, expected "
-                f"{list(layout.channels)}, as in X."
-            )
-        if layout.ids or later_layout.ids:
-            order = layout.positions_of(later_layout, "validation")
-            later, later_layout = later.select(order), later_layout.select(order)
-        if later.lengths.min() < self.horizon:
-            raise DataError(
-                f"validation has {later.lengths.min()} rows, fewer than the horizon "
-                f"({self.horizon}); not one forecast could be judged."
-            )
-        layout.check_followed_by(later_layout)
-        return series.followed_by(later), series.lengths, later_layout
-
-    def _training_windows(self, joined: SeriesSet, n_train: np.ndarray) -> TrainingWindows:
-        train = joined.head(n_train)
-        # A series too short for a full context gives windows padded on the left.
-        longest = n_train - self.horizon
-        first = np.maximum(np.minimum(self.context_length_, longest), self._shortest_context())
-        windows = WindowIndex(train, self.context_length_, self.horizon, first_origin=first)
-        if (n_train == joined.lengths).all():
-            return TrainingWindows(windows, None)
-        # A series without validation rows gets an origin past its end, hence no window.
-        return TrainingWindows(
-            windows, WindowIndex(joined, self.context_length_, self.horizon, first_origin=n_train)
-        )
-
-
-def _refuse_other_target(y: Any, X: Any, series: SeriesSet, layout: Layout) -> None:
-    """Raise DataError for a ``y`` that says something else than the target, which is in X."""
-    if y is None:
-        return
-    help_ = (
-        "A forecaster learns to continue X itself, so the target is a column of X: leave y out, "
-        "and name the column with target=."
-    )
-    table = open_table(y)
-    named = () if table is None else tuple(label for label in table.labels if label is not None)
-    strange = [label for label in named if label not in ("", *layout.labels)]
-    if strange:
-        raise DataError(
-            f"y is called {strange[0]!r}, which is none of X's target columns "
-            f"{list(layout.labels)}. {help_}"
-        )
-    shape = np.shape(y)
-    if shape and shape[0] == len(X):
-        return
-    if np.array_equal(np.ravel(y), series.values.ravel()):
-        return
-    raise DataError(f"y has the shape {shape}, but X has {len(X)} rows. {help_}")
