@@ -160,8 +160,18 @@ def values_of(table):
     return np.stack([np.asarray(table[c]) for c in table.columns if c not in known], axis=-1)
 
 
-@pytest.mark.parametrize("forecaster", ["titans", "ridge"])
-@pytest.mark.parametrize("name", TABLES)
+BY_TITANS = [
+    "array",
+    "array of series",
+    "frame into summer time",
+    "frame of mixed dtypes",
+    "series",
+]
+BY_TITANS += ["polars frame", "long", "long of two targets", "two levels", "polars long"]
+CASES = [(name, "ridge") for name in TABLES] + [(name, "titans") for name in BY_TITANS]
+
+
+@pytest.mark.parametrize(("name", "forecaster"), CASES)
 def test_what_goes_in_comes_out(name, forecaster, tmp_path):
     table, options = TABLES[name]
     before, after = split(table)
