@@ -12,12 +12,12 @@ from titans_ts import (
     RidgeForecaster,
     SeasonalNaiveForecaster,
 )
-from titans_ts.base import TrainingWindows
 from titans_ts.baselines.common import channel_statistics, fill_edges, thin
 from titans_ts.baselines.moments import window_moments
 from titans_ts.baselines.ridge import ALPHAS, fit_ridge
 from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import CutWindows, WindowIndex
 from titans_ts.metrics import coverage, mean_absolute_error, pinball_loss
 

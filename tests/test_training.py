@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch import Callback
 from tiny_fits import tiny, waves
 
-from titans_ts.base import TrainingWindows
 from titans_ts.config import BackboneConfig
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import WindowIndex
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.model import ForecastModel

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from titans_ts.base import BaseForecaster, TrainingWindows
+from titans_ts.base import BaseForecaster
 from titans_ts.config import BackboneConfig
 from titans_ts.data.moments import channel_scale, pooled_moments, table_moments
 from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import CutWindows
 from titans_ts.errors import ParameterError, SavedModelError
 from titans_ts.heads.forecast.head import ForecastConfig
@@ -245,6 +246,11 @@ class TitansForecaster(BaseForecaster):
             )
         if not self.depth and self.channel_mixing:
             raise ParameterError("channel_mixing=True needs a backbone; set depth to at least 1.")
+        if self.holidays is not None and self.calendar is False:
+            raise ParameterError(
+                f"holidays={self.holidays!r} goes with calendar=True or a list of features; "
+                "calendar is False, so they would not be used."
+            )
         self._backbone_config()
         _check_random_state(self.random_state)
         check_settings(self._settings())

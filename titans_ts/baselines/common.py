@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from titans_ts.base import BaseForecaster, TrainingWindows
+from titans_ts.base import BaseForecaster
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import CutWindows, WindowIndex
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.base import TrainingWindows
 from titans_ts.baselines.common import BaselineForecaster, batches, centre, fill_edges, thin
 from titans_ts.baselines.ridge import fit_ridge
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import ParameterError
 from titans_ts.parameters import check_int, check_number

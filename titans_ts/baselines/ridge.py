@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.base import TrainingWindows
 from titans_ts.baselines.common import BaselineForecaster, centre, fill_edges
 from titans_ts.baselines.moments import Moments, window_moments
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.errors import DataError
 from titans_ts.parameters import check_number
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.base import TrainingWindows
 from titans_ts.baselines.common import BaselineForecaster, batches, fill_edges, thin
 from titans_ts.data.seasons import season_candidates
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import DataError
 from titans_ts.parameters import check_int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,12 @@ class WindowIndex:
         counts = (self.series.lengths - self.horizon - first) // self.stride + 1
         object.__setattr__(self, "_first", np.asarray(first, dtype=np.int64))
         object.__setattr__(self, "_ends", np.cumsum(np.maximum(counts, 0)))
+
+    def with_context(self, context_length: int) -> WindowIndex:
+        """The same origins with contexts of another length, padded where there are no rows."""
+        if context_length == self.context_length:
+            return self
+        return replace(self, context_length=context_length, first_origin=self._first)  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return int(self._ends[-1])  # type: ignore[attr-defined]

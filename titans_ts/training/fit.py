@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from titans_ts.base import TrainingWindows
+from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import ParameterError
 from titans_ts.heads.forecast.model import ForecastModel
