@@ -62,17 +62,17 @@ class ParquetFolder:
     >>> time = pd.date_range("2024-01-01", periods=48, freq="h")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for id in ["a", "b"]:
-    ...         frame = pd.DataFrame({"unique_id": id, "ds": time, "y": range(48)})
+    ...         frame = pd.DataFrame({"unique_id": id, "ds": time, "y": [*range(24)] * 2})
     ...         frame.to_parquet(f"{folder}/{id}.parquet")
     ...     forecaster = SeasonalNaiveForecaster(horizon=3).fit(ParquetFolder(folder))
     >>> forecaster.predict()
-      unique_id                  ds     y
-    0         a 2024-01-03 00:00:00  24.0
-    1         a 2024-01-03 01:00:00  25.0
-    2         a 2024-01-03 02:00:00  26.0
-    3         b 2024-01-03 00:00:00  24.0
-    4         b 2024-01-03 01:00:00  25.0
-    5         b 2024-01-03 02:00:00  26.0
+      unique_id                  ds    y
+    0         a 2024-01-03 00:00:00  0.0
+    1         a 2024-01-03 01:00:00  1.0
+    2         a 2024-01-03 02:00:00  2.0
+    3         b 2024-01-03 00:00:00  0.0
+    4         b 2024-01-03 01:00:00  1.0
+    5         b 2024-01-03 02:00:00  2.0
     """
 
     def __init__(self, path: str | Path, *, cache: str | Path | None = None) -> None:
