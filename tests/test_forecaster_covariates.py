@@ -401,7 +401,7 @@ def test_a_known_category_is_learnt():
 
 
 def test_a_known_switch_is_learnt_by_the_backbone_too():
-    table = switching([-1, 1])
+    table = switching([-1, 1], n=301)
     model = {"depth": 1, "dim": 8, "highway": False, "variant": "lmm", "max_epochs": 1}
     error = learnt_error(table, future_covariates="which", **model)
     assert error < 0.5 * learnt_error(table.drop(columns="which"))
@@ -515,7 +515,7 @@ def test_unknown_calendar_features_are_refused():
 
 def test_holidays_are_known_in_advance():
     pytest.importorskip("holidays")
-    days = pd.date_range("2015-01-01", periods=5 * 365 + 1)
+    days = pd.date_range("2017-01-01", periods=3 * 365)
     holidays = pytest.importorskip("holidays").country_holidays("DE", years=range(2015, 2022))
     dates = pd.DatetimeIndex([pd.Timestamp(day) for day in holidays])
     noise = 0.1 * np.random.default_rng(0).normal(size=len(days))

@@ -17,7 +17,7 @@ from titans_ts.preprocessing import SeriesScaler
 
 HORIZON, CONTEXT = 5, 32
 SHORT = {"limit_train_batches": 2, "limit_val_batches": 1}
-PROPERTY = settings(deadline=None, max_examples=15)
+PROPERTY = settings(deadline=None, max_examples=10)
 
 
 def panel(lengths, seed=0, scales=None, missing=0.0):
