@@ -48,6 +48,14 @@ NAN = float("nan")
         ({"momentum": 0.9}, "momentum must be one of True, False; got 0.9."),
         ({"forgetting": None}, "forgetting must be one of True, False; got None."),
         ({"memory_writes": "off"}, "memory_writes must be one of True, False; got 'off'."),
+        (
+            {"dim": 20, "n_memory_heads": 3},
+            "dim must be a multiple of n_memory_heads, got dim=20 and n_memory_heads=3.",
+        ),
+        (
+            {"n_memory_heads": 0},
+            "n_memory_heads must be a whole number of at least 1, or None, got 0.",
+        ),
         ({"memory_residual": 2}, "memory_residual must be one of True, False; got 2."),
     ],
     ids=str,
@@ -110,6 +118,7 @@ def test_memory_heads_by_example():
     assert BackboneConfig(dim=64, n_heads=2).memory_heads == 2
     assert BackboneConfig(dim=256, n_heads=2).memory_heads == 4
     assert BackboneConfig(dim=512, n_heads=16).memory_heads == 16
+    assert BackboneConfig(dim=128, n_heads=4, n_memory_heads=1).memory_heads == 1
     # 134 is 2 * 67, so the next head that fits is 2 wide.
     assert BackboneConfig(dim=134, n_heads=1).memory_heads == 67
 

@@ -11,7 +11,7 @@ __all__ = ["VARIANTS", "BackboneConfig"]
 
 VARIANTS = ("mac", "mag", "mal", "lmm")
 
-# Wider memory heads do not fit a GPU's on-chip memory, and hold no more.
+# Wider memory heads do not fit a GPU's on-chip memory.
 MAX_MEMORY_HEAD = 64
 
 
@@ -33,8 +33,10 @@ class BackboneConfig:
     depth : int
         Number of blocks.
     n_heads : int
-        Heads of attention and of the memory (of which there are more where a memory head would
-        be wider than 64).
+        Heads of attention.
+    n_memory_heads : int or None
+        Heads of the memory; None: as many as attention has, or more, so that none is wider than
+        64, which is what a GPU can keep on its chip. Must divide ``dim``.
     memory_depth : int
         Layers of the memory's MLP, 1 (a matrix) to 4.
     memory_expansion : int
@@ -73,6 +75,7 @@ class BackboneConfig:
     dim: int = 32
     depth: int = 1
     n_heads: int = 1
+    n_memory_heads: int | None = None
     memory_depth: int = 2
     memory_expansion: int = 4
     memory_residual: bool = False
@@ -97,6 +100,7 @@ class BackboneConfig:
         check_int("memory_depth", self.memory_depth)
         check_choice("memory_depth", self.memory_depth, (1, 2, 3, 4))
         check_int("window", self.window, optional=True)
+        check_int("n_memory_heads", self.n_memory_heads, optional=True)
         check_int("n_persistent", self.n_persistent, minimum=0)
         check_int("conv_width", self.conv_width, minimum=0)
         check_number("max_step_size", self.max_step_size, minimum=0, maximum=1)
@@ -109,6 +113,11 @@ class BackboneConfig:
                 f"dim must be a multiple of 2 * n_heads (rotary positions turn pairs), "
                 f"got dim={self.dim} and n_heads={self.n_heads}."
             )
+        if self.n_memory_heads is not None and self.dim % self.n_memory_heads:
+            raise ParameterError(
+                f"dim must be a multiple of n_memory_heads, got dim={self.dim} and "
+                f"n_memory_heads={self.n_memory_heads}."
+            )
 
     @property
     def attention_window(self) -> int:
@@ -116,7 +125,9 @@ class BackboneConfig:
 
     @property
     def memory_heads(self) -> int:
-        """As many as attention heads, or more, so that each is at most 64 wide."""
+        """As asked for, or as many as attention heads, or more, so that each is at most 64 wide."""
+        if self.n_memory_heads is not None:
+            return self.n_memory_heads
         heads = self.n_heads
         while self.dim // heads > MAX_MEMORY_HEAD or self.dim % heads:
             heads += 1
