@@ -1,80 +1,99 @@
-"""Attention as short-term memory: within a segment, or over a sliding window at linear cost."""
+"""Attention as short-term memory: within a segment, or over a sliding window at linear cost.
+
+One softmax runs over a prefix, which every query sees, and over keys of which each query sees some.
+There are two forms of it: a plain one that makes all scores, and one through torch's fused kernels
+(FlashAttention, arXiv:2205.14135), which never hold them all.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["attend", "rotate", "sliding_window_attention"]
+from titans_ts.ops.constants import constant
+from titans_ts.ops.rotary import rotate
+
+__all__ = ["Prefix", "attend", "hide", "prefix_of", "sliding_window_attention"]
+
+# Keys from which on the fused kernels are faster. On one core of a CPU, forward and backward with
+# 224 x 16 queries and 35 keys of width 32, the plain form takes 4.5 ms and the fused 6.5 ms; with
+# 64 x 64 queries and 128 keys both take 4.7 ms, and with 256 x 128 and 640 keys 850 and 390 ms.
+FUSED_FROM = 128
+_BLOCK = 128  # queries of a block: each meets at most so many keys out of its window
+_LANES = 8  # the fused kernels of CUDA want sizes to be multiples of it
 
 
-def rotate(x: Tensor, first_position: int, *, base: float = 10_000.0) -> Tensor:
-    """Rotary positions (RoFormer, arXiv:2104.09864): turn pairs of features by their position.
+class Prefix(NamedTuple):
+    """Keys that every query sees, and that have no position: what the queries make of them."""
 
-    Only differences of positions ever matter, so a caller may count from wherever it likes.
-
-    Parameters
-    ----------
-    x : Tensor of shape (..., time, width)
-        Width even.
-    first_position : int
-        Position of the first row; may be negative.
-    """
-    time, width = x.shape[-2:]
-    # In float64: at position 2,000,000 float32 angles are off by a tenth of a radian.
-    index = torch.arange(0, width, 2, device=x.device, dtype=torch.float64)
-    position = torch.arange(first_position, first_position + time, device=x.device)
-    angle = position[:, None] * base ** (-index / width)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    even, odd = x.chunk(2, dim=-1)
-    return torch.cat([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    scores: Tensor  # (batch, heads, n, p)
+    values: Tensor  # (heads, p, width)
 
 
-def attend(
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    visible: Tensor,
-    *,
-    plain_queries: Tensor,
-    prefix_keys: Tensor,
-    prefix_values: Tensor,
-) -> Tensor:
-    """Softmax attention over a prefix that is always visible and over what ``visible`` allows.
-
-    The prefix has no position: it meets the queries before they were rotated.
+def prefix_of(queries: Tensor, keys: Tensor, values: Tensor) -> Prefix | None:
+    """Let queries that were not rotated meet a prefix.
 
     Parameters
     ----------
-    queries, plain_queries : Tensor of shape (..., n, width)
-        With and without rotary positions.
-    keys, values : Tensor of shape (..., m, width)
-    visible : Tensor, bool, broadcastable to (..., n, m)
-        Each query must see something, unless there is a prefix.
-    prefix_keys, prefix_values : Tensor of shape (..., p, width)
-        p may be 0.
+    queries : Tensor of shape (batch, heads, n, width)
+    keys, values : Tensor of shape (heads, p, width)
 
     Returns
     -------
-    Tensor of shape (..., n, width)
+    Prefix or None
+        None where p is 0.
     """
+    if not keys.shape[-2]:
+        return None
     scale = queries.shape[-1] ** -0.5
-    scores = (queries * scale) @ keys.mT
-    scores = scores.masked_fill(~visible, -torch.inf)
-    n_prefix = prefix_keys.shape[-2]
-    if not n_prefix:
+    # One product per head for the whole batch, where a broadcast product is one per sequence.
+    return Prefix(torch.einsum("bhnw,hpw->bhnp", queries, keys * scale), values)
+
+
+def hide(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """What to add to scores: 0 where visible, minus infinity elsewhere."""
+    # Added, not filled in: the backward pass of a sum does nothing.
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+        ~visible, -torch.inf
+    )
+
+
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, prefix: Prefix | None
+) -> Tensor:
+    """Softmax attention over a prefix and over the keys that ``bias`` leaves visible, plainly.
+
+    Parameters
+    ----------
+    queries : Tensor of shape (batch, heads, ..., n, width)
+        Scaled by ``width ** -0.5``; rotated, as are the keys.
+    keys, values : Tensor of shape (batch, heads, ..., m, width)
+    bias : Tensor, broadcastable to (batch, heads, ..., n, m)
+        Added to the scores: see ``hide``. Each query must see something, unless there is a prefix.
+    prefix : Prefix, optional
+        Its scores of shape (batch, heads, ..., n, p).
+
+    Returns
+    -------
+    Tensor of shape (batch, heads, ..., n, width)
+    """
+    scores = queries @ keys.mT + bias
+    if prefix is None:
         return scores.softmax(-1) @ values
-    first = (plain_queries * scale) @ prefix_keys.mT
-    weights = torch.cat([first, scores], dim=-1).softmax(-1)
-    return weights[..., :n_prefix] @ prefix_values + weights[..., n_prefix:] @ values
+    n_prefix = prefix.scores.shape[-1]
+    weights = torch.cat([prefix.scores, scores], dim=-1).softmax(-1)
+    first, rest = weights.split([n_prefix, scores.shape[-1]], dim=-1)
+    return torch.einsum("bh...p,hpw->bh...w", first, prefix.values) + rest @ values
 
 
 def sliding_window_attention(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    observed: Tensor,
+    observed: Tensor | None = None,
     *,
     window: int,
     prefix_keys: Tensor,
@@ -82,9 +101,9 @@ def sliding_window_attention(
 ) -> Tensor:
     """Causal attention in which a token sees itself and the ``window - 1`` tokens before it.
 
-    Queries go in blocks of one window, each with the two windows of keys it can reach: time and
-    memory grow with ``time * window``, not with ``time ** 2``. A window longer than what there is
-    to see costs no more than that.
+    Queries go in blocks, each with the keys that it can reach: time and memory grow with
+    ``time * window``, not with ``time ** 2``. A window longer than what there is to see costs no
+    more than that.
 
     Parameters
     ----------
@@ -92,47 +111,29 @@ def sliding_window_attention(
         Not rotated.
     keys, values : Tensor of shape (batch, heads, past + time, width)
         The last ``time`` belong to the queries; ``past < window`` came before. Not rotated.
-    observed : Tensor of shape (batch, past + time), bool
-        Keys that may be seen. A query always sees its own.
+    observed : Tensor of shape (batch, past + time), bool, optional
+        Keys that may be seen; None for all. A query always sees its own.
     window : int
     prefix_keys, prefix_values : Tensor of shape (heads, p, width)
-        Seen by every query, without position.
+        Seen by every query, without position; p may be 0.
 
     Returns
     -------
     Tensor of shape (batch, heads, time, width)
     """
     time, past = queries.shape[-2], keys.shape[-2] - queries.shape[-2]
-    window = min(window, past + time)
-    size = min(window, time)
-    blocks = -(-time // size)
-    turned = rotate(queries, 0)
+    prefix = prefix_of(queries, prefix_keys, prefix_values)
+    queries = rotate(queries, 0, scale=queries.shape[-1] ** -0.5)
     keys = rotate(keys, -past)
-    # Pad so that block i's keys are ``reach`` columns from i * size on.
-    before, after = window - 1 - past, blocks * size - time
-    keys, values = (F.pad(x, (0, 0, before, after)) for x in (keys, values))
-    observed = F.pad(observed, (before, after))
-    reach = window - 1 + size
-    keys = keys.unfold(-2, reach, size).mT  # (batch, heads, blocks, reach, width)
-    values = values.unfold(-2, reach, size).mT
-    observed = observed.unfold(-1, reach, size)[:, None, :, None, :]
-
-    row = torch.arange(size, device=queries.device)[:, None]
-    column = torch.arange(reach, device=queries.device)
-    own = column == row + window - 1
-    near = (column >= row) & (column <= row + window - 1)
-    visible = (near & observed) | own
-
-    def in_blocks(x: Tensor) -> Tensor:
-        return F.pad(x, (0, 0, 0, after)).unflatten(-2, (blocks, size))
-
-    out = attend(
-        in_blocks(turned),
-        keys,
-        values,
-        visible,
-        plain_queries=in_blocks(queries),
-        prefix_keys=prefix_keys[None, :, None],
-        prefix_values=prefix_values[None, :, None],
-    )
-    return out.flatten(-3, -2)[..., :time, :]
+    # A block's keys are whole blocks: its own, and ``n_before`` that the window reaches.
+    n_before = max(-(-(window - 1) // _BLOCK), 1)
+    size = max(_whole_lanes(-(-(window - 1) // n_before)), _LANES)
+    reach = (n_before + 1) * size
+    # The first queries, which reach back to where nothing is, go as one block of their own. It
+    # takes what does not fill a block, so that nothing is padded.
+    n_first = n_before * size - past
+    n_first += (time - n_first) % size
+    form = _fused if min(reach, past + time) >= FUSED_FROM else _plain
+    if time <= n_first:
+        return form(queries, keys, values, observed, prefix, window, (1, time, past + time))
+    

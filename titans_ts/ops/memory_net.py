@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["layer_norm_backward", "memory_errors", "read_memory", "silu_backward"]
+__all__ = ["layer_norm_backward", "memory_errors", "read_memory", "silu_backward", "silu_bend"]
 
 # torch's default; fixed here because the hand-written gradient needs the same number.
 LAYER_NORM_EPS = 1e-5
@@ -30,10 +30,15 @@ class _SiluBackward(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor]:
         cotangent, x = ctx.saved_tensors
-        gate = torch.sigmoid(x)
-        # Second derivative of x g(x), with g' = g (1 - g): g' (2 + x (1 - 2 g)).
-        bend = torch.addcmul(x, x, gate, value=-2).add_(2).mul_(gate).mul_(1 - gate)
-        return torch.ops.aten.silu_backward(outer, x), bend.mul_(cotangent).mul_(outer)
+        return torch.ops.aten.silu_backward(outer, x), silu_bend(x).mul_(cotangent).mul_(outer)
+
+
+def silu_bend(x: Tensor) -> Tensor:
+    """Second derivative of SiLU, as a new tensor and without a derivative of its own."""
+    gate = torch.sigmoid(x)
+    # Of x g(x), with g' = g (1 - g): g' (2 + x (1 - 2 g)).
+    bend = torch.addcmul(x, x, gate, value=-2).add_(2)
+    return bend.mul_(gate.addcmul_(gate, gate, value=-1))
 
 
 def silu_backward(cotangent: Tensor, x: Tensor) -> Tensor:

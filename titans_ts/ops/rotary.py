@@ -1,0 +1,78 @@
+"""Rotary positions: features turned by an angle that grows with their position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from titans_ts.ops.constants import constant
+
+__all__ = ["rotate"]
+
+_STRIDE = 256  # positions between two whose angles are computed from scratch
+_REACH = 16_384  # positions up to which tables are kept
+
+
+def rotate(x: Tensor, first_position: int, *, base: float = 10_000.0, scale: float = 1.0) -> Tensor:
+    """Rotary positions (RoFormer, arXiv:2104.09864): turn pairs of features by their position.
+
+    Only differences of positions ever matter, so a caller may count from wherever it likes.
+    Features i and i + width / 2 are a pair.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., time, width)
+        Width even.
+    first_position : int
+        Position of the first row; may be negative.
+    scale : float
+        What the result is multiplied by, at no cost.
+
+    Returns
+    -------
+    Tensor of the shape of ``x``
+    """
+    time, width = x.shape[-2:]
+    cos, sin = _table(first_position, time, width, base, scale, x.dtype, x.device)
+    return torch.addcmul(x * cos, x.roll(width // 2, dims=-1), sin)
+
+
+def _table(
+    first: int,
+    time: int,
+    width: int,
+    base: float,
+    scale: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines, (time, width) each, of consecutive positions."""
+    start, stop = first, first + time
+    near = -_REACH <= start and stop <= _REACH
+    if near:
+        # A part of a larger table, so that the lengths of a stream's first calls share it.
+        start = -(1 << (-first - 1).bit_length()) if first < 0 else 0
+        stop = 1 << max(stop - 1, 63).bit_length()
+
+    def make() -> tuple[Tensor, Tensor]:
+        # In float64: at position 2,000,000 float32 angles are off by a tenth of a radian.
+        index = torch.arange(0, width, 2, device=device, dtype=torch.float64)
+        rate = base ** (-index / width)
+
+        def turns(positions: Tensor) -> Tensor:
+            angle = positions[:, None] * rate
+            return torch.polar(torch.full_like(angle, scale), angle)
+
+        # Angles add up where complex numbers multiply: two short tables instead of a long one.
+        coarse = turns(torch.arange(start, stop, _STRIDE, device=device, dtype=torch.float64))
+        fine = turns(torch.arange(min(_STRIDE, stop - start), device=device, dtype=torch.float64))
+        turned = ((coarse / scale)[:, None] * fine).flatten(0, 1)[: stop - start]
+        cos, sin = turned.real.to(dtype), turned.imag.to(dtype)
+        return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+
+    if near:
+        cos, sin = constant(("rotary", start, stop, width, base, scale, dtype, device), make)
+    else:
+        cos, sin = make()
+    now = slice(first - start, first - start + time)
+    return cos[now], sin[now]
