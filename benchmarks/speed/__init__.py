@@ -1,0 +1,1 @@
+"""How fast titans-ts is, beside its peers, in one run; see benchmarks/README.md."""
