@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from titans_ts.nn.attention import SlidingWindowAttention
-from titans_ts.ops.attention import attend, rotate, sliding_window_attention
+from titans_ts.ops.attention import Prefix, WindowPattern, attend, sliding_window_attention
 from titans_ts.ops.memory_chunked import TILE_SIZE
+from titans_ts.ops.rotary import rotate
 
 BATCH, HEADS, WIDTH, PREFIX = 3, 2, 14, 5
 
@@ -140,23 +141,31 @@ class Sizes(TorchDispatchMode):
 
 
 def sizes_of(function):
-    with torch.no_grad(), Sizes() as sizes:
-        function()
+    with torch.no_grad():
+        function()  # what depends on sizes alone is made once
+        with Sizes() as sizes:
+            function()
     return sizes.made
 
 
-def test_twice_the_length_costs_exactly_twice():
-    window, time = 11, 11 * 29
+@pytest.mark.parametrize("masked", [False, True], ids=["all observed", "some masked"])
+@pytest.mark.parametrize("window", [11, 131], ids=["plain", "fused"])
+def test_each_further_block_costs_the_same(window, masked):
+    block = 8 * -(-(window - 1) // (8 * -(-(window - 1) // 128)))
 
-    def cost(time):
-        problem = make_problem(time, 0)
-        return sizes_of(lambda: windowed(*problem, window=window))
+    def cost(n):
+        queries, keys, values, observed, *prefix = make_problem(n * block, 0)
+        return sizes_of(
+            lambda: windowed(
+                queries, keys, values, observed if masked else None, *prefix, window=window
+            )
+        )
 
-    once, twice = cost(time), cost(2 * time)
-    scores = BATCH * HEADS * time * (2 * window - 1 + PREFIX)
-    assert max(once) < 2 * scores < BATCH * HEADS * time * time / 3
-    assert max(twice) == 2 * max(once)
-    assert len(twice) == len(once)
+    four, eight, twelve = cost(4), cost(8), cost(12)
+    assert len(twelve) == len(eight)
+    assert sum(twelve) - sum(eight) == pytest.approx(sum(eight) - sum(four), rel=0.01)
+    scores = BATCH * HEADS * 12 * block * (2 * (block + PREFIX))
+    assert max(twelve) <= 1.1 * scores
 
 
 def test_a_token_pays_for_the_window_there_is_not_for_the_longest_there_could_be():
@@ -240,22 +249,21 @@ def test_a_far_position_is_exact_in_float32():
     close(rotate(x.float(), 2_000_003).double(), exact, 1e-6)
 
 
-def test_a_prefix_is_seen_whatever_the_mask_and_from_every_position_alike():
-    queries, keys = draw(2, 3, WIDTH), draw(2, 5, WIDTH, seed=1)
-    values, first = draw(2, 5, WIDTH, seed=2), draw(2, 7, WIDTH, seed=3)
-    nothing = torch.zeros(3, 5, dtype=torch.bool)
-    outputs = [
+def test_a_prefix_is_seen_from_every_position_alike():
+    """Beside the prefix there are only keys and values of zeros, of which each query sees three."""
+    queries, first = draw(BATCH, HEADS, 11, WIDTH), draw(HEADS, 7, WIDTH, seed=3)
+    nothing = torch.zeros(BATCH, HEADS, 11, WIDTH, dtype=torch.float64)
+    near, far = (
         attend(
             rotate(queries, position),
-            keys,
-            values,
             nothing,
-            plain_queries=queries,
-            prefix_keys=first,
-            prefix_values=first,
+            nothing,
+            WindowPattern(11, 11, 3),
+            prefix=Prefix.meet(queries, first, first),
         )
         for position in (0, 101)
-    ]
-    share = torch.exp(queries @ first.mT / math.sqrt(WIDTH))
-    close(outputs[0], share / share.sum(-1, keepdim=True) @ first, 1e-13)
-    assert torch.equal(outputs[0], outputs[1])
+    )
+    scores = (queries @ first.mT / math.sqrt(WIDTH)).exp()
+    seen = torch.arange(11).add(1).clamp(max=3)[:, None]
+    close(near, scores / (scores.sum(-1, keepdim=True) + seen) @ first, 1e-13)
+    assert torch.equal(near, far)

@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
 from titans_ts.nn.layers import carry, persistent_tokens
-from titans_ts.ops.attention import attend, rotate, sliding_window_attention
+from titans_ts.ops.attention import Prefix, SegmentPattern, attend, sliding_window_attention
+from titans_ts.ops.rotary import rotate
 
-__all__ = ["SegmentAttention", "SlidingWindowAttention", "WindowState"]
+__all__ = ["SegmentAttention", "SegmentTokens", "SlidingWindowAttention", "WindowState"]
 
 
 class WindowState(NamedTuple):
@@ -62,11 +64,11 @@ class SlidingWindowAttention(_Attention):
     ) -> tuple[Tensor, WindowState]:
         """Attend from each token of ``x``, shape (batch, time, dim), to its window."""
         keys, values = self._keys_values(x)
-        if observed is None:
-            observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if state is not None:
             keys = torch.cat([state.keys.to(keys.dtype), keys], dim=-2)
             values = torch.cat([state.values.to(values.dtype), values], dim=-2)
+            if observed is None:
+                observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
             observed = torch.cat([state.observed, observed], dim=-1)
         prefix_keys, prefix_values = self._prefix(x)
         out = sliding_window_attention(
@@ -80,10 +82,22 @@ class SlidingWindowAttention(_Attention):
         )
         past = min(self.window - 1, keys.shape[-2])
         keep = slice(keys.shape[-2] - past, None)
-        state = WindowState(
-            carry(keys[..., keep, :]), carry(values[..., keep, :]), observed[:, keep].clone()
-        )
+        if observed is None:
+            seen = torch.ones(len(x), past, dtype=torch.bool, device=x.device)
+        else:
+            seen = observed[:, keep].clone()
+        state = WindowState(carry(keys[..., keep, :]), carry(values[..., keep, :]), seen)
         return self._join(out), state
+
+
+class SegmentTokens(NamedTuple):
+    """What attention makes of a segment's tokens before their memory reads are there."""
+
+    queries: Tensor  # (batch, heads, time, width), scaled and with rotary positions
+    keys: Tensor  # same shape, with rotary positions
+    values: Tensor  # same shape
+    observed: Tensor | None  # (batch, time), bool
+    prefix: Prefix | None
 
 
 class SegmentAttention(_Attention):
@@ -110,32 +124,79 @@ class SegmentAttention(_Attention):
         -------
         Tensor of shape (batch, time, dim)
         """
+        (tokens,) = self._prepare(x, observed, x.shape[1])
+        return self.attend(tokens, reads)
+
+    def prepare(self, x: Tensor, observed: Tensor | None = None) -> list[SegmentTokens]:
+        """Do what needs no memory, for all segments at once: they are read one after another.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, time, dim)
+            Whole segments, of which the last may be open.
+        observed : Tensor of shape (batch, time), bool, optional
+
+        Returns
+        -------
+        list of SegmentTokens
+            One per segment, for ``attend``.
+        """
+        return self._prepare(x, observed, min(self.segment_length, x.shape[1]))
+
+    def _prepare(self, x: Tensor, observed: Tensor | None, size: int) -> list[SegmentTokens]:
         time = x.shape[1]
-        queries = self._heads(self.query(x))
-        keys, values = self._keys_values(torch.cat([reads, x], dim=1))
+        n_segments = -(-time // size)
+        x = F.pad(x, (0, 0, 0, n_segments * size - time))
+        plain, (keys, values) = self._heads(self.query(x)), self._keys_values(x)
+        prefix = Prefix.meet(plain, *self._prefix(x))
+
+        # Positions count from each segment's start.
+        def turned(y: Tensor, scale: float) -> Tensor:
+            y = y.unflatten(-2, (n_segments, size)) if n_segments > 1 else y
+            y = rotate(y, 0, scale=scale)
+            return y.flatten(-3, -2) if n_segments > 1 else y
+
+        # Split, not cut one after another: each cut would have a gradient as long as the whole.
+        def split(y: Tensor) -> tuple[Tensor, ...]:
+            return y[..., :time, :].split(size, dim=-2)
+
+        nothing = (None,) * n_segments
+        parts = zip(
+            split(turned(plain, plain.shape[-1] ** -0.5)),
+            split(turned(keys, 1.0)),
+            split(values),
+            nothing if observed is None else observed.split(size, dim=1),
+            nothing if prefix is None else split(prefix.scores),
+            strict=True,
+        )
+        return [
+            SegmentTokens(
+                queries,
+                keys,
+                values,
+                seen,
+                None if scores is None or prefix is None else Prefix(scores, prefix.values),
+            )
+            for queries, keys, values, seen, scores in parts
+        ]
+
+    def attend(self, tokens: SegmentTokens, reads: Tensor) -> Tensor:
+        """Attend from a prepared segment to [persistent | memory reads | segment].
+
+        ``reads``, of shape (batch, time, dim), is what the memory answered to the same tokens.
+        """
+        keys, values = self._keys_values(reads)
         # Reads take the positions of the segment before, so that a read and its token differ.
-        keys = torch.cat(
-            [
-                rotate(keys[..., :time, :], -self.segment_length),
-                rotate(keys[..., time:, :], 0),
-            ],
-            dim=-2,
+        keys = torch.cat([rotate(keys, -self.segment_length), tokens.keys], dim=-2)
+        values = torch.cat([values, tokens.values], dim=-2)
+        seen = tokens.observed
+        return self._join(
+            attend(
+                tokens.queries,
+                keys,
+                values,
+                SegmentPattern(reads.shape[1], self.causal_reads),
+                observed=None if seen is None else torch.cat([seen, seen], dim=1),
+                prefix=tokens.prefix,
+            )
         )
-        earlier = torch.ones(time, time, dtype=torch.bool, device=x.device).tril()
-        visible_reads = earlier if self.causal_reads else torch.ones_like(earlier)
-        visible = torch.cat([visible_reads, earlier], dim=-1)
-        if observed is not None:
-            itself = torch.eye(time, dtype=torch.bool, device=x.device)
-            itself = torch.cat([torch.zeros_like(itself), itself], dim=-1)
-            visible = visible & observed.repeat(1, 2)[:, None, None, :] | itself
-        prefix_keys, prefix_values = self._prefix(x)
-        out = attend(
-            rotate(queries, 0),
-            keys,
-            values,
-            visible,
-            plain_queries=queries,
-            prefix_keys=prefix_keys,
-            prefix_values=prefix_values,
-        )
-        return self._join(out)

@@ -16,77 +16,95 @@ from torch.nn import functional as F
 from titans_ts.ops.constants import constant
 from titans_ts.ops.rotary import rotate
 
-__all__ = ["Prefix", "attend", "hide", "prefix_of", "sliding_window_attention"]
+__all__ = ["Prefix", "SegmentPattern", "WindowPattern", "attend", "sliding_window_attention"]
 
 # Keys from which on the fused kernels are faster. On one core of a CPU, forward and backward with
 # 224 x 16 queries and 35 keys of width 32, the plain form takes 4.5 ms and the fused 6.5 ms; with
 # 64 x 64 queries and 128 keys both take 4.7 ms, and with 256 x 128 and 640 keys 850 and 390 ms.
 FUSED_FROM = 128
-_BLOCK = 128  # queries of a block: each meets at most so many keys out of its window
+_BLOCK = 128  # queries of a block, at most
 _LANES = 8  # the fused kernels of CUDA want sizes to be multiples of it
 
 
 class Prefix(NamedTuple):
-    """Keys that every query sees, and that have no position: what the queries make of them."""
+    """What comes before all keys, has no position, and is seen by every query."""
 
     scores: Tensor  # (batch, heads, n, p)
     values: Tensor  # (heads, p, width)
 
+    @classmethod
+    def meet(cls, queries: Tensor, keys: Tensor, values: Tensor) -> Prefix | None:
+        """Let queries (batch, heads, n, width), neither scaled nor rotated, meet a prefix.
 
-def prefix_of(queries: Tensor, keys: Tensor, values: Tensor) -> Prefix | None:
-    """Let queries that were not rotated meet a prefix.
+        ``keys`` and ``values`` are of shape (heads, p, width); None where p is 0.
+        """
+        if not keys.shape[-2]:
+            return None
+        keys = keys * queries.shape[-1] ** -0.5
+        # One product per head for the whole batch, where a broadcast one is one per sequence.
+        return cls(torch.einsum("bhnw,hpw->bhnp", queries, keys), values)
 
-    Parameters
-    ----------
-    queries : Tensor of shape (batch, heads, n, width)
-    keys, values : Tensor of shape (heads, p, width)
-
-    Returns
-    -------
-    Prefix or None
-        None where p is 0.
-    """
-    if not keys.shape[-2]:
-        return None
-    scale = queries.shape[-1] ** -0.5
-    # One product per head for the whole batch, where a broadcast product is one per sequence.
-    return Prefix(torch.einsum("bhnw,hpw->bhnp", queries, keys * scale), values)
+    def part(self, now: slice) -> Prefix:
+        return Prefix(self.scores[..., now, :], self.values)
 
 
-def hide(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """What to add to scores: 0 where visible, minus infinity elsewhere."""
-    # Added, not filled in: the backward pass of a sum does nothing.
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
-        ~visible, -torch.inf
-    )
+class WindowPattern(NamedTuple):
+    """n queries and m keys, the last n of them the queries' own; a query sees ``window`` keys."""
+
+    n: int
+    m: int
+    window: int
+
+    def visible(self, device: torch.device) -> Tensor:
+        """Of shape (n, m), bool."""
+        own = torch.arange(self.m - self.n, self.m, device=device)[:, None]
+        column = torch.arange(self.m, device=device)
+        return (column <= own) & (column > own - self.window)
+
+
+class SegmentPattern(NamedTuple):
+    """n queries; n memory reads, and then the queries' own n keys."""
+
+    n: int
+    causal_reads: bool
+
+    def visible(self, device: torch.device) -> Tensor:
+        """Of shape (n, 2 n), bool."""
+        earlier = torch.ones(self.n, self.n, dtype=torch.bool, device=device).tril()
+        reads = earlier if self.causal_reads else torch.ones_like(earlier)
+        return torch.cat([reads, earlier], dim=-1)
 
 
 def attend(
-    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, prefix: Prefix | None
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    pattern: WindowPattern | SegmentPattern,
+    *,
+    observed: Tensor | None = None,
+    prefix: Prefix | None = None,
 ) -> Tensor:
-    """Softmax attention over a prefix and over the keys that ``bias`` leaves visible, plainly.
+    """Softmax attention over a prefix and over the keys that a pattern lets each query see.
 
     Parameters
     ----------
-    queries : Tensor of shape (batch, heads, ..., n, width)
+    queries : Tensor of shape (batch, heads, blocks * n, width)
         Scaled by ``width ** -0.5``; rotated, as are the keys.
-    keys, values : Tensor of shape (batch, heads, ..., m, width)
-    bias : Tensor, broadcastable to (batch, heads, ..., n, m)
-        Added to the scores: see ``hide``. Each query must see something, unless there is a prefix.
+    keys, values : Tensor of shape (batch, heads, (blocks - 1) * n + m, width)
+        Block i's are the m from i * n on, of which the last n are its queries' own.
+    pattern : WindowPattern or SegmentPattern
+        For n queries and m keys of each block.
+    observed : Tensor of shape (batch, (blocks - 1) * n + m), bool, optional
+        Keys that may be seen; None for all. A query always sees its own.
     prefix : Prefix, optional
-        Its scores of shape (batch, heads, ..., n, p).
 
     Returns
     -------
-    Tensor of shape (batch, heads, ..., n, width)
+    Tensor of shape (batch, heads, blocks * n, width)
     """
-    scores = queries @ keys.mT + bias
-    if prefix is None:
-        return scores.softmax(-1) @ values
-    n_prefix = prefix.scores.shape[-1]
-    weights = torch.cat([prefix.scores, scores], dim=-1).softmax(-1)
-    first, rest = weights.split([n_prefix, scores.shape[-1]], dim=-1)
-    return torch.einsum("bh...p,hpw->bh...w", first, prefix.values) + rest @ values
+    # Every test of size is one for all devices and dtypes: a model gives the same everywhere.
+    form = _fused if _sizes(queries, keys, pattern)[2] >= FUSED_FROM else _plain
+    return form(queries, keys, values, pattern, observed, prefix)
 
 
 def sliding_window_attention(
@@ -121,19 +139,205 @@ def sliding_window_attention(
     -------
     Tensor of shape (batch, heads, time, width)
     """
-    time, past = queries.shape[-2], keys.shape[-2] - queries.shape[-2]
-    prefix = prefix_of(queries, prefix_keys, prefix_values)
+    time, total = queries.shape[-2], keys.shape[-2]
+    past = total - time
+    prefix = Prefix.meet(queries, prefix_keys, prefix_values)
     queries = rotate(queries, 0, scale=queries.shape[-1] ** -0.5)
     keys = rotate(keys, -past)
-    # A block's keys are whole blocks: its own, and ``n_before`` that the window reaches.
+    # A block meets its own keys, and those of the n_before blocks before that its window reaches.
+    # Small blocks waste few scores on keys out of the window; very small ones make small products.
     n_before = max(-(-(window - 1) // _BLOCK), 1)
-    size = max(_whole_lanes(-(-(window - 1) // n_before)), _LANES)
-    reach = (n_before + 1) * size
-    # The first queries, which reach back to where nothing is, go as one block of their own. It
-    # takes what does not fill a block, so that nothing is padded.
-    n_first = n_before * size - past
-    n_first += (time - n_first) % size
-    form = _fused if min(reach, past + time) >= FUSED_FROM else _plain
+    size = max(-(-(window - 1) // (n_before * _LANES)), 1) * _LANES
+    reach = n_before * size
+    # The first queries reach back to where nothing is. They go as one block, and take along what
+    # does not fill a block, so that nothing is ever padded.
+    n_first = reach - past + (time - (reach - past)) % size
     if time <= n_first:
-        return form(queries, keys, values, observed, prefix, window, (1, time, past + time))
-    
+        pattern = WindowPattern(time, total, min(window, total))
+        return attend(queries, keys, values, pattern, observed=observed, prefix=prefix)
+    parts = []
+    if n_first:
+        now, seen = slice(n_first), slice(past + n_first)
+        pattern = WindowPattern(n_first, past + n_first, min(window, past + n_first))
+        parts.append((pattern, now, seen))
+    now, seen = slice(n_first, None), slice(past + n_first - reach, None)
+    parts.append((WindowPattern(size, reach + size, window), now, seen))
+    out = [
+        attend(
+            queries[..., now, :],
+            keys[..., seen, :],
+            values[..., seen, :],
+            pattern,
+            observed=None if observed is None else observed[:, seen],
+            prefix=None if prefix is None else prefix.part(now),
+        )
+        for pattern, now, seen in parts
+    ]
+    return torch.cat(out, dim=-2)
+
+
+def _sizes(
+    queries: Tensor, keys: Tensor, pattern: WindowPattern | SegmentPattern
+) -> tuple[int, int, int]:
+    """Blocks, queries of a block, keys of a block."""
+    blocks = queries.shape[-2] // pattern.n
+    return blocks, pattern.n, keys.shape[-2] - (blocks - 1) * pattern.n
+
+
+def _plain(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    pattern: WindowPattern | SegmentPattern,
+    observed: Tensor | None,
+    prefix: Prefix | None,
+) -> Tensor:
+    """With all scores, as one writes it down."""
+    blocks, n, m = _sizes(queries, keys, pattern)
+    dtype, device = queries.dtype, queries.device
+
+    def bias_of(visible: Tensor) -> Tensor:
+        # Added, not filled in: the backward pass of a sum does nothing.
+        zeros = torch.zeros(visible.shape, dtype=dtype, device=device)
+        return zeros.masked_fill_(~visible, -torch.inf)
+
+    def make() -> tuple[Tensor, ...]:
+        return (bias_of(pattern.visible(device)),)
+
+    if observed is None:
+        (bias,) = constant(("bias", type(pattern), pattern, dtype, device), make)
+    else:
+        own = torch.eye(n, dtype=torch.bool, device=device)
+        own = F.pad(own, (m - n, 0))
+        seen = observed.unfold(-1, m, n)[:, None, :, None, :]
+        bias = bias_of(pattern.visible(device) & seen | own)
+        bias = bias if blocks > 1 else bias[:, :, 0]
+    first = None if prefix is None else prefix.scores
+    if blocks > 1:
+        queries = queries.unflatten(-2, (blocks, n))
+        keys, values = (x.unfold(-2, m, n).mT for x in (keys, values))
+        first = None if first is None else first.unflatten(-2, (blocks, n))
+    scores = queries @ keys.mT + bias
+    if prefix is None or first is None:
+        out = scores.softmax(-1) @ values
+    else:
+        weights = torch.cat([first, scores], dim=-1).softmax(-1)
+        shares, weights = weights.split([first.shape[-1], m], dim=-1)
+        out = torch.einsum("bh...p,hpw->bh...w", shares, prefix.values) + weights @ values
+    return out.flatten(-3, -2) if blocks > 1 else out
+
+
+def _fused(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    pattern: WindowPattern | SegmentPattern,
+    observed: Tensor | None,
+    prefix: Prefix | None,
+) -> Tensor:
+    """Through ``scaled_dot_product_attention``, with one mask that all blocks share.
+
+    What a query alone sees, the prefix and its own masked key, becomes one more key: with l the
+    log of the sum of their exponentials, and u their average, the softmax over everything is the
+    one over [keys, l] with u as the last value. A further feature of the queries holds l, and the
+    further key is 1 there and 0 elsewhere; a further feature of the values says how large a share
+    it got. In a feature of their own, keys that are not observed are pushed out of the softmax.
+    """
+    blocks, n, m = _sizes(queries, keys, pattern)
+    width, dtype, device = queries.shape[-1], queries.dtype, queries.device
+    lonely = _seen_alone(queries, keys, values, observed, prefix)
+    group = n if blocks > 1 else m  # keys that lie together, with a place for the further one
+    lanes = 0 if lonely is None else _LANES
+
+    def make_mask() -> tuple[Tensor, ...]:
+        visible = F.pad(pattern.visible(device).unflatten(-1, (-1, group)), (0, lanes))
+        if lanes:
+            visible[:, -1, group] = True
+        return (visible.flatten(-2),)
+
+    (mask,) = constant(("mask", type(pattern), pattern, group, lanes, device), make_mask)
+    if lonely is not None:
+        score, mean = lonely
+        rows = keys.shape[:-1]
+        push = keys.new_zeros(rows)
+        if observed is not None:
+            push = push.masked_fill(~observed[:, None], _least(dtype))
+        ones = queries.new_ones(score.shape)
+        queries = torch.cat(
+            [
+                queries,
+                torch.stack([score.to(dtype), ones], dim=-1),
+                queries.new_zeros(*score.shape, lanes - 2),
+            ],
+            dim=-1,
+        )
+        keys = _with_further(keys, F.pad(push[..., None], (1, lanes - 2)), group, lanes)
+        values = _with_further(values, values.new_zeros(*rows, lanes), group, lanes)
+
+    def in_windows(x: Tensor) -> Tensor:
+        """Views that overlap; blocks in the place of heads, since all share one mask."""
+        step = n if not lanes else group + lanes
+        if blocks == 1:
+            return x.flatten(0, 1)[:, None]
+        return x.flatten(0, 1).unfold(1, m // group * step, step).mT
+
+    out = F.scaled_dot_product_attention(
+        queries.flatten(0, 1).unflatten(1, (blocks, n)),
+        in_windows(keys),
+        in_windows(values),
+        attn_mask=mask,
+        scale=1.0,
+    )
+    out = out.flatten(1, 2).unflatten(0, (-1, keys.shape[1]))
+    if lonely is None:
+        return out
+    return torch.addcmul(out[..., :width], out[..., width : width + 1], mean)
+
+
+def _with_further(x: Tensor, features: Tensor, group: int, lanes: int) -> Tensor:
+    """Append features to (batch, heads, rows, width), and to each group of rows the further key."""
+
+    def make() -> tuple[Tensor, ...]:
+        corner = torch.zeros(lanes, lanes, dtype=x.dtype, device=x.device)
+        corner[0, 0] = 1
+        return (corner,)
+
+    (corner,) = constant(("corner", lanes, x.dtype, x.device), make)
+    x, features = (y.unflatten(-2, (-1, group)) for y in (x, features))
+    corner = corner.expand(*x.shape[:-2], -1, -1)
+    side = torch.cat([features, corner], dim=-2)
+    return torch.cat([F.pad(x, (0, 0, 0, lanes)), side], dim=-1).flatten(-3, -2)
+
+
+def _seen_alone(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    observed: Tensor | None,
+    prefix: Prefix | None,
+) -> tuple[Tensor, Tensor] | None:
+    """What no two queries share: log-sum-exp of its scores, and its mean value."""
+    scores = [] if prefix is None else [prefix.scores]
+    if observed is not None:
+        own = slice(keys.shape[-2] - queries.shape[-2], None)
+        score = (queries * keys[..., own, :]).sum(-1)
+        # Finite: with nothing else, the softmax of a minus infinity would be NaN.
+        score = score.masked_fill(observed[:, None, own], _least(queries.dtype))
+        scores.append(score[..., None])
+    if not scores:
+        return None
+    joined = torch.cat(scores, dim=-1)
+    weights = joined.softmax(-1)
+    mean: Tensor | float = 0.0
+    if prefix is not None:
+        first = weights[..., : prefix.scores.shape[-1]]
+        mean = torch.einsum("bhnp,hpw->bhnw", first, prefix.values)
+    if observed is not None:
+        mean = mean + weights[..., -1:] * values[..., own, :]
+    assert isinstance(mean, Tensor)
+    return joined.logsumexp(-1), mean
+
+
+def _least(dtype: torch.dtype) -> float:
+    """So low a score that its exponential is 0, with room to add others to it."""
+    return -torch.finfo(dtype).max / 4
