@@ -17,6 +17,7 @@ from titans_ts.ops.memory_scan import (
     ChunkErrors,
     ScanState,
     TileReads,
+    Workspace,
     chunk_errors,
     chunk_errors_backward,
     read_at,
@@ -75,6 +76,30 @@ class ChunkWork(NamedTuple):
     reads: list[TileReads]  # of each tile; with coarse reads one, of the chunk
 
 
+class _Slots:
+    """Workspaces for one tile after the other.
+
+    ``reuse``: a group may have those of the group before. ``apart``: the tiles of a group have
+    one each; otherwise, with ``reuse``, all have the same.
+    """
+
+    def __init__(self, *, reuse: bool, apart: bool = False) -> None:
+        self.reuse, self.apart = reuse, apart or not reuse
+        self._slots: list[Workspace] = []
+        self._taken = 0
+
+    def next(self) -> Workspace:
+        index = self._taken if self.apart else 0
+        if index == len(self._slots):
+            self._slots.append(Workspace())
+        self._taken += 1
+        return self._slots[index]
+
+    def next_group(self) -> None:
+        if self.reuse:
+            self._taken = 0
+
+
 class GroupWork(NamedTuple):
     queries: Tensor  # (chunks, rows, width, tokens)
     keys: Tensor
@@ -105,8 +130,10 @@ def plan_groups(
     every = options.save_every
     keep = every is None and n_full * chunk_bytes <= KEEP_BYTES
     if every is None:
-        # About as many groups as chunks in a group, so that neither outgrows the other.
-        every = n_full if keep else max(round(n_full**0.5), -(-GROUP_TOKENS // size))
+        every = -(-GROUP_TOKENS // size)
+        if not keep:
+            # About as many groups as chunks in a group, so that neither outgrows the other.
+            every = max(round(n_full**0.5), every)
     for first in range(0, n_full, max(every, 1)):
         groups.append(group(start + first * size, min(every, n_full - first), size))
     if rest:
@@ -116,7 +143,7 @@ def plan_groups(
 
 # Up to here everything is kept: making it again would cost time, and memory is no question yet.
 KEEP_BYTES = 2**28
-# Of a group whose work is made again: long enough for its tables to be made in one go.
+# Of a group: enough for its tables to be made in one go, and few enough for them to stay cached.
 GROUP_TOKENS = 512
 
 
@@ -150,8 +177,11 @@ def scan_chunks(
         Where the open chunk started, if that was after the first token; else empty.
     """
     step, log_momentum, log_keep, observed = gates
+    # Inside of apply gradients are always off.
+    training = torch.is_grad_enabled()
     out = _Scan.apply(
         options,
+        training,
         observed,
         queries,
         keys,
@@ -179,81 +209,159 @@ def _work_bytes(weights: list[Tensor], chunk_size: int) -> int:
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, options: ScanOptions, observed: Tensor | None, *tensors: Any) -> Any:
-        queries, keys, values, *gates = tensors[:6]
-        n = options.n_layers
-        weights, rest = list(tensors[6 : 6 + n]), list(tensors[6 + n :])
-        momentum = rest[:n] if options.has_momentum else None
-        anchor = rest[n:] if options.has_momentum else rest
-        training = any(ctx.needs_input_grad)
-        groups, keep = plan_groups(
-            keys.shape[1], _work_bytes(weights, options.chunk_size), options
-        )
-        state = ScanState(weights, momentum)
-        reads = torch.empty_like(queries)
-        kept: list[GroupWork] = []
-        starts: list[ScanState] = []
-        for group in groups:
-            is_last = group is groups[-1]
-            is_open = is_last and (group.stop + options.position) % options.chunk_size != 0
-            new_anchor = state.weights if is_open and group.start else None
-            starts.append(state)
-            y, state, work = run_group(
-                group,
-                options,
-                state,
-                anchor if group.start == 0 and options.position else None,
-                (queries, keys, values),
-                MemoryGates(*gates, observed),
-                keep=training and keep,
-                write_last=options.need_state or not is_last,
-            )
-            reads[:, group.start : group.stop] = y
-            if training and keep:
-                kept.append(work)
-        ctx.options, ctx.groups, ctx.kept = options, groups, kept if training and keep else None
+    def forward(
+        ctx: Any, options: ScanOptions, training: bool, observed: Tensor | None, *tensors: Any
+    ) -> Any:
+        training = training and any(ctx.needs_input_grad)
+        reads = torch.empty_like(tensors[0])
+        n_rows, parts = len(reads), []
+        size = _rows_at_once(tensors[6 : 6 + options.n_layers])
+        for first in range(0, n_rows, size):
+            rows = slice(first, first + size)
+            scan = _RowScan(options, _Inputs.cut(options, observed, tensors, rows), training)
+            parts.append(scan)
+            reads[rows] = scan.run()
+        after = [torch.cat(x) if len(x) > 1 else x[0] for x in zip(*(s.after for s in parts))]
         if training:
-            ctx.starts = starts
-            ctx.save_for_backward(queries, keys, values, *gates, observed, *weights, *rest)
-        if not options.need_state:
-            return (reads,)
-        after = (*state.weights, *(state.momentum or ()), *(new_anchor or ()))
+            ctx.options, ctx.size, ctx.parts = options, size, parts
+            ctx.save_for_backward(observed, *tensors)
+            for scan in parts:
+                scan.inputs = None
         return (reads, *after)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, reads_bar: Tensor, *after_bars: Any) -> Any:
         options: ScanOptions = ctx.options
-        queries, keys, values, step, log_momentum, log_keep, observed, *state = ctx.saved_tensors
+        observed, *tensors = ctx.saved_tensors
+        bars = [None if x is None else torch.empty_like(x) for x in tensors]
+        for number, scan in enumerate(ctx.parts):
+            rows = slice(number * ctx.size, (number + 1) * ctx.size)
+            scan.inputs = _Inputs.cut(options, observed, tensors, rows)
+            found = scan.run_backward(
+                reads_bar[rows],
+                [bar[rows] for bar in after_bars],
+                [None if bar is None else bar[rows] for bar in bars[:6]],
+            )
+            for bar, part in zip(bars[6:], found, strict=True):
+                bar[rows] = part
+        ctx.parts = None
+        return (None, None, None, *bars)
+
+
+# Of the states that are worked on at a time. A core's own cache holds them and what they meet;
+# rows (heads and sequences) that fit go together, others one after the other.
+CACHE_BYTES = 2**19
+
+
+def _rows_at_once(weights: tuple[Tensor, ...]) -> int:
+    if weights[0].device.type != "cpu":
+        return len(weights[0])
+    per_row = sum(2 * weight[0].numel() * weight.element_size() for weight in weights)
+    return torch.get_num_threads() * max(CACHE_BYTES // per_row, 1)
+
+
+class _Inputs(NamedTuple):
+    """Arguments of a scan, of some of its rows."""
+
+    tokens: tuple[Tensor, Tensor, Tensor]  # queries, keys, values
+    gates: MemoryGates
+    state: ScanState
+    anchor: list[Tensor] | None
+
+    @classmethod
+    def cut(
+        cls, options: ScanOptions, observed: Tensor | None, tensors: Any, rows: slice
+    ) -> _Inputs:
+        observed = None if observed is None else observed[rows]
+        cut = [None if tensor is None else tensor[rows] for tensor in tensors]
         n = options.n_layers
-        inputs = (queries, keys, values)
-        gates = MemoryGates(step, log_momentum, log_keep, observed)
-        bars = [torch.empty_like(x) for x in inputs]
-        gate_bars = [None if gate is None else torch.empty_like(gate) for gate in gates[:3]]
-        state_bars, anchor_bars = None, None
+        weights, rest = cut[6 : 6 + n], cut[6 + n :]
+        momentum = rest[:n] if options.has_momentum else None
+        anchor = rest[-n:] if options.position else None
+        state = ScanState(weights, momentum)
+        return cls(tuple(cut[:3]), MemoryGates(*cut[3:6], observed), state, anchor)
+
+
+class _RowScan:
+    """The scan of some rows: forward, and once more backward."""
+
+    def __init__(self, options: ScanOptions, inputs: _Inputs, training: bool) -> None:
+        self.options, self.inputs = options, inputs
+        keys, weights = inputs.tokens[1], inputs.state.weights
+        work = _work_bytes(weights, options.chunk_size)
+        self.groups, keep = plan_groups(keys.shape[1], work, options)
+        self.training, self.keep = training, keep and training
+        self.kept: list[GroupWork] = []
+        self.starts: list[ScanState] = []
+        self.after: list[Tensor] = []
+
+    def run(self) -> Tensor:
+        """Reads, shape (rows, time, width); the state comes to lie in ``after``."""
+        options, inputs = self.options, self.inputs
+        state, slots = inputs.state, _Slots(reuse=not self.keep)
+        reads = torch.empty_like(inputs.tokens[0])
+        for group in self.groups:
+            is_last = group is self.groups[-1]
+            if self.training and not self.keep:
+                if group.start:
+                    state = state.clone()  # Its buffers are about to be used again.
+                self.starts.append(state)
+            opened: list[Tensor] = []
+            if is_last and group.start and (group.stop + options.position) % options.chunk_size:
+                opened = [weight.clone() for weight in state.weights]
+            y, state, work = run_group(
+                group,
+                options,
+                state,
+                None if group.start else inputs.anchor,
+                inputs.tokens,
+                inputs.gates,
+                slots,
+                keep=self.keep,
+                write_last=options.need_state or not is_last,
+            )
+            slots.next_group()
+            reads[:, group.start : group.stop] = y
+            if work is not None:
+                self.kept.append(work)
+        if options.need_state:
+            if self.keep:
+                state = state.clone()
+            self.after = [*state.weights, *(state.momentum or ()), *opened]
+        return reads
+
+    def run_backward(
+        self, reads_bar: Tensor, after_bars: list[Tensor], bars: list[Tensor | None]
+    ) -> list[Tensor]:
+        """Cotangents of the state; those of tokens and gates are written into ``bars``."""
+        options, inputs, n = self.options, self.inputs, self.options.n_layers
+        state_bars, opened_bars = None, None
         if options.need_state:
             own = [bar.clone() for bar in after_bars]
-            n_momentum = 0 if log_momentum is None else n
+            n_momentum = 0 if inputs.gates.log_momentum is None else n
             state_bars = ScanState(own[:n], own[n : n + n_momentum] or None)
-            anchor_bars = own[n + n_momentum :] or None
-        anchor = state[-n:] if options.position else None
-        open_bars = [torch.zeros_like(weight) for weight in anchor or ()]
-        for index in range(len(ctx.groups) - 1, -1, -1):
-            group = ctx.groups[index]
-            first_anchor = anchor if group.start == 0 else None
-            if ctx.kept is not None:
-                work = ctx.kept.pop()
+            opened_bars = own[n + n_momentum :] or None
+        open_bars = [torch.zeros_like(weight) for weight in inputs.anchor or ()]
+        slots, scratch = _Slots(reuse=True, apart=True), Workspace()
+        for index in range(len(self.groups) - 1, -1, -1):
+            group = self.groups[index]
+            anchor = None if group.start else inputs.anchor
+            if self.keep:
+                work = self.kept.pop()
             else:
                 _, _, work = run_group(
                     group,
                     options,
-                    ctx.starts[index],
-                    first_anchor,
-                    inputs,
-                    gates,
+                    self.starts.pop(),
+                    anchor,
+                    inputs.tokens,
+                    inputs.gates,
+                    slots,
                     keep=True,
                     write_last=False,
                 )
+                slots.next_group()
             state_bars = run_group_backward(
                 group,
                 options,
@@ -261,15 +369,14 @@ class _Scan(torch.autograd.Function):
                 reads_bar,
                 state_bars,
                 # What the open chunk's start is asked for besides comes in with its group.
-                anchor_bars if index == len(ctx.groups) - 1 else None,
-                open_bars if first_anchor is not None else None,
-                bars,
-                gate_bars,
+                opened_bars if index == len(self.groups) - 1 else None,
+                None if anchor is None else open_bars,
+                bars[:3],
+                bars[3:],
+                scratch,
             )
-            del work
         momentum_bars = (state_bars.momentum or []) if options.has_momentum else []
-        ctx.starts = ctx.kept = None
-        return (None, None, *bars, *gate_bars, *state_bars.weights, *momentum_bars, *open_bars)
+        return [*state_bars.weights, *momentum_bars, *open_bars]
 
 
 def _columns(tokens: Tensor, group: Group) -> Tensor:
@@ -298,21 +405,6 @@ def _cut_gates(gates: MemoryGates, group: Group) -> MemoryGates:
     return MemoryGates(*cut)
 
 
-def _tile_tables(tables: GateTables, index: int, length: int) -> GateTables:
-    """Tables of one tile; ``length`` less than the tile's where it is the chunk's short last one."""
-
-    def at(name: str) -> Tensor | None:
-        table = getattr(tables, name)
-        if table is None:
-            return None
-        table = table[index]
-        if name == "writes":
-            return table[..., :length, :length]
-        return table[..., :length]
-
-    return GateTables(*(at(name) for name in GateTables._fields))
-
-
 def run_group(
     group: Group,
     options: ScanOptions,
@@ -320,6 +412,7 @@ def run_group(
     anchor: list[Tensor] | None,
     tokens: tuple[Tensor, Tensor, Tensor],
     gates: MemoryGates,
+    slots: _Slots,
     *,
     keep: bool,
     write_last: bool,
@@ -338,29 +431,27 @@ def run_group(
     tables = GateTables(*(None if table is None else table.detach() for table in tables))
     y = torch.empty_like(q)
     chunks = []
-    # The state at hand belongs to the caller, or to a group before.
-    own = False
     for c in range(group.n_chunks):
-        at = state.weights if anchor is None else anchor
-        made = chunk_errors(at, k[c], v[c], residual=options.residual)
+        at, space = state.weights if anchor is None else anchor, slots.next()
+        made = chunk_errors(at, k[c], v[c], space, residual=options.residual)
         reads, states = [], []
         if options.coarse:
-            y[c], read = read_at(at, q[c], residual=options.residual)
+            y[c], read = read_at(at, q[c], space, residual=options.residual)
             reads.append(read)
         for j in range(group.n_tiles):
             span = slice(j * group.tile, min((j + 1) * group.tile, group.length))
-            table = _tile_tables(tables, c * group.n_tiles + j, span.stop - span.start)
+            table = tables.tile(c * group.n_tiles + j, span.stop - span.start)
+            space = slots.next() if j else space
             x = [tensor[..., span] for tensor in made.inputs]
             e = [tensor[..., span] for tensor in made.errors]
             if not options.coarse:
                 y[c][..., span], read = tile_read(
-                    state, q[c][..., span], x, e, table, residual=options.residual
+                    state, q[c][..., span], x, e, table, space, residual=options.residual
                 )
                 reads.append(read)
             states.append(state)
             if write_last or (c, j) != (group.n_chunks - 1, group.n_tiles - 1):
-                state = tile_write(state, x, e, table, in_place=own)
-                own = not keep
+                state = tile_write(state, x, e, table, space)
         if keep:
             chunks.append(ChunkWork(states, at, made, reads))
     work = GroupWork(q, k, v, gates, graph, chunks) if keep else None
@@ -377,6 +468,7 @@ def run_group_backward(
     open_bars: list[Tensor] | None,
     bars: list[Tensor],
     gate_bars: list[Tensor | None],
+    scratch: Workspace,
 ) -> ScanState:
     """Cotangents of the state before a group; those of its tokens are written into ``bars``."""
     tables = GateTables(*(None if table is None else table.detach() for table in work.tables))
@@ -386,13 +478,13 @@ def run_group_backward(
     q_bar, k_bar, v_bar = (torch.empty_like(x) for x in (work.queries, work.keys, work.values))
     for c in range(group.n_chunks - 1, -1, -1):
         states, anchor, made, reads = work.chunks[c]
-        x_bars = [torch.zeros_like(x) for x in made.inputs]
-        e_bars = [torch.zeros_like(e) for e in made.errors]
+        x_bars = [scratch.zeros("x bar", i, x) for i, x in enumerate(made.inputs)]
+        e_bars = [scratch.zeros("e bar", i, e) for i, e in enumerate(made.errors)]
         for j in range(group.n_tiles - 1, -1, -1):
             span = slice(j * group.tile, min((j + 1) * group.tile, group.length))
             index, length = c * group.n_tiles + j, span.stop - span.start
-            table = _tile_tables(tables, index, length)
-            table_bar = _tile_tables(table_bars, index, length)
+            table = tables.tile(index, length)
+            table_bar = table_bars.tile(index, length)
             x = [tensor[..., span] for tensor in made.inputs]
             e = [tensor[..., span] for tensor in made.errors]
             x_bar = [tensor[..., span] for tensor in x_bars]
@@ -406,12 +498,11 @@ def run_group_backward(
                 )
             else:
                 state_bars = tile_write_backward(
-                    state, x, e, table, state_bars, x_bar, e_bar, table_bar
+                    state, x, e, table, state_bars, x_bar, e_bar, table_bar, scratch
                 )
             if not options.coarse:
                 q_bar[c][..., span] = tile_read_backward(
                     state,
-                    work.queries[c][..., span],
                     x,
                     e,
                     table,
@@ -421,16 +512,17 @@ def run_group_backward(
                     e_bar,
                     state_bars,
                     table_bar,
+                    scratch,
                     residual=options.residual,
                 )
         at_start = state_bars.weights if open_bars is None else open_bars
         if options.coarse:
             q_bar[c] = read_at_backward(
                 anchor,
-                work.queries[c],
                 reads[0],
                 y_bar[c],
                 at_start,
+                scratch,
                 residual=options.residual,
             )
         if anchor_bars is not None:
@@ -444,6 +536,7 @@ def run_group_backward(
             x_bars,
             e_bars,
             None if options.first_order else at_start,
+            scratch,
             residual=options.residual,
         )
         work.chunks[c] = None  # type: ignore[call-overload]  # Its memory is wanted now.

@@ -3,6 +3,9 @@
 Tokens are columns here, (rows, width, tokens), where a row is one head of one sequence: with the
 weights as ``(width_in, width_out)`` every product then meets the CPU's fast kernels, while tokens
 as rows would have half of them wait for a small transposed factor. README.md derives all of it.
+
+Results go into buffers of a workspace, which the next chunk uses again: on a CPU, memory that was
+never touched before costs more than the arithmetic on it.
 """
 
 from __future__ import annotations
@@ -13,13 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward, silu_bend
-from titans_ts.ops.memory_tables import GateTables
+from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
+from titans_ts.ops.memory_tables import TileTables
 
 __all__ = [
     "ChunkErrors",
+    "Layers",
     "ScanState",
     "TileReads",
+    "Workspace",
     "chunk_errors",
     "chunk_errors_backward",
     "read_at",
@@ -30,31 +35,81 @@ __all__ = [
     "tile_write_backward",
 ]
 
-silu_backward = torch.ops.aten.silu_backward
+Layers = list[Tensor]
+
+
+class Workspace:
+    """Buffers by name, made on first use and then used again."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, int, tuple[int, ...]], Tensor] = {}
+
+    def take(self, name: str, layer: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        key = name, layer, shape
+        buffer = self._buffers.get(key)
+        if buffer is None:
+            buffer = self._buffers[key] = like.new_empty(shape)
+        return buffer
+
+    def zeros(self, name: str, layer: int, like: Tensor) -> Tensor:
+        return self.take(name, layer, like, like.shape).zero_()
+
+    def bmm(self, name: str, layer: int, left: Tensor, right: Tensor) -> Tensor:
+        shape = (left.shape[0], left.shape[1], right.shape[2])
+        return torch.bmm(left, right, out=self.take(name, layer, left, shape))
+
+    def mul(self, name: str, layer: int, left: Tensor, right: Tensor) -> Tensor:
+        """``left * right``, of the shape of ``left``."""
+        return torch.mul(left, right, out=self.take(name, layer, left, left.shape))
+
+    def fade(
+        self, name: str, layer: int, x: Tensor, scale: Tensor, left: Tensor, right: Tensor
+    ) -> Tensor:
+        """``scale * x - left @ right``; ``scale`` has one number a row."""
+        if scale.numel() == 1 and scale.device.type == "cpu":
+            # A pass over the matrix less than by a tensor; elsewhere a number would have to be
+            # waited for.
+            out = self.take(name, layer, x, x.shape)
+            return torch.baddbmm(x, left, right, beta=scale.item(), alpha=-1, out=out)
+        return self.mul(name, layer, x, scale).baddbmm_(left, right, alpha=-1)
+
+    def silu(self, name: str, layer: int, x: Tensor) -> Tensor:
+        return torch.ops.aten.silu.out(x, out=self.take(name, layer, x, x.shape))
+
+    def silu_backward(self, name: str, layer: int, bar: Tensor, x: Tensor) -> Tensor:
+        out = self.take(name, layer, x, x.shape)
+        return torch.ops.aten.silu_backward.grad_input(bar, x, grad_input=out)
 
 
 class ScanState(NamedTuple):
     """Weights and momentum buffer between two tiles, or cotangents of them."""
 
-    weights: list[Tensor]  # per layer (rows, width_in, width_out)
-    momentum: list[Tensor] | None  # same shapes; None where it is zero, or there is none
+    weights: Layers  # per layer (rows, width_in, width_out)
+    momentum: Layers | None  # same shapes; None where it is zero, or there is none
+
+    def clone(self) -> ScanState:
+        momentum = self.momentum
+        return ScanState(
+            [weight.clone() for weight in self.weights],
+            None if momentum is None else [buffer.clone() for buffer in momentum],
+        )
 
 
 class ChunkErrors(NamedTuple):
     """The factors of a chunk's gradients, and what their own derivative needs."""
 
-    inputs: list[Tensor]  # per layer (rows, width_in, tokens)
-    before: list[Tensor]  # per layer (rows, width_out, tokens): before SiLU
-    errors: list[Tensor]  # same shapes
-    back: list[Tensor]  # per layer but the last, same shapes: what came back through the next
+    inputs: Layers  # per layer (rows, width_in, tokens)
+    before: Layers  # per layer (rows, width_out, tokens): before SiLU
+    errors: Layers  # same shapes
+    back: Layers  # per layer but the last, same shapes: what came back through the next
 
 
 class TileReads(NamedTuple):
     """What the derivative of a tile's reads needs."""
 
-    hidden: list[Tensor]  # per layer (rows, width_in, tokens): what was multiplied with it
-    before: list[Tensor]  # per layer (rows, width_out, tokens)
-    scores: list[Tensor]  # per layer (rows, tokens, tokens), writes down, reads across
+    hidden: Layers  # per layer (rows, width_in, tokens): what was multiplied with it
+    before: Layers  # per layer (rows, width_out, tokens)
+    scores: Layers  # per layer (rows, tokens, tokens), writes down, reads across
     products: list[tuple[Tensor, Tensor | None] | None]  # W^T h and S^T h, of narrowing layers
 
 
@@ -66,33 +121,45 @@ def finish(output: Tensor, queries: Tensor, *, residual: bool) -> Tensor:
     return queries + normed.mT
 
 
+def finish_backward(
+    output: Tensor, bar: Tensor, *, residual: bool
+) -> tuple[Tensor | None, Tensor]:
+    """Cotangents of the queries (None: zero) and of the last layer's output."""
+    if not residual:
+        return None, bar
+    return bar, layer_norm_backward(output.mT, bar.mT).mT.contiguous()
+
+
 def chunk_errors(
-    anchor: list[Tensor], keys: Tensor, values: Tensor, *, residual: bool
+    anchor: Layers, keys: Tensor, values: Tensor, work: Workspace, *, residual: bool
 ) -> ChunkErrors:
     """As ``memory_net.memory_errors``, for a chunk whose tokens are columns."""
     inputs, before = [keys], []
-    for weight in anchor:
-        before.append(torch.bmm(weight.mT, inputs[-1]))
-        inputs.append(F.silu(before[-1]))
-    inputs.pop()
-    error = (finish(before[-1], keys, residual=residual) - values).mul_(2)
+    last = len(anchor) - 1
+    for layer, weight in enumerate(anchor):
+        before.append(work.bmm("z", layer, weight.mT, inputs[-1]))
+        if layer < last:
+            inputs.append(work.silu("x", layer, before[-1]))
+    answer = finish(before[-1], keys, residual=residual)
+    error = torch.sub(answer, values, out=work.take("e", last, values, values.shape)).mul_(2)
     if residual:
-        error = layer_norm_backward(before[-1].mT, error.mT).mT
+        error.copy_(layer_norm_backward(before[-1].mT, error.mT).mT)
     errors, back = [error], []
-    for layer in range(len(anchor) - 1, 0, -1):
-        back.insert(0, torch.bmm(anchor[layer], errors[0]))
-        errors.insert(0, silu_backward(back[0], before[layer - 1]))
+    for layer in range(last, 0, -1):
+        back.insert(0, work.bmm("u", layer, anchor[layer], errors[0]))
+        errors.insert(0, work.silu_backward("e", layer - 1, back[0], before[layer - 1]))
     return ChunkErrors(inputs, before, errors, back)
 
 
 def chunk_errors_backward(
-    anchor: list[Tensor],
+    anchor: Layers,
     keys: Tensor,
     values: Tensor,
     made: ChunkErrors,
-    input_bars: list[Tensor],
-    error_bars: list[Tensor],
-    anchor_bars: list[Tensor] | None,
+    input_bars: Layers,
+    error_bars: Layers,
+    anchor_bars: Layers | None,
+    work: Workspace,
     *,
     residual: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -101,25 +168,28 @@ def chunk_errors_backward(
     ``input_bars`` and ``error_bars`` are used up. ``anchor_bars=None``: the anchor is a constant.
     """
     last = len(anchor) - 1
-    before_bars: list[Tensor] = []
+    before_bars: Layers = []
     for layer in range(last):
         z, bar = made.before[layer], error_bars[layer]
-        before_bars.append(silu_bend(z).mul_(made.back[layer]).mul_(bar))
-        back_bar = silu_backward(bar, z)
+        # Second derivative of x g(x), with g' = g (1 - g): g' (2 + x (1 - 2 g)).
+        gate = torch.sigmoid(z, out=work.take("gate", layer, z, z.shape))
+        bend = torch.addcmul(z, z, gate, value=-2, out=work.take("bend", layer, z, z.shape))
+        bend.add_(2).mul_(gate.addcmul_(gate, gate, value=-1))
+        before_bars.append(bend.mul_(made.back[layer]).mul_(bar))
+        back_bar = work.silu_backward("back bar", layer, bar, z)
         error_bars[layer + 1].baddbmm_(anchor[layer + 1].mT, back_bar)
         if anchor_bars is not None:
             anchor_bars[layer + 1].baddbmm_(back_bar, made.errors[layer + 1].mT)
+    key_bar = None
     if residual:
         with torch.enable_grad():
             leaves = [x.detach().requires_grad_() for x in (made.before[last], keys, values)]
-            output, k, v = leaves
-            error = layer_norm_backward(
-                output.mT, 2 * (finish(output, k, residual=True) - v).mT
-            ).mT
+            answer = finish(leaves[0], leaves[1], residual=True)
+            error = layer_norm_backward(leaves[0].mT, 2 * (answer - leaves[2]).mT).mT
             output_bar, key_bar, value_bar = torch.autograd.grad(error, leaves, error_bars[last])
     else:
         output_bar = error_bars[last].mul_(2)
-        key_bar, value_bar = None, -output_bar
+        value_bar = -output_bar
     before_bars.append(output_bar)
     for layer in range(last, -1, -1):
         bar = before_bars[layer]
@@ -127,186 +197,197 @@ def chunk_errors_backward(
             anchor_bars[layer].baddbmm_(made.inputs[layer], bar.mT)
         input_bars[layer].baddbmm_(anchor[layer], bar)
         if layer:
-            before_bars[layer - 1] += silu_backward(input_bars[layer], made.before[layer - 1])
+            z = made.before[layer - 1]
+            before_bars[layer - 1] += work.silu_backward("z bar", layer, input_bars[layer], z)
     return input_bars[0] if key_bar is None else input_bars[0] + key_bar, value_bar
 
 
 def tile_read(
     state: ScanState,
     queries: Tensor,
-    inputs: list[Tensor],
-    errors: list[Tensor],
-    tables: GateTables,
+    inputs: Layers,
+    errors: Layers,
+    tables: TileTables,
+    work: Workspace,
     *,
     residual: bool,
 ) -> tuple[Tensor, TileReads]:
-    """Read after each token of a tile; ``inputs`` and ``errors`` are the tile's own.
-
-    ``tables`` are those of this tile: its tensors lack the dimension of tiles.
-    """
-    hidden, before, scores = [queries], [], []
+    """Read after each token of a tile; ``inputs`` and ``errors`` are the tile's own."""
+    h, hidden, before, scores = queries, [], [], []
     products: list[tuple[Tensor, Tensor | None] | None] = []
-    assert tables.writes is not None
+    last = len(state.weights) - 1
     for layer, weight in enumerate(state.weights):
-        h, start = hidden[-1], tables.start[:, layer]
-        buffer = None if state.momentum is None else state.momentum[layer]
+        hidden.append(h)
+        start, buffer = tables.start[layer], None
+        if state.momentum is not None:
+            buffer, pushed = state.momentum[layer], tables.pushed[layer]
         if weight.shape[1] <= weight.shape[2]:  # Scale whichever side is narrower.
-            answer = torch.bmm(weight.mT, start * h)
+            answer = work.bmm("zq", layer, weight.mT, work.mul("h start", layer, h, start))
             if buffer is not None:
-                answer.baddbmm_(buffer.mT, tables.pushed[:, layer] * h)
+                answer.baddbmm_(buffer.mT, work.mul("h pushed", layer, h, pushed))
             products.append(None)
         else:
-            by_weight, by_buffer = torch.bmm(weight.mT, h), None
-            answer = by_weight * start
+            by_weight, by_buffer = work.bmm("W h", layer, weight.mT, h), None
+            answer = work.mul("zq", layer, by_weight, start)
             if buffer is not None:
-                by_buffer = torch.bmm(buffer.mT, h)
-                answer.addcmul_(by_buffer, tables.pushed[:, layer])
+                by_buffer = work.bmm("S h", layer, buffer.mT, h)
+                answer.addcmul_(by_buffer, pushed)
             products.append((by_weight, by_buffer))
-        scores.append(torch.bmm(inputs[layer].mT, h))
-        answer.baddbmm_(errors[layer], scores[-1] * tables.writes[:, layer], alpha=-1)
+        scores.append(work.bmm("scores", layer, inputs[layer].mT, h))
+        weighted = work.mul("weighted", layer, scores[-1], tables.writes[layer])
+        answer.baddbmm_(errors[layer], weighted, alpha=-1)
         before.append(answer)
-        hidden.append(F.silu(answer))
-    hidden.pop()
+        if layer < last:
+            h = work.silu("h", layer, answer)
     out = finish(before[-1], queries, residual=residual)
     return out, TileReads(hidden, before, scores, products)
 
 
 def tile_read_backward(
     state: ScanState,
-    queries: Tensor,
-    inputs: list[Tensor],
-    errors: list[Tensor],
-    tables: GateTables,
+    inputs: Layers,
+    errors: Layers,
+    tables: TileTables,
     made: TileReads,
     bar: Tensor,
-    input_bars: list[Tensor],
-    error_bars: list[Tensor],
+    input_bars: Layers,
+    error_bars: Layers,
     state_bars: ScanState,
-    table_bars: GateTables,
+    table_bars: TileTables,
+    work: Workspace,
     *,
     residual: bool,
 ) -> Tensor:
     """Cotangent of the queries; all others are added to, or written into, what is given."""
-    query_bar, bar = _finish_backward(made.before[-1], queries, bar, residual=residual)
+    query_bar, bar = finish_backward(made.before[-1], bar, residual=residual)
     for layer in range(len(state.weights) - 1, -1, -1):
         weight, h = state.weights[layer], made.hidden[layer]
-        buffer = None if state.momentum is None else state.momentum[layer]
-        writes, product = tables.writes[:, layer], made.products[layer]
-        error_bars[layer].baddbmm_(bar, (made.scores[layer] * writes).mT, alpha=-1)
-        overlap_bar = torch.bmm(errors[layer].mT, bar).neg_()
-        torch.mul(overlap_bar, made.scores[layer], out=table_bars.writes[:, layer])
+        start, writes, scores = tables.start[layer], tables.writes[layer], made.scores[layer]
+        buffer = None
+        if state.momentum is not None:
+            buffer, pushed = state.momentum[layer], tables.pushed[layer]
+        weighted = work.mul("weighted", layer, scores, writes)
+        error_bars[layer].baddbmm_(bar, weighted.mT, alpha=-1)
+        overlap_bar = work.bmm("overlap bar", layer, errors[layer].mT, bar).neg_()
+        torch.mul(overlap_bar, scores, out=table_bars.writes[layer])
         overlap_bar *= writes
         input_bars[layer].baddbmm_(h, overlap_bar.mT)
-        start = tables.start[:, layer]
-        pushed = None if buffer is None else tables.pushed[:, layer]
-        if product is None:
-            back = torch.bmm(weight, bar)
-            table_bars.start[:, layer] = (back * h).sum(-2, keepdim=True)
+        if made.products[layer] is None:
+            back = work.bmm("back", layer, weight, bar)
+            _column_dots(back, h, table_bars.start[layer], work)
             h_bar = back.mul_(start)
-            state_bars.weights[layer].baddbmm_(start * h, bar.mT)
+            scaled = work.mul("h scaled", layer, h, start)
+            state_bars.weights[layer].baddbmm_(scaled, bar.mT)
             if buffer is not None:
-                back = torch.bmm(buffer, bar)
-                table_bars.pushed[:, layer] = (back * h).sum(-2, keepdim=True)
+                back = work.bmm("back by buffer", layer, buffer, bar)
+                _column_dots(back, h, table_bars.pushed[layer], work)
                 h_bar.addcmul_(back, pushed)
-                state_bars.momentum[layer].baddbmm_(pushed * h, bar.mT)
+                scaled = work.mul("h scaled", layer, h, pushed)
+                state_bars.momentum[layer].baddbmm_(scaled, bar.mT)
         else:
-            table_bars.start[:, layer] = (bar * product[0]).sum(-2, keepdim=True)
-            scaled = bar * start
-            h_bar = torch.bmm(weight, scaled)
+            by_weight, by_buffer = made.products[layer]
+            _column_dots(bar, by_weight, table_bars.start[layer], work)
+            scaled = work.mul("bar scaled", layer, bar, start)
+            h_bar = work.bmm("back", layer, weight, scaled)
             state_bars.weights[layer].baddbmm_(h, scaled.mT)
             if buffer is not None:
-                table_bars.pushed[:, layer] = (bar * product[1]).sum(-2, keepdim=True)
-                scaled = bar * pushed
+                _column_dots(bar, by_buffer, table_bars.pushed[layer], work)
+                scaled = work.mul("bar scaled", layer, bar, pushed)
                 h_bar.baddbmm_(buffer, scaled)
                 state_bars.momentum[layer].baddbmm_(h, scaled.mT)
         h_bar.baddbmm_(inputs[layer], overlap_bar)
         if layer:
-            bar = silu_backward(h_bar, made.before[layer - 1])
+            bar = work.silu_backward("zq bar", layer, h_bar, made.before[layer - 1])
     return h_bar if query_bar is None else h_bar + query_bar
 
 
 def read_at(
-    weights: list[Tensor], queries: Tensor, *, residual: bool
+    weights: Layers, queries: Tensor, work: Workspace, *, residual: bool
 ) -> tuple[Tensor, TileReads]:
     """Read a memory of fixed weights."""
-    hidden, before = [queries], []
-    for weight in weights:
-        before.append(torch.bmm(weight.mT, hidden[-1]))
-        hidden.append(F.silu(before[-1]))
-    hidden.pop()
+    h, hidden, before = queries, [], []
+    last = len(weights) - 1
+    for layer, weight in enumerate(weights):
+        hidden.append(h)
+        before.append(work.bmm("zq", layer, weight.mT, h))
+        if layer < last:
+            h = work.silu("h", layer, before[-1])
     return finish(before[-1], queries, residual=residual), TileReads(hidden, before, [], [])
 
 
 def read_at_backward(
-    weights: list[Tensor],
-    queries: Tensor,
+    weights: Layers,
     made: TileReads,
     bar: Tensor,
-    weight_bars: list[Tensor],
+    weight_bars: Layers,
+    work: Workspace,
     *,
     residual: bool,
 ) -> Tensor:
     """Cotangent of the queries; those of the weights are added to ``weight_bars``."""
-    query_bar, bar = _finish_backward(made.before[-1], queries, bar, residual=residual)
+    query_bar, bar = finish_backward(made.before[-1], bar, residual=residual)
     for layer in range(len(weights) - 1, -1, -1):
         weight_bars[layer].baddbmm_(made.hidden[layer], bar.mT)
-        h_bar = torch.bmm(weights[layer], bar)
+        h_bar = work.bmm("back", layer, weights[layer], bar)
         if layer:
-            bar = silu_backward(h_bar, made.before[layer - 1])
+            bar = work.silu_backward("zq bar", layer, h_bar, made.before[layer - 1])
     return h_bar if query_bar is None else h_bar + query_bar
-
-
-def _finish_backward(
-    output: Tensor, queries: Tensor, bar: Tensor, *, residual: bool
-) -> tuple[Tensor | None, Tensor]:
-    if not residual:
-        return None, bar
-    return bar, layer_norm_backward(output.mT, bar.mT).mT.contiguous()
 
 
 def tile_write(
     state: ScanState,
-    inputs: list[Tensor],
-    errors: list[Tensor],
-    tables: GateTables,
-    *,
-    in_place: bool,
+    inputs: Layers,
+    errors: Layers,
+    tables: TileTables,
+    work: Workspace,
 ) -> ScanState:
-    """State after a tile; ``in_place`` uses up the one before."""
+    """State after a tile, in buffers of ``work``; they may be those of the state before."""
     weights, momentum = [], []
     for layer, weight in enumerate(state.weights):
         x, e = inputs[layer], errors[layer]
         old = None if state.momentum is None else state.momentum[layer]
-        beta = tables.start_end[:, layer]
-        weight = weight.mul_(beta) if in_place else weight * beta
-        if old is not None:
-            weight.addcmul_(old, tables.pushed_end[:, layer])
         widening = weight.shape[1] <= weight.shape[2]
-        a = tables.weights[:, layer]
-        weight.baddbmm_(*((x * a, e.mT) if widening else (x, (e * a).mT)), alpha=-1)
+        factors = _scaled_factors(x, e, tables.weights[layer], widening, work)
+        weight = work.fade("W", layer, weight, tables.start_end[layer], *factors)
+        if old is not None:
+            _add_scaled(weight, old, tables.pushed_end[layer])
         weights.append(weight)
         if tables.buffer is None:
             continue
-        r = tables.buffer[:, layer]
-        factors = (x * r, e.mT) if widening else (x, (e * r).mT)
+        factors = _scaled_factors(x, e, tables.buffer[layer], widening, work)
         if old is None:
-            momentum.append(torch.bmm(*factors).neg_())
-            continue
-        rho = tables.fade_end[:, layer]
-        old = old.mul_(rho) if in_place else old * rho
-        momentum.append(old.baddbmm_(*factors, alpha=-1))
+            momentum.append(work.bmm("S", layer, *factors).neg_())
+        else:
+            momentum.append(work.fade("S", layer, old, tables.fade_end[layer], *factors))
     return ScanState(weights, momentum or None)
+
+
+def _add_scaled(total: Tensor, more: Tensor, scale: Tensor) -> None:
+    """Add ``scale * more`` in place; ``scale`` has one number a row."""
+    if scale.numel() == 1 and scale.device.type == "cpu":
+        total.add_(more, alpha=scale.item())
+    else:
+        total.addcmul_(more, scale)
+
+
+def _scaled_factors(
+    x: Tensor, e: Tensor, share: Tensor, widening: bool, work: Workspace
+) -> tuple[Tensor, Tensor]:
+    if widening:
+        return work.mul("factor", 0, x, share), e.mT
+    return x, work.mul("factor", 1, e, share).mT
 
 
 def tile_write_backward(
     state: ScanState,
-    inputs: list[Tensor],
-    errors: list[Tensor],
-    tables: GateTables,
+    inputs: Layers,
+    errors: Layers,
+    tables: TileTables,
     after_bars: ScanState,
-    input_bars: list[Tensor],
-    error_bars: list[Tensor],
-    table_bars: GateTables,
+    input_bars: Layers,
+    error_bars: Layers,
+    table_bars: TileTables,
+    work: Workspace,
 ) -> ScanState:
     """Cotangents of the state before the tile; ``after_bars`` are used up."""
     weight_bars, momentum_bars = [], []
@@ -317,30 +398,36 @@ def tile_write_backward(
         pairs = [(after_bars.weights[layer], tables.weights, table_bars.weights)]
         if tables.buffer is not None:
             pairs.append((after_bars.momentum[layer], tables.buffer, table_bars.buffer))
-        for bar, share, share_bar in pairs:
-            share = share[:, layer]
+        for bar, shares, share_bars in pairs:
+            share, share_bar = shares[layer], share_bars[layer]
             if widening:
-                x_bar = torch.bmm(bar, e)
-                error_bars[layer].baddbmm_(bar.mT, x * share, alpha=-1)
-                share_bar[:, layer] = (x_bar * x).sum(-2, keepdim=True).neg_()
+                x_bar = work.bmm("narrow", layer, bar, e)
+                error_bars[layer].baddbmm_(bar.mT, work.mul("factor", 0, x, share), alpha=-1)
+                _column_dots(x_bar, x, share_bar, work).neg_()
                 input_bars[layer].addcmul_(x_bar, share, value=-1)
             else:
-                e_bar = torch.bmm(bar.mT, x)
-                input_bars[layer].baddbmm_(bar, e * share, alpha=-1)
-                share_bar[:, layer] = (e_bar * e).sum(-2, keepdim=True).neg_()
+                e_bar = work.bmm("narrow", layer, bar.mT, x)
+                input_bars[layer].baddbmm_(bar, work.mul("factor", 1, e, share), alpha=-1)
+                _column_dots(e_bar, e, share_bar, work).neg_()
                 error_bars[layer].addcmul_(e_bar, share, value=-1)
         bar = after_bars.weights[layer]
-        _dot(bar, weight, table_bars.start_end[:, layer])
+        _dot(bar, weight, table_bars.start_end[layer])
         if old is not None:
-            _dot(bar, old, table_bars.pushed_end[:, layer])
+            _dot(bar, old, table_bars.pushed_end[layer])
             momentum_bar = after_bars.momentum[layer]
-            _dot(momentum_bar, old, table_bars.fade_end[:, layer])
-            momentum_bar.mul_(tables.fade_end[:, layer])
-            momentum_bars.append(momentum_bar.addcmul_(bar, tables.pushed_end[:, layer]))
-        weight_bars.append(bar.mul_(tables.start_end[:, layer]))
+            _dot(momentum_bar, old, table_bars.fade_end[layer])
+            momentum_bar.mul_(tables.fade_end[layer])
+            momentum_bars.append(momentum_bar.addcmul_(bar, tables.pushed_end[layer]))
+        weight_bars.append(bar.mul_(tables.start_end[layer]))
     return ScanState(weight_bars, momentum_bars or None)
 
 
+def _column_dots(left: Tensor, right: Tensor, out: Tensor, work: Workspace) -> Tensor:
+    """Dot products of columns, one a token."""
+    return torch.sum(work.mul("product", 0, left, right), -2, keepdim=True, out=out)
+
+
 def _dot(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Dot products of matrices, one a row."""
     rows = len(left)
-    out.copy_(torch.bmm(left.reshape(rows, 1, -1), right.reshape(rows, -1, 1)))
+    torch.bmm(left.reshape(rows, 1, -1), right.reshape(rows, -1, 1), out=out)

@@ -48,7 +48,7 @@ def _table(
 ) -> tuple[Tensor, Tensor]:
     """Cosines and signed sines, (time, width) each, of consecutive positions."""
     start, stop = first, first + time
-    near = -_REACH <= start and stop <= _REACH
+    near = start >= -_REACH and stop <= _REACH
     if near:
         # A part of a larger table, so that the lengths of a stream's first calls share it.
         start = -(1 << (-first - 1).bit_length()) if first < 0 else 0
