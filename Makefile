@@ -11,10 +11,12 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 OLDEST := .venv-oldest
 OLDEST_STAMP := $(OLDEST)/.installed
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 PYTEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu test-oldest lint format docs wheel-check clean
+.PHONY: help demo test test-slow test-gpu test-oldest lint format docs wheel-check speed speed-check clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,8 +54,16 @@ docs: $(DEV_STAMP) ## Build the documentation into docs/_build/html
 wheel-check: $(DEV_STAMP) ## Build a wheel, install it elsewhere, and use it from an empty folder
 	$(PYTEST_ENV) $(BIN)/python .ci/wheel_check.py
 
+# One thread and the default malloc; the benchmarks set the former, and say so of both.
+speed: $(PEERS_STAMP) ## Measure speed beside the peers, for an hour or two, and render the page
+	$(PEERS)/bin/python -m benchmarks.speed all --full
+	$(PEERS)/bin/python -m benchmarks.speed.render
+
+speed-check: $(PEERS_STAMP) ## Measure a few ratios again; fail where one fell below its bar
+	$(PEERS)/bin/python -m benchmarks.speed check
+
 clean: ## Remove everything that make made, the environments included
-	rm -rf $(VENV) $(OLDEST) build dist demo-output docs/_build docs/gallery docs/api/generated
+	rm -rf $(VENV) $(OLDEST) $(PEERS) build dist demo-output docs/_build docs/gallery docs/api/generated
 	rm -rf docs/sg_execution_times.rst .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find titans_ts tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -70,6 +80,11 @@ $(DEV_STAMP): pyproject.toml constraints.txt
 $(OLDEST_STAMP): pyproject.toml constraints-oldest.txt
 	$(call create_environment,$(OLDEST))
 	$(OLDEST)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e ".[polars,parquet,holidays]" pytest pytest-xdist hypothesis
+	@touch $@
+
+$(PEERS_STAMP): pyproject.toml constraints-peers.txt
+	$(call create_environment,$(PEERS))
+	$(PEERS)/bin/python $(PIP_INSTALL) -c constraints-peers.txt -e . titans-pytorch neuralforecast
 	@touch $@
 
 define create_environment

@@ -54,7 +54,7 @@ def measure(name: str, rounds: int, *, full: bool = False, quick: bool = False):
     machine = describe()
     start = time.perf_counter()
     report = import_module(f"benchmarks.speed.{name}").run(Effort(rounds, quick, full))
-    report.machine = machine
+    report.machine = machine | {"rounds": rounds}
     print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     return report
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.machine import peak_memory
+from benchmarks.speed.memory_peak import peak_memory
 from benchmarks.speed.problems import wide_table
+from benchmarks.speed.timing import clock
 
 __all__ = ["CONTEXT", "HORIZON", "SIZES", "long_frame", "make_ours", "make_peer", "step_clock"]
 
@@ -18,7 +18,7 @@ CONTEXT, HORIZON = 512, 96
 #: Our sizes: as they come, and with more parameters than PatchTST's default.
 SIZES: dict[str, dict[str, Any]] = {
     "default": {},
-    "large": {"dim": 128, "n_heads": 4, "depth": 4},
+    "large": {"dim": 256, "n_heads": 4},
 }
 WARM_STEPS, LEAST_STEPS, LEAST_SECONDS = 3, 8, 6.0
 
@@ -49,24 +49,23 @@ def measure(
     if who in SIZES:
         import lightning.pytorch as lightning
 
-        clock = step_clock(lightning.Callback)
-        forecaster = make_ours(who, batch, [clock]).fit(table)
-        found = {"batch_seconds": clock.batch_seconds}
+        steps = step_clock(lightning.Callback)
+        forecaster = make_ours(who, batch, [steps]).fit(table)
+        found = {"batch_seconds": steps.batch_seconds}
         if forecast:
             found["forecast_seconds"] = rolling_seconds(forecaster, table)
     else:
         import pytorch_lightning
 
-        clock = step_clock(pytorch_lightning.Callback)
-        network = make_peer(who, batch, [clock])
+        steps = step_clock(pytorch_lightning.Callback)
+        network = make_peer(who, batch, [steps])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network.fit(long_frame(table, freq))
         found = {}
-    steps = np.diff(clock.times)[WARM_STEPS:]
     return found | {
-        "step_seconds": median(steps),
-        "parameters": clock.parameters,
+        "step_seconds": float(np.median(np.diff(steps.times)[WARM_STEPS:])),
+        "parameters": steps.parameters,
         "peak": peak_memory(),
     }
 
@@ -132,7 +131,7 @@ def step_clock(base: type) -> Any:
             return self  # neuralforecast copies its models, and times would be kept in the copy
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
-            self.times.append(time.perf_counter())
+            self.times.append(clock())
             steps = len(self.times) - 1 - WARM_STEPS
             if steps >= LEAST_STEPS and self.times[-1] - self.times[WARM_STEPS] > LEAST_SECONDS:
                 trainer.should_stop = True
@@ -149,10 +148,10 @@ def loader_seconds(loader: Any, least: float = 0.5, most: int = 2000) -> float:
     spent: list[float] = []
     batches = iter(loader)
     while sum(spent) < least and len(spent) < most:
-        start = time.perf_counter()
+        start = clock()
         if next(batches, None) is None:
             break
-        spent.append(time.perf_counter() - start)
+        spent.append(clock() - start)
     return median(spent[1:]) if len(spent) > 1 else float("nan")
 
 
@@ -165,7 +164,7 @@ def rolling_seconds(
     last = table[-(CONTEXT + HORIZON + origins - 1) :]
     spent = []
     for _ in range(turns):
-        start = time.perf_counter()
+        start = clock()
         forecaster.score(last)
-        spent.append(time.perf_counter() - start)
+        spent.append(clock() - start)
     return median(spent) / (origins * table.shape[1])

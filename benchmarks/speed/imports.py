@@ -9,7 +9,7 @@ from statistics import median
 from benchmarks.speed.afresh import ROOT
 from benchmarks.speed.peers import require
 from benchmarks.speed.report import Report
-from benchmarks.speed.timing import Effort
+from benchmarks.speed.timing import Effort, clock
 
 __all__ = ["run"]
 
@@ -21,13 +21,13 @@ HEAVY = ("torch", "lightning", "pytorch_lightning", "optuna", "matplotlib", "tor
 # The interpreter's own start is not counted; what the import does to memory is.
 PROGRAM = """
 import sys, time
-start = time.perf_counter()
+clock = time.{clock}
+start = clock()
 {statement}
-seconds = time.perf_counter() - start
-import resource
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-peak *= 1 if sys.platform == "darwin" else 1024
-print(seconds, peak, *(name for name in {heavy} if name in sys.modules))
+seconds = clock() - start
+heavy = [name for name in {heavy} if name in sys.modules]
+from benchmarks.speed.memory_peak import peak_memory
+print(seconds, peak_memory(), *heavy)
 """
 
 
@@ -62,7 +62,7 @@ def run(effort: Effort) -> Report:
 
 def measure(statement: str) -> tuple[float, int, str]:
     """Seconds, peak memory in bytes, and the heavy modules that came along."""
-    program = PROGRAM.format(statement=statement, heavy=HEAVY)
+    program = PROGRAM.format(statement=statement, heavy=HEAVY, clock=clock.__name__)
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     seconds, peak, *heavy = done.stdout.split()

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.speed.memory_peak import from_proc
 from benchmarks.speed.timing import CLOCK, interleave
 
-__all__ = ["calibrate", "describe", "peak_memory", "product_rate", "products"]
+__all__ = ["calibrate", "describe", "product_rate", "products"]
 
 # Rows, inner and columns. The large one is what BLAS libraries are tuned for, the small one is a
 # chunk of 64 tokens that meets a layer of a memory of width 128.
@@ -30,10 +31,10 @@ def describe() -> dict[str, Any]:
         malloc["LD_PRELOAD"] = Path(os.environ["LD_PRELOAD"]).name
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": _from_proc("cpuinfo", "model name") or platform.machine(),
+        "processor": from_proc("cpuinfo", "model name") or platform.machine(),
         "cores": os.cpu_count(),
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "vectors": sorted(set(VECTORS) & set((_from_proc("cpuinfo", "flags") or "").split())),
+        "vectors": sorted(set(VECTORS) & set((from_proc("cpuinfo", "flags") or "").split())),
         "memory_gib": round(_total_memory() / 2**30, 1),
         "system": platform.system(),
         "python": platform.python_version(),
@@ -68,23 +69,6 @@ def product_rate(seconds: dict[str, float]) -> dict[str, Any]:
 def calibrate(rounds: int = 5) -> dict[str, Any]:
     """The machine's float32 matrix-product rate with the threads of this process."""
     return product_rate(interleave(products(), rounds=rounds))
-
-
-def peak_memory() -> int:
-    """Peak resident size of this process so far, in bytes."""
-    import resource
-
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size if platform.system() == "Darwin" else size * 1024
-
-
-def _from_proc(file: str, key: str) -> str | None:
-    try:
-        rows = Path("/proc", file).read_text().splitlines()
-    except OSError:
-        return None
-    found = (row.partition(":")[2].strip() for row in rows if row.partition(":")[0].strip() == key)
-    return next(found, None)
 
 
 def _total_memory() -> int:

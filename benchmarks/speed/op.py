@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.speed.afresh import afresh
-from benchmarks.speed.machine import peak_memory, product_rate, products
+from benchmarks.speed.machine import product_rate, products
+from benchmarks.speed.memory_peak import peak_memory
 from benchmarks.speed.op_accuracy import accuracy
 from benchmarks.speed.problems import make_problem, useful_flops
 from benchmarks.speed.report import Report

@@ -16,28 +16,15 @@ from benchmarks.speed.report import RESULTS, Cell, Report
 __all__ = ["render"]
 
 PAGE = ROOT / "docs" / "user_guide" / "speed.md"
+INTRODUCTION = Path(__file__).with_name("page.md")
 ORDER = ("op", "memory", "streaming", "block", "backbone", "training", "predict", "imports")
-
-INTRODUCTION = """\
-<!-- Made by `python -m benchmarks.speed.render` from benchmarks/speed/results; do not edit. -->
-
-# How fast it is
-
-`make speed` measures everything on this page, beside titans-pytorch and neuralforecast in an environment of their own
-(`.venv-peers`), and renders it. All contenders of a comparison run in turns in one process, or in fresh processes in
-turns where memory or imports are measured; times are medians. So ratios are good to about a tenth; seconds, and what
-hangs on them, are those of one machine on one day. `make speed-check` measures a few of the ratios again and fails where
-one has fallen.
-
-Unless said otherwise: width 128, a memory of two layers with expansion 4, one head, one sequence, float32.
-"""
 
 
 def render(reports: list[Report], bars: list[Bar]) -> str:
     """The page, as Markdown."""
     reports = sorted(reports, key=lambda report: (*_place(report), report.name))
     figures = {name: value for report in reports for name, value in report.figures.items()}
-    parts = [INTRODUCTION, *_bars(bars, figures)]
+    parts = [INTRODUCTION.read_text(), *_bars(bars, figures)]
     for report in reports:
         parts += [f"## {report.title}", _machine(report)]
         for table in report.tables:
@@ -90,7 +77,7 @@ def _machine(report: Report) -> str:
         f"{facts['date']}: {facts['processor']}, {facts['cores']} cores of which this process had "
         f"{facts['usable_cores']}, {', '.join(facts['vectors']) or 'no wide vectors'}, "
         f"{facts['memory_gib']:g} GiB; {facts['threads']} thread(s), {malloc} malloc, "
-        f"{facts['clock']}; load {facts['load']:g} at the start; Python {facts['python']}, "
+        f"{facts['clock']}, {facts['rounds']} turns; load {facts['load']:g} at the start; Python {facts['python']}, "
         f"{versions}."
     )
     if report.calibration:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from benchmarks.speed.machine import calibrate
 from benchmarks.speed.memory import our_memory
 from benchmarks.speed.peers import require, titans_memory
 from benchmarks.speed.report import Report
-from benchmarks.speed.timing import Effort, interleave
+from benchmarks.speed.timing import Effort, clock, interleave
 
 __all__ = ["run"]
 
@@ -81,9 +80,9 @@ def flatness(report: Report, steps: int, chunk: int = 16) -> None:
     state: Any = None
     with torch.no_grad():
         for step, token in zip(range(steps), itertools.cycle(tokens), strict=False):
-            start = time.perf_counter()
+            start = clock()
             _, state = module(token, state=state)
-            spent[step] = time.perf_counter() - start
+            spent[step] = clock() - start
             if step >= chunk and step % (steps // 10) < chunk:
                 sizes.add((step % chunk, size_of(state)))
     tenths = [float(np.median(part)) for part in np.array_split(spent, 10)]

@@ -59,7 +59,8 @@ def against_peers(report: Report, turns: int) -> None:
         own = found["default"]
         if batch == 32:
             report.figures["training.loader.share"] = own["batch_seconds"] / own["step_seconds"]
-            report.figures["training.resident_megabytes"] = own["peak"] / 1e6
+            for size in SIZES:
+                report.figures[f"training.megabytes.{size}"] = found[size]["peak"] / 1e6
         else:
             report.figures["training.loader.windows"] = batch / own["batch_seconds"]
     ratio = report.figures
