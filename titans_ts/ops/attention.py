@@ -1,13 +1,13 @@
 """Attention as short-term memory: within a segment, or over a sliding window at linear cost.
 
 One softmax runs over a prefix, which every query sees, and over keys of which each query sees some.
-There are two forms of it: a plain one that makes all scores, and one through torch's fused kernels
-(FlashAttention, arXiv:2205.14135), which never hold them all.
+There are two forms of it, chosen by size: a plain one that makes all scores, and one through
+torch's fused kernels (FlashAttention, arXiv:2205.14135), which never hold them all.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,11 @@ from titans_ts.ops.rotary import rotate
 
 __all__ = ["Prefix", "SegmentPattern", "WindowPattern", "attend", "sliding_window_attention"]
 
-# Keys from which on the fused kernels are faster. On one core of a CPU, forward and backward with
-# 224 x 16 queries and 35 keys of width 32, the plain form takes 4.5 ms and the fused 6.5 ms; with
-# 64 x 64 queries and 128 keys both take 4.7 ms, and with 256 x 128 and 640 keys 850 and 390 ms.
-FUSED_FROM = 128
+# Keys of a query from which on the fused kernels are faster. On one core of a CPU, forward and
+# backward, the plain form takes 0.7 to 0.9 times as long as the fused one with up to 256 keys,
+# and 1.4 times as long with 384; with 640 the fused one is three to four times as fast.
+_FUSED_FROM = {"cpu": 320}
+_FUSED_FROM_ELSEWHERE = 128  # where kernels are launched, and scores written out are what costs
 _BLOCK = 128  # queries of a block, at most
 _LANES = 8  # the fused kernels of CUDA want sizes to be multiples of it
 
@@ -102,8 +103,8 @@ def attend(
     -------
     Tensor of shape (batch, heads, blocks * n, width)
     """
-    # Every test of size is one for all devices and dtypes: a model gives the same everywhere.
-    form = _fused if _sizes(queries, keys, pattern)[2] >= FUSED_FROM else _plain
+    enough = _FUSED_FROM.get(queries.device.type, _FUSED_FROM_ELSEWHERE)
+    form = _fused if _sizes(queries, keys, pattern)[2] >= enough else _plain
     return form(queries, keys, values, pattern, observed, prefix)
 
 
@@ -215,7 +216,7 @@ def _plain(
     first = None if prefix is None else prefix.scores
     if blocks > 1:
         queries = queries.unflatten(-2, (blocks, n))
-        keys, values = (x.unfold(-2, m, n).mT for x in (keys, values))
+        keys, values = _windows(keys, m, n), _windows(values, m, n)
         first = None if first is None else first.unflatten(-2, (blocks, n))
     scores = queries @ keys.mT + bias
     if prefix is None or first is None:
@@ -276,10 +277,9 @@ def _fused(
 
     def in_windows(x: Tensor) -> Tensor:
         """Views that overlap; blocks in the place of heads, since all share one mask."""
-        step = n if not lanes else group + lanes
-        if blocks == 1:
-            return x.flatten(0, 1)[:, None]
-        return x.flatten(0, 1).unfold(1, m // group * step, step).mT
+        step = group + lanes
+        x = x.flatten(0, 1)
+        return x[:, None] if blocks == 1 else _windows(x, m // group * step, step)
 
     out = F.scaled_dot_product_attention(
         queries.flatten(0, 1).unflatten(1, (blocks, n)),
@@ -292,6 +292,38 @@ def _fused(
     if lonely is None:
         return out
     return torch.addcmul(out[..., :width], out[..., width : width + 1], mean)
+
+
+class _Windows(torch.autograd.Function):
+    """Overlapping views of rows. torch's own backward pass of them takes longer than attention."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, length: int, step: int) -> Tensor:
+        return x.unfold(-2, length, step).mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+        ctx.rows, ctx.step = inputs[0].shape[-2], inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        step, blocks, length = ctx.step, gradient.shape[-3], gradient.shape[-2]
+        shape = (*gradient.shape[:-3], ctx.rows // step, step, gradient.shape[-1])
+        total = gradient.new_zeros(shape)
+        for i in range(length // step):
+            total[..., i : i + blocks, :, :] += gradient[..., i * step : (i + 1) * step, :]
+        return total.flatten(-3, -2), None, None
+
+
+def _windows(x: Tensor, length: int, step: int) -> Tensor:
+    """Views (..., blocks, length, width) of rows (..., rows, width), ``step`` from one another.
+
+    ``length`` and the number of rows are multiples of ``step``, and each row is in a window.
+    """
+    windows: Tensor = _Windows.apply(x, length, step)
+    return windows
 
 
 def _with_further(x: Tensor, features: Tensor, group: int, lanes: int) -> Tensor:

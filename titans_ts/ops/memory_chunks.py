@@ -16,19 +16,20 @@ from torch.autograd.function import once_differentiable
 from titans_ts.ops.memory_scan import (
     ChunkErrors,
     ScanState,
+    Tile,
     TileReads,
     Workspace,
     chunk_errors,
     chunk_errors_backward,
     read_at,
     read_at_backward,
+    read_start,
+    tile_backward,
     tile_read,
-    tile_read_backward,
     tile_write,
-    tile_write_backward,
 )
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.memory_tables import GateTables, gate_tables
+from titans_ts.ops.memory_tables import GateTables, TileTables, gate_tables
 
 __all__ = ["ScanOptions", "scan_chunks"]
 
@@ -66,6 +67,15 @@ class Group(NamedTuple):
         """Of each chunk."""
         return -(-self.length // self.tile)
 
+    @property
+    def tile_lengths(self) -> list[int]:
+        last = self.length - (self.n_tiles - 1) * self.tile
+        return ([self.tile] * (self.n_tiles - 1) + [last]) * self.n_chunks
+
+    def span(self, number: int) -> slice:
+        """Tokens of a tile, counted from its chunk's start."""
+        return slice(number * self.tile, min((number + 1) * self.tile, self.length))
+
 
 class ChunkWork(NamedTuple):
     """What the forward pass of one chunk leaves for the backward pass."""
@@ -91,7 +101,7 @@ class _Slots:
     def next(self) -> Workspace:
         index = self._taken if self.apart else 0
         if index == len(self._slots):
-            self._slots.append(Workspace())
+            self._slots.append(Workspace(keep=self.apart))
         self._taken += 1
         return self._slots[index]
 
@@ -220,7 +230,7 @@ class _Scan(torch.autograd.Function):
             rows = slice(first, first + size)
             scan = _RowScan(options, _Inputs.cut(options, observed, tensors, rows), training)
             parts.append(scan)
-            reads[rows] = scan.run()
+            scan.run(reads[rows])
         after = [torch.cat(x) if len(x) > 1 else x[0] for x in zip(*(s.after for s in parts))]
         if training:
             ctx.options, ctx.size, ctx.parts = options, size, parts
@@ -296,11 +306,10 @@ class _RowScan:
         self.starts: list[ScanState] = []
         self.after: list[Tensor] = []
 
-    def run(self) -> Tensor:
-        """Reads, shape (rows, time, width); the state comes to lie in ``after``."""
+    def run(self, reads: Tensor) -> None:
+        """Write the reads, shape (rows, time, width); the state comes to lie in ``after``."""
         options, inputs = self.options, self.inputs
         state, slots = inputs.state, _Slots(reuse=not self.keep)
-        reads = torch.empty_like(inputs.tokens[0])
         for group in self.groups:
             is_last = group is self.groups[-1]
             if self.training and not self.keep:
@@ -310,26 +319,25 @@ class _RowScan:
             opened: list[Tensor] = []
             if is_last and group.start and (group.stop + options.position) % options.chunk_size:
                 opened = [weight.clone() for weight in state.weights]
-            y, state, work = run_group(
+            state, work = run_group(
                 group,
                 options,
                 state,
                 None if group.start else inputs.anchor,
                 inputs.tokens,
                 inputs.gates,
+                reads,
                 slots,
                 keep=self.keep,
                 write_last=options.need_state or not is_last,
             )
             slots.next_group()
-            reads[:, group.start : group.stop] = y
             if work is not None:
                 self.kept.append(work)
         if options.need_state:
             if self.keep:
                 state = state.clone()
             self.after = [*state.weights, *(state.momentum or ()), *opened]
-        return reads
 
     def run_backward(
         self, reads_bar: Tensor, after_bars: list[Tensor], bars: list[Tensor | None]
@@ -343,20 +351,22 @@ class _RowScan:
             state_bars = ScanState(own[:n], own[n : n + n_momentum] or None)
             opened_bars = own[n + n_momentum :] or None
         open_bars = [torch.zeros_like(weight) for weight in inputs.anchor or ()]
-        slots, scratch = _Slots(reuse=True, apart=True), Workspace()
+        reads = torch.empty_like(inputs.tokens[0])  # Made again, and not wanted.
+        slots, scratch = _Slots(reuse=True, apart=True), Workspace(keep=True)
         for index in range(len(self.groups) - 1, -1, -1):
             group = self.groups[index]
             anchor = None if group.start else inputs.anchor
             if self.keep:
                 work = self.kept.pop()
             else:
-                _, _, work = run_group(
+                _, work = run_group(
                     group,
                     options,
                     self.starts.pop(),
                     anchor,
                     inputs.tokens,
                     inputs.gates,
+                    reads,
                     slots,
                     keep=True,
                     write_last=False,
@@ -412,12 +422,13 @@ def run_group(
     anchor: list[Tensor] | None,
     tokens: tuple[Tensor, Tensor, Tensor],
     gates: MemoryGates,
+    reads: Tensor,
     slots: _Slots,
     *,
     keep: bool,
     write_last: bool,
-) -> tuple[Tensor, ScanState, GroupWork | None]:
-    """Chunks of a group, one after the other."""
+) -> tuple[ScanState, GroupWork | None]:
+    """Chunks of a group, one after the other; what they read is written into ``reads``."""
     q, k, v = (_columns(x, group) for x in tokens)
     gates = _cut_gates(gates, group)
     if keep:
@@ -429,33 +440,41 @@ def run_group(
         tables = gate_tables(gates, n_tiles=group.n_chunks * group.n_tiles, reads=not options.coarse)
     graph = tables
     tables = GateTables(*(None if table is None else table.detach() for table in tables))
-    y = torch.empty_like(q)
     chunks = []
+    of_tiles = tables.tiles(group.tile_lengths)
     for c in range(group.n_chunks):
-        at, space = state.weights if anchor is None else anchor, slots.next()
-        made = chunk_errors(at, k[c], v[c], space, residual=options.residual)
-        reads, states = [], []
-        if options.coarse:
-            y[c], read = read_at(at, q[c], space, residual=options.residual)
-            reads.append(read)
+        at = state.weights if anchor is None else anchor
+        first_token = group.start + c * group.length
+        reads_of, states, made = [], [], None
         for j in range(group.n_tiles):
-            span = slice(j * group.tile, min((j + 1) * group.tile, group.length))
-            table = tables.tile(c * group.n_tiles + j, span.stop - span.start)
-            space = slots.next() if j else space
-            x = [tensor[..., span] for tensor in made.inputs]
-            e = [tensor[..., span] for tensor in made.errors]
+            table, span, space = of_tiles[c * group.n_tiles + j], group.span(j), slots.next()
+            query, started = q[c][..., span], None
             if not options.coarse:
-                y[c][..., span], read = tile_read(
-                    state, q[c][..., span], x, e, table, space, residual=options.residual
-                )
-                reads.append(read)
+                started = read_start(state, query, table, space)
+            if made is None:
+                made = chunk_errors(at, k[c], v[c], space, residual=options.residual)
+                if options.coarse:
+                    y, read = read_at(at, q[c], space, residual=options.residual)
+                    reads[:, first_token : first_token + group.length] = y.mT
+                    reads_of.append(read)
+            tile = _tile(made.inputs, made.errors, table, group, span)
+            if started is not None:
+                y, read = tile_read(state, query, started, tile, space, residual=options.residual)
+                reads[:, first_token + span.start : first_token + span.stop] = y.mT
+                reads_of.append(read)
             states.append(state)
             if write_last or (c, j) != (group.n_chunks - 1, group.n_tiles - 1):
-                state = tile_write(state, x, e, table, space)
+                state = tile_write(state, tile, space)
         if keep:
-            chunks.append(ChunkWork(states, at, made, reads))
+            chunks.append(ChunkWork(states, at, made, reads_of))
     work = GroupWork(q, k, v, gates, graph, chunks) if keep else None
-    return _rows(y), state, work
+    return state, work
+
+
+def _tile(inputs: Any, errors: Any, tables: TileTables, group: Group, span: slice) -> Tile:
+    if group.n_tiles > 1:
+        inputs, errors = ([x[..., span] for x in xs] for xs in (inputs, errors))
+    return Tile(inputs, errors, tables)
 
 
 def run_group_backward(
@@ -474,6 +493,8 @@ def run_group_backward(
     tables = GateTables(*(None if table is None else table.detach() for table in work.tables))
     # Not everything is reached: a first tile has no buffer to push, a last one may not be written.
     table_bars = GateTables(*(None if t is None else torch.zeros_like(t) for t in tables))
+    of_tiles = tables.tiles(group.tile_lengths)
+    bars_of_tiles = table_bars.tiles(group.tile_lengths, numbers=False)
     y_bar = _columns(reads_bar, group)
     q_bar, k_bar, v_bar = (torch.empty_like(x) for x in (work.queries, work.keys, work.values))
     for c in range(group.n_chunks - 1, -1, -1):
@@ -481,40 +502,22 @@ def run_group_backward(
         x_bars = [scratch.zeros("x bar", i, x) for i, x in enumerate(made.inputs)]
         e_bars = [scratch.zeros("e bar", i, e) for i, e in enumerate(made.errors)]
         for j in range(group.n_tiles - 1, -1, -1):
-            span = slice(j * group.tile, min((j + 1) * group.tile, group.length))
-            index, length = c * group.n_tiles + j, span.stop - span.start
-            table = tables.tile(index, length)
-            table_bar = table_bars.tile(index, length)
-            x = [tensor[..., span] for tensor in made.inputs]
-            e = [tensor[..., span] for tensor in made.errors]
-            x_bar = [tensor[..., span] for tensor in x_bars]
-            e_bar = [tensor[..., span] for tensor in e_bars]
-            state = states[j]
-            if state_bars is None:  # Nobody asked for the state after the last tile.
-                momentum = state.momentum
-                state_bars = ScanState(
-                    [torch.zeros_like(weight) for weight in state.weights],
-                    None if momentum is None else [torch.zeros_like(s) for s in momentum],
-                )
-            else:
-                state_bars = tile_write_backward(
-                    state, x, e, table, state_bars, x_bar, e_bar, table_bar, scratch
-                )
-            if not options.coarse:
-                q_bar[c][..., span] = tile_read_backward(
-                    state,
-                    x,
-                    e,
-                    table,
-                    reads[j],
-                    y_bar[c][..., span],
-                    x_bar,
-                    e_bar,
-                    state_bars,
-                    table_bar,
-                    scratch,
-                    residual=options.residual,
-                )
+            span = group.span(j)
+            index = c * group.n_tiles + j
+            tile = _tile(made.inputs, made.errors, of_tiles[index], group, span)
+            tile_bars = _tile(x_bars, e_bars, bars_of_tiles[index], group, span)
+            read_bar, state_bars = tile_backward(
+                states[j],
+                tile,
+                None if options.coarse else reads[j],
+                y_bar[c][..., span],
+                state_bars,
+                tile_bars,
+                scratch,
+                residual=options.residual,
+            )
+            if read_bar is not None:
+                q_bar[c][..., span] = read_bar
         at_start = state_bars.weights if open_bars is None else open_bars
         if options.coarse:
             q_bar[c] = read_at_backward(

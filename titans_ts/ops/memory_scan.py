@@ -23,16 +23,17 @@ __all__ = [
     "ChunkErrors",
     "Layers",
     "ScanState",
+    "Tile",
     "TileReads",
     "Workspace",
     "chunk_errors",
     "chunk_errors_backward",
     "read_at",
     "read_at_backward",
+    "read_start",
+    "tile_backward",
     "tile_read",
-    "tile_read_backward",
     "tile_write",
-    "tile_write_backward",
 ]
 
 Layers = list[Tensor]
@@ -41,7 +42,8 @@ Layers = list[Tensor]
 class Workspace:
     """Buffers by name, made on first use and then used again."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
+        self.keep = keep  # whether all results are still wanted when the chunk is done
         self._buffers: dict[tuple[str, int, tuple[int, ...]], Tensor] = {}
 
     def take(self, name: str, layer: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -63,14 +65,12 @@ class Workspace:
         return torch.mul(left, right, out=self.take(name, layer, left, left.shape))
 
     def fade(
-        self, name: str, layer: int, x: Tensor, scale: Tensor, left: Tensor, right: Tensor
+        self, name: str, layer: int, x: Tensor, scale: Tensor | float, left: Tensor, right: Tensor
     ) -> Tensor:
         """``scale * x - left @ right``; ``scale`` has one number a row."""
-        if scale.numel() == 1 and scale.device.type == "cpu":
-            # A pass over the matrix less than by a tensor; elsewhere a number would have to be
-            # waited for.
+        if isinstance(scale, float):
             out = self.take(name, layer, x, x.shape)
-            return torch.baddbmm(x, left, right, beta=scale.item(), alpha=-1, out=out)
+            return torch.baddbmm(x, left, right, beta=scale, alpha=-1, out=out)
         return self.mul(name, layer, x, scale).baddbmm_(left, right, alpha=-1)
 
     def silu(self, name: str, layer: int, x: Tensor) -> Tensor:
@@ -95,12 +95,24 @@ class ScanState(NamedTuple):
         )
 
 
+    def layer(self, layer: int) -> tuple[Tensor, Tensor | None]:
+        return self.weights[layer], None if self.momentum is None else self.momentum[layer]
+
+
+class Tile(NamedTuple):
+    """A tile's writes and their gates, or cotangents of them."""
+
+    inputs: Layers  # per layer (rows, width_in, tokens)
+    errors: Layers  # per layer (rows, width_out, tokens)
+    tables: TileTables
+
+
 class ChunkErrors(NamedTuple):
     """The factors of a chunk's gradients, and what their own derivative needs."""
 
     inputs: Layers  # per layer (rows, width_in, tokens)
-    before: Layers  # per layer (rows, width_out, tokens): before SiLU
-    errors: Layers  # same shapes
+    before: Layers  # per layer (rows, width_out, tokens): before SiLU; of the last, before LN
+    errors: Layers  # per layer, same shapes
     back: Layers  # per layer but the last, same shapes: what came back through the next
 
 
@@ -136,18 +148,23 @@ def chunk_errors(
     """As ``memory_net.memory_errors``, for a chunk whose tokens are columns."""
     inputs, before = [keys], []
     last = len(anchor) - 1
-    for layer, weight in enumerate(anchor):
-        before.append(work.bmm("z", layer, weight.mT, inputs[-1]))
-        if layer < last:
-            inputs.append(work.silu("x", layer, before[-1]))
-    answer = finish(before[-1], keys, residual=residual)
-    error = torch.sub(answer, values, out=work.take("e", last, values, values.shape)).mul_(2)
+    for layer in range(last):
+        before.append(work.bmm("z", layer, anchor[layer].mT, inputs[-1]))
+        inputs.append(work.silu("x", layer, before[-1]))
+    error = work.take("e", last, values, values.shape)
     if residual:
-        error.copy_(layer_norm_backward(before[-1].mT, error.mT).mT)
+        before.append(work.bmm("z", last, anchor[last].mT, inputs[last]))
+        answer = finish(before[last], keys, residual=True)
+        error.copy_(layer_norm_backward(before[last].mT, 2 * (answer - values).mT).mT)
+    else:
+        # 2 (f(k) - v) in one go.
+        torch.baddbmm(values, anchor[last].mT, inputs[last], beta=-2, alpha=2, out=error)
     errors, back = [error], []
     for layer in range(last, 0, -1):
         back.insert(0, work.bmm("u", layer, anchor[layer], errors[0]))
-        errors.insert(0, work.silu_backward("e", layer - 1, back[0], before[layer - 1]))
+        name = "e" if work.keep else "u"
+        made = work.silu_backward(name, layer - work.keep, back[0], before[layer - 1])
+        errors.insert(0, made)
     return ChunkErrors(inputs, before, errors, back)
 
 
@@ -202,103 +219,66 @@ def chunk_errors_backward(
     return input_bars[0] if key_bar is None else input_bars[0] + key_bar, value_bar
 
 
+def read_start(
+    state: ScanState, queries: Tensor, tables: TileTables, work: Workspace
+) -> Tensor:
+    """What the state at a tile's start answers in the first layer.
+
+    Apart from the rest of a read, since it needs no errors: asked first, it finds the first
+    layer's matrices in the cache, where the write before has left them.
+    """
+    return _layer_start(state, 0, queries, tables, work)[0]
+
+
+def _layer_start(
+    state: ScanState, layer: int, h: Tensor, tables: TileTables, work: Workspace
+) -> tuple[Tensor, tuple[Tensor, Tensor | None] | None]:
+    """``start W^T h + pushed S^T h``, and the two products where a derivative needs them."""
+    weight, start, buffer = state.weights[layer], tables.start[layer], None
+    if state.momentum is not None:
+        buffer, pushed = state.momentum[layer], tables.pushed[layer]
+    if weight.shape[1] <= weight.shape[2]:  # Scale whichever side is narrower.
+        answer = work.bmm("zq", layer, weight.mT, work.mul("h start", layer, h, start))
+        if buffer is not None:
+            answer.baddbmm_(buffer.mT, work.mul("h pushed", layer, h, pushed))
+        return answer, None
+    by_weight, by_buffer = work.bmm("W h", layer, weight.mT, h), None
+    answer = work.mul("zq", layer, by_weight, start)
+    if buffer is not None:
+        by_buffer = work.bmm("S h", layer, buffer.mT, h)
+        answer.addcmul_(by_buffer, pushed)
+    return answer, (by_weight, by_buffer)
+
+
 def tile_read(
     state: ScanState,
     queries: Tensor,
-    inputs: Layers,
-    errors: Layers,
-    tables: TileTables,
+    started: Tensor,
+    tile: Tile,
     work: Workspace,
     *,
     residual: bool,
 ) -> tuple[Tensor, TileReads]:
-    """Read after each token of a tile; ``inputs`` and ``errors`` are the tile's own."""
+    """Read after each token of a tile.
+
+    ``started`` is what :func:`read_start` made; it is used up.
+    """
     h, hidden, before, scores = queries, [], [], []
     products: list[tuple[Tensor, Tensor | None] | None] = []
     last = len(state.weights) - 1
-    for layer, weight in enumerate(state.weights):
+    for layer in range(last + 1):
         hidden.append(h)
-        start, buffer = tables.start[layer], None
-        if state.momentum is not None:
-            buffer, pushed = state.momentum[layer], tables.pushed[layer]
-        if weight.shape[1] <= weight.shape[2]:  # Scale whichever side is narrower.
-            answer = work.bmm("zq", layer, weight.mT, work.mul("h start", layer, h, start))
-            if buffer is not None:
-                answer.baddbmm_(buffer.mT, work.mul("h pushed", layer, h, pushed))
-            products.append(None)
-        else:
-            by_weight, by_buffer = work.bmm("W h", layer, weight.mT, h), None
-            answer = work.mul("zq", layer, by_weight, start)
-            if buffer is not None:
-                by_buffer = work.bmm("S h", layer, buffer.mT, h)
-                answer.addcmul_(by_buffer, pushed)
-            products.append((by_weight, by_buffer))
-        scores.append(work.bmm("scores", layer, inputs[layer].mT, h))
-        weighted = work.mul("weighted", layer, scores[-1], tables.writes[layer])
-        answer.baddbmm_(errors[layer], weighted, alpha=-1)
-        before.append(answer)
+        product = None
+        if layer:
+            started, product = _layer_start(state, layer, h, tile.tables, work)
+        products.append(product)
+        scores.append(work.bmm("scores", layer, tile.inputs[layer].mT, h))
+        weighted = work.mul("weighted", layer, scores[-1], tile.tables.writes[layer])
+        before.append(started.baddbmm_(tile.errors[layer], weighted, alpha=-1))
         if layer < last:
-            h = work.silu("h", layer, answer)
+            h = work.silu("h" if work.keep else "zq", layer, started)
     out = finish(before[-1], queries, residual=residual)
     return out, TileReads(hidden, before, scores, products)
-
-
-def tile_read_backward(
-    state: ScanState,
-    inputs: Layers,
-    errors: Layers,
-    tables: TileTables,
-    made: TileReads,
-    bar: Tensor,
-    input_bars: Layers,
-    error_bars: Layers,
-    state_bars: ScanState,
-    table_bars: TileTables,
-    work: Workspace,
-    *,
-    residual: bool,
-) -> Tensor:
-    """Cotangent of the queries; all others are added to, or written into, what is given."""
-    query_bar, bar = finish_backward(made.before[-1], bar, residual=residual)
-    for layer in range(len(state.weights) - 1, -1, -1):
-        weight, h = state.weights[layer], made.hidden[layer]
-        start, writes, scores = tables.start[layer], tables.writes[layer], made.scores[layer]
-        buffer = None
-        if state.momentum is not None:
-            buffer, pushed = state.momentum[layer], tables.pushed[layer]
-        weighted = work.mul("weighted", layer, scores, writes)
-        error_bars[layer].baddbmm_(bar, weighted.mT, alpha=-1)
-        overlap_bar = work.bmm("overlap bar", layer, errors[layer].mT, bar).neg_()
-        torch.mul(overlap_bar, scores, out=table_bars.writes[layer])
-        overlap_bar *= writes
-        input_bars[layer].baddbmm_(h, overlap_bar.mT)
-        if made.products[layer] is None:
-            back = work.bmm("back", layer, weight, bar)
-            _column_dots(back, h, table_bars.start[layer], work)
-            h_bar = back.mul_(start)
-            scaled = work.mul("h scaled", layer, h, start)
-            state_bars.weights[layer].baddbmm_(scaled, bar.mT)
-            if buffer is not None:
-                back = work.bmm("back by buffer", layer, buffer, bar)
-                _column_dots(back, h, table_bars.pushed[layer], work)
-                h_bar.addcmul_(back, pushed)
-                scaled = work.mul("h scaled", layer, h, pushed)
-                state_bars.momentum[layer].baddbmm_(scaled, bar.mT)
-        else:
-            by_weight, by_buffer = made.products[layer]
-            _column_dots(bar, by_weight, table_bars.start[layer], work)
-            scaled = work.mul("bar scaled", layer, bar, start)
-            h_bar = work.bmm("back", layer, weight, scaled)
-            state_bars.weights[layer].baddbmm_(h, scaled.mT)
-            if buffer is not None:
-                _column_dots(bar, by_buffer, table_bars.pushed[layer], work)
-                scaled = work.mul("bar scaled", layer, bar, pushed)
-                h_bar.baddbmm_(buffer, scaled)
-                state_bars.momentum[layer].baddbmm_(h, scaled.mT)
-        h_bar.baddbmm_(inputs[layer], overlap_bar)
-        if layer:
-            bar = work.silu_backward("zq bar", layer, h_bar, made.before[layer - 1])
-    return h_bar if query_bar is None else h_bar + query_bar
 
 
 def read_at(
@@ -334,38 +314,35 @@ def read_at_backward(
     return h_bar if query_bar is None else h_bar + query_bar
 
 
-def tile_write(
-    state: ScanState,
-    inputs: Layers,
-    errors: Layers,
-    tables: TileTables,
-    work: Workspace,
-) -> ScanState:
+def tile_write(state: ScanState, tile: Tile, work: Workspace) -> ScanState:
     """State after a tile, in buffers of ``work``; they may be those of the state before."""
-    weights, momentum = [], []
-    for layer, weight in enumerate(state.weights):
-        x, e = inputs[layer], errors[layer]
-        old = None if state.momentum is None else state.momentum[layer]
+    tables = tile.tables
+    weights: Layers = []
+    momentum: Layers = []
+    # The last layer's matrices were read last and are still cached, the first's are read next.
+    for layer in range(len(state.weights) - 1, -1, -1):
+        x, e = tile.inputs[layer], tile.errors[layer]
+        weight, old = state.layer(layer)
         widening = weight.shape[1] <= weight.shape[2]
         factors = _scaled_factors(x, e, tables.weights[layer], widening, work)
         weight = work.fade("W", layer, weight, tables.start_end[layer], *factors)
         if old is not None:
             _add_scaled(weight, old, tables.pushed_end[layer])
-        weights.append(weight)
+        weights.insert(0, weight)
         if tables.buffer is None:
             continue
         factors = _scaled_factors(x, e, tables.buffer[layer], widening, work)
         if old is None:
-            momentum.append(work.bmm("S", layer, *factors).neg_())
+            momentum.insert(0, work.bmm("S", layer, *factors).neg_())
         else:
-            momentum.append(work.fade("S", layer, old, tables.fade_end[layer], *factors))
+            momentum.insert(0, work.fade("S", layer, old, tables.fade_end[layer], *factors))
     return ScanState(weights, momentum or None)
 
 
-def _add_scaled(total: Tensor, more: Tensor, scale: Tensor) -> None:
+def _add_scaled(total: Tensor, more: Tensor, scale: Tensor | float) -> None:
     """Add ``scale * more`` in place; ``scale`` has one number a row."""
-    if scale.numel() == 1 and scale.device.type == "cpu":
-        total.add_(more, alpha=scale.item())
+    if isinstance(scale, float):
+        total.add_(more, alpha=scale)
     else:
         total.addcmul_(more, scale)
 
@@ -378,48 +355,150 @@ def _scaled_factors(
     return x, work.mul("factor", 1, e, share).mT
 
 
-def tile_write_backward(
+def tile_backward(
     state: ScanState,
-    inputs: Layers,
-    errors: Layers,
-    tables: TileTables,
-    after_bars: ScanState,
-    input_bars: Layers,
-    error_bars: Layers,
-    table_bars: TileTables,
+    tile: Tile,
+    reads: TileReads | None,
+    reads_bar: Tensor,
+    state_bars: ScanState | None,
+    bars: Tile,
     work: Workspace,
-) -> ScanState:
-    """Cotangents of the state before the tile; ``after_bars`` are used up."""
-    weight_bars, momentum_bars = [], []
-    for layer, weight in enumerate(state.weights):
-        x, e = inputs[layer], errors[layer]
-        old = None if state.momentum is None else state.momentum[layer]
-        widening = weight.shape[1] <= weight.shape[2]
-        pairs = [(after_bars.weights[layer], tables.weights, table_bars.weights)]
-        if tables.buffer is not None:
-            pairs.append((after_bars.momentum[layer], tables.buffer, table_bars.buffer))
-        for bar, shares, share_bars in pairs:
-            share, share_bar = shares[layer], share_bars[layer]
-            if widening:
-                x_bar = work.bmm("narrow", layer, bar, e)
-                error_bars[layer].baddbmm_(bar.mT, work.mul("factor", 0, x, share), alpha=-1)
-                _column_dots(x_bar, x, share_bar, work).neg_()
-                input_bars[layer].addcmul_(x_bar, share, value=-1)
+    *,
+    residual: bool,
+) -> tuple[Tensor | None, ScanState]:
+    """Backward of :func:`tile_write` and, before it, :func:`tile_read`.
+
+    Layer by layer both, so that a layer's matrices come from memory once.
+
+    Parameters
+    ----------
+    state : ScanState
+        Before the tile.
+    tile : Tile
+    reads : TileReads or None
+        None: the tile was not read.
+    reads_bar : Tensor of shape (rows, width, tokens)
+        Cotangent of the reads.
+    state_bars : ScanState or None
+        Cotangents of the state after the tile; used up. None: zero.
+    bars : Tile
+        Cotangents of ``tile``: of inputs and errors, to be added to; of tables, zeros, of which
+        those that are reached are written.
+    work : Workspace
+    residual : bool
+
+    Returns
+    -------
+    query_bar : Tensor of shape (rows, width, tokens) or None
+    state_bars : ScanState
+        Cotangents of ``state``.
+    """
+    query_bar, bar = None, reads_bar
+    if reads is not None:
+        query_bar, bar = finish_backward(reads.before[-1], reads_bar, residual=residual)
+    before = ScanState([], None if state.momentum is None else [])
+    for layer in range(len(state.weights) - 1, -1, -1):
+        if state_bars is None:
+            w_bar = work.zeros("W bar", layer, state.weights[layer])
+            s_bar = None
+            if state.momentum is not None:
+                s_bar = work.zeros("S bar", layer, state.momentum[layer])
+        else:
+            w_bar, s_bar = state_bars.layer(layer)
+            _write_backward(layer, state, tile, w_bar, s_bar, bars, work)
+        before.weights.insert(0, w_bar)
+        if before.momentum is not None:
+            before.momentum.insert(0, s_bar)
+        if reads is not None:
+            h_bar = _read_backward(layer, state, tile, reads, bar, w_bar, s_bar, bars, work)
+            if layer:
+                bar = work.silu_backward("zq bar", layer, h_bar, reads.before[layer - 1])
             else:
-                e_bar = work.bmm("narrow", layer, bar.mT, x)
-                input_bars[layer].baddbmm_(bar, work.mul("factor", 1, e, share), alpha=-1)
-                _column_dots(e_bar, e, share_bar, work).neg_()
-                error_bars[layer].addcmul_(e_bar, share, value=-1)
-        bar = after_bars.weights[layer]
-        _dot(bar, weight, table_bars.start_end[layer])
-        if old is not None:
-            _dot(bar, old, table_bars.pushed_end[layer])
-            momentum_bar = after_bars.momentum[layer]
-            _dot(momentum_bar, old, table_bars.fade_end[layer])
-            momentum_bar.mul_(tables.fade_end[layer])
-            momentum_bars.append(momentum_bar.addcmul_(bar, tables.pushed_end[layer]))
-        weight_bars.append(bar.mul_(tables.start_end[layer]))
-    return ScanState(weight_bars, momentum_bars or None)
+                query_bar = h_bar if query_bar is None else h_bar + query_bar
+    return query_bar, before
+
+
+def _write_backward(
+    layer: int,
+    state: ScanState,
+    tile: Tile,
+    w_bar: Tensor,
+    s_bar: Tensor | None,
+    bars: Tile,
+    work: Workspace,
+) -> None:
+    """One layer of :func:`tile_write`; ``w_bar`` and ``s_bar`` move from after to before it."""
+    weight, buffer = state.layer(layer)
+    x, e, tables = tile.inputs[layer], tile.errors[layer], tile.tables
+    pairs = [(w_bar, tables.weights[layer], bars.tables.weights[layer])]
+    if tables.buffer is not None:
+        pairs.append((s_bar, tables.buffer[layer], bars.tables.buffer[layer]))
+    for bar, share, share_bar in pairs:
+        if weight.shape[1] <= weight.shape[2]:
+            x_bar = work.bmm("narrow", layer, bar, e)
+            bars.errors[layer].baddbmm_(bar.mT, work.mul("factor", 0, x, share), alpha=-1)
+            _column_dots(x_bar, x, share_bar, work).neg_()
+            bars.inputs[layer].addcmul_(x_bar, share, value=-1)
+        else:
+            e_bar = work.bmm("narrow", layer, bar.mT, x)
+            bars.inputs[layer].baddbmm_(bar, work.mul("factor", 1, e, share), alpha=-1)
+            _column_dots(e_bar, e, share_bar, work).neg_()
+            bars.errors[layer].addcmul_(e_bar, share, value=-1)
+    _dot(w_bar, weight, bars.tables.start_end[layer])
+    if buffer is not None:
+        _dot(w_bar, buffer, bars.tables.pushed_end[layer])
+        _dot(s_bar, buffer, bars.tables.fade_end[layer])
+        s_bar.mul_(tables.fade_end[layer])
+        _add_scaled(s_bar, w_bar, tables.pushed_end[layer])
+    w_bar.mul_(tables.start_end[layer])
+
+
+def _read_backward(
+    layer: int,
+    state: ScanState,
+    tile: Tile,
+    reads: TileReads,
+    bar: Tensor,
+    w_bar: Tensor,
+    s_bar: Tensor | None,
+    bars: Tile,
+    work: Workspace,
+) -> Tensor:
+    """One layer of :func:`tile_read`: cotangent of what was multiplied with the layer."""
+    weight, buffer = state.layer(layer)
+    x, e, tables = tile.inputs[layer], tile.errors[layer], tile.tables
+    h, scores, writes = reads.hidden[layer], reads.scores[layer], tables.writes[layer]
+    start = tables.start[layer]
+    weighted = work.mul("weighted", layer, scores, writes)
+    bars.errors[layer].baddbmm_(bar, weighted.mT, alpha=-1)
+    overlap_bar = work.bmm("overlap bar", layer, e.mT, bar).neg_()
+    torch.mul(overlap_bar, scores, out=bars.tables.writes[layer])
+    overlap_bar *= writes
+    bars.inputs[layer].baddbmm_(h, overlap_bar.mT)
+    if reads.products[layer] is None:
+        back = work.bmm("back", layer, weight, bar)
+        _column_dots(back, h, bars.tables.start[layer], work)
+        h_bar = back.mul_(start)
+        w_bar.baddbmm_(work.mul("h scaled", layer, h, start), bar.mT)
+        if buffer is not None:
+            pushed = tables.pushed[layer]
+            back = work.bmm("back by buffer", layer, buffer, bar)
+            _column_dots(back, h, bars.tables.pushed[layer], work)
+            h_bar.addcmul_(back, pushed)
+            s_bar.baddbmm_(work.mul("h scaled", layer, h, pushed), bar.mT)
+    else:
+        by_weight, by_buffer = reads.products[layer]
+        _column_dots(bar, by_weight, bars.tables.start[layer], work)
+        scaled = work.mul("bar scaled", layer, bar, start)
+        h_bar = work.bmm("back", layer, weight, scaled)
+        w_bar.baddbmm_(h, scaled.mT)
+        if buffer is not None:
+            pushed = tables.pushed[layer]
+            _column_dots(bar, by_buffer, bars.tables.pushed[layer], work)
+            scaled = work.mul("bar scaled", layer, bar, pushed)
+            h_bar.baddbmm_(buffer, scaled)
+            s_bar.baddbmm_(h, scaled.mT)
+    return h_bar.baddbmm_(x, overlap_bar)
 
 
 def _column_dots(left: Tensor, right: Tensor, out: Tensor, work: Workspace) -> Tensor:

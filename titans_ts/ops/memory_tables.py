@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from titans_ts.ops.memory_state import MemoryGates
 
@@ -16,14 +17,15 @@ __all__ = ["GateTables", "TileTables", "gate_tables"]
 class TileTables(NamedTuple):
     """A :class:`GateTables` of one tile, its layers apart."""
 
-    start: tuple[Tensor, ...]
-    pushed: tuple[Tensor, ...] | None
-    writes: tuple[Tensor, ...] | None
-    weights: tuple[Tensor, ...]
-    buffer: tuple[Tensor, ...] | None
-    start_end: tuple[Tensor, ...]
-    pushed_end: tuple[Tensor, ...] | None
-    fade_end: tuple[Tensor, ...] | None
+    start: list[Tensor]
+    pushed: list[Tensor] | None
+    writes: list[Tensor] | None
+    weights: list[Tensor]
+    buffer: list[Tensor] | None
+    # Plain numbers where there is one row, on a CPU: a factor that a product takes along.
+    start_end: list[Tensor] | list[float]
+    pushed_end: list[Tensor] | list[float] | None
+    fade_end: list[Tensor] | list[float] | None
 
 
 class GateTables(NamedTuple):
@@ -47,21 +49,37 @@ class GateTables(NamedTuple):
     pushed_end: Tensor | None  # same shape: gamma
     fade_end: Tensor | None  # same shape: rho
 
-    def tile(self, index: int, length: int) -> TileTables:
-        """Tables of one tile; ``length`` is less than the tile's where it is a short last one."""
+    def tiles(self, lengths: list[int], *, numbers: bool = True) -> list[TileTables]:
+        """Tables of each tile; ``lengths`` says where one is shorter than the others.
 
-        def at(name: str) -> tuple[Tensor, ...] | None:
-            table = getattr(self, name)
-            if table is None:
-                return None
-            table = table[index]
-            if name == "writes" and length < table.shape[-1]:
-                table = table[..., :length, :length]
-            elif length < table.shape[-1]:
-                table = table[..., :length]
-            return table.unbind(0)
+        ``numbers=False`` leaves them all tensors, to be written to.
+        """
+        n_layers = self.start.shape[1]
+        # One call for all of them: the scan asks for thousands.
+        split: list[Any] = [table if table is None else table.flatten(0, 1) for table in self]
+        numbers = numbers and self.start.shape[2] == 1 and self.start.device.type == "cpu"
+        for i, table in enumerate(split):
+            if table is not None:
+                is_number = numbers and self._fields[i].endswith("_end")
+                split[i] = table.flatten().tolist() if is_number else table.unbind(0)
+        result = []
+        for number, length in enumerate(lengths):
+            of_tile = slice(number * n_layers, (number + 1) * n_layers)
+            tile = TileTables(*(None if x is None else list(x[of_tile]) for x in split))
+            if length < self.start.shape[-1]:
+                tile = tile._replace(
+                    start=_shortened(tile.start, length),
+                    pushed=_shortened(tile.pushed, length),
+                    writes=_shortened(tile.writes, length, length),
+                    weights=_shortened(tile.weights, length),
+                    buffer=_shortened(tile.buffer, length),
+                )
+            result.append(tile)
+        return result
 
-        return TileTables(*(at(name) for name in self._fields))
+
+def _shortened(tables: list[Tensor] | None, n: int, rows: int | None = None) -> Any:
+    return tables if tables is None else [table[..., :rows, :n] for table in tables]
 
 
 def gate_tables(gates: MemoryGates, *, n_tiles: int, reads: bool = True) -> GateTables:
@@ -81,18 +99,19 @@ def gate_tables(gates: MemoryGates, *, n_tiles: int, reads: bool = True) -> Gate
     """
 
     def in_tiles(gate: Tensor | None) -> Tensor | None:
-        return None if gate is None else gate.unflatten(-1, (n_tiles, -1)).permute(2, 1, 0, 3)
+        if gate is None:
+            return None
+        return gate.unflatten(-1, (n_tiles, -1)).permute(2, 1, 0, 3).contiguous()
 
     step, log_momentum, log_keep, observed = map(in_tiles, gates)
     assert step is not None
     n = step.shape[-1]
     ends = slice(None) if reads else slice(n - 1, None)
-    if log_keep is None:
-        fade = _later(step.new_ones(*step.shape, n))[..., ends]
-        start = torch.ones_like(step)
-    else:
+    start = torch.ones_like(step)
+    fade = _upper(n, n, step)[:, ends].expand(*step.shape, -1)
+    if log_keep is not None:
         keep = log_keep.cumsum(-1)
-        fade = _decay(keep[..., None, :] - keep[..., :, None])[..., ends]
+        fade = _decay(keep, keep)[..., ends]
         start = keep.clamp(min=_least(keep)).exp()
     start = start[..., None, :]
     if log_momentum is None:
@@ -101,41 +120,53 @@ def gate_tables(gates: MemoryGates, *, n_tiles: int, reads: bool = True) -> Gate
         return GateTables(
             start, None, writes if reads else None, weights, None, start[..., -1:], None, None
         )
-    momentum = log_momentum.cumsum(-1)
     if observed is not None:
         # A masked token keeps the momentum buffer, but does not add it to the weights.
         fade = fade * observed[..., None]
-    carried = _decay(momentum[..., None, :] - momentum[..., :, None])
-    left = momentum.clamp(min=_least(momentum)).exp()[..., None, :]
-    pushed = left @ fade
-    writes = (carried @ fade) * step[..., None]
-    buffer = (carried[..., -1] * step)[..., None, :]
+    momentum = log_momentum.cumsum(-1)
+    # One row more than tokens: what is left of the buffer at the tile's start.
+    carried = _decay(F.pad(momentum, (0, 1)), momentum, scale=F.pad(step, (0, 1), value=1.0))
+    summed = carried @ fade
+    pushed = summed[..., n:, :]
+    writes = summed[..., :n, :]
     return GateTables(
         start,
         pushed,
         writes if reads else None,
         writes[..., -1][..., None, :],
-        buffer,
+        carried[..., :n, -1][..., None, :],
         start[..., -1:],
         pushed[..., -1:],
-        left[..., -1:],
+        carried[..., n:, -1:],
     )
 
 
-def _later(table: Tensor) -> Tensor:
-    """What is not before the diagonal; the rest zero."""
-    return table.triu()
+def _decay(since: Tensor, until: Tensor, scale: Tensor | None = None) -> Tensor:
+    """``exp(until_t - since_s)`` in row s and column t, zero where t comes before s.
 
-
-def _decay(gap: Tensor) -> Tensor:
-    """``exp`` of sums of log gates, zero before the diagonal.
-
-    Cut off where it no longer counts: numbers that underflow take the CPU a hundred times as long.
-    And masked before as well as after, or what overflows would make the backward pass
-    ``inf * 0``; by ``triu``, which is much faster than filling with -inf.
+    Rows may be one more than columns: the last is never before anything. ``scale`` multiplies rows.
     """
-    return _later(_later(gap).clamp(min=_least(gap)).exp())
+    mask = _upper(since.shape[-1], until.shape[-1], until)
+    most = -_least(until)
+    # Asked of a GPU, this question would have to be waited for.
+    if until.device.type == "cpu" and -float(until.detach()[..., -1].amin()) < most:
+        rows = (-since).exp()
+        rows = rows if scale is None else rows * scale
+        return (until.exp()[..., None, :] * rows[..., :, None]).mul_(mask)
+    # Multiplied by the mask before exp as well as after: what overflows where t comes before s
+    # would make the backward pass ``inf * 0``.
+    gap = (until[..., None, :] - since[..., :, None]) * mask
+    decay = gap.clamp(min=-most).exp() * mask
+    return decay if scale is None else decay * scale[..., None]
+
+
+def _upper(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Ones on and above the diagonal, and in a row more than there are columns."""
+    ones = like.new_ones(rows, columns, requires_grad=False)
+    ones[:columns].triu_()
+    return ones
 
 
 def _least(x: Tensor) -> float:
+    """Where logarithms are cut off: numbers that underflow take a CPU a hundred times as long."""
     return 0.7 * math.log(torch.finfo(x.dtype).tiny)
