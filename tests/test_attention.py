@@ -11,12 +11,25 @@ from backbone_problems import CAUSAL, close, make_backbone, make_tokens
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from titans_ts.nn.attention import SlidingWindowAttention
+from titans_ts.nn.attention import SegmentAttention, SlidingWindowAttention
 from titans_ts.ops.attention import Prefix, WindowPattern, attend, sliding_window_attention
+from titans_ts.ops.constants import constant
 from titans_ts.ops.memory_chunked import TILE_SIZE
 from titans_ts.ops.rotary import rotate
 
 BATCH, HEADS, WIDTH, PREFIX = 3, 2, 14, 5
+
+
+@pytest.fixture(params=["plain", "fused"])
+def form(request, monkeypatch):
+    """Take one form of attention for all sizes."""
+    take_form(monkeypatch, request.param)
+    return request.param
+
+
+def take_form(monkeypatch, form):
+    enough = {"plain": 10**9, "fused": 0}[form]
+    monkeypatch.setattr("titans_ts.ops.attention._FUSED_FROM", {"cpu": enough})
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -74,7 +87,7 @@ def windowed(queries, keys, values, observed, prefix_keys, prefix_values, *, win
     )
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["all observed", "some masked"])
+@pytest.mark.parametrize("masked", [None, False, True], ids=["no mask", "all seen", "some masked"])
 @pytest.mark.parametrize("n_prefix", [0, PREFIX], ids=["no prefix", "prefix"])
 @pytest.mark.parametrize(
     ("time", "past", "window"),
@@ -89,27 +102,71 @@ def windowed(queries, keys, values, observed, prefix_keys, prefix_values, *, win
         pytest.param(1, 0, 7, id="one token and no past"),
         pytest.param(11, 0, 1, id="a window of one token"),
         pytest.param(11, 0, 2, id="a window of two tokens"),
+        pytest.param(31, 0, 9, id="a window of a block and a token"),
+        pytest.param(29, 8, 10, id="a past that is not full, and blocks"),
     ],
 )
 def test_sliding_window_attention_is_softmax_attention_over_a_band(
-    time, past, window, n_prefix, masked
+    time, past, window, n_prefix, masked, form
 ):
-    problem = make_problem(time, past, n_prefix, masked)
-    close(windowed(*problem, window=window), every_score(*problem, window=window), 1e-12)
+    queries, keys, values, observed, *prefix = make_problem(time, past, n_prefix, bool(masked))
+    seen = None if masked is None else observed
+    actual = windowed(queries, keys, values, seen, *prefix, window=window)
+    expected = every_score(queries, keys, values, observed, *prefix, window=window)
+    close(actual, expected, 1e-12)
 
 
-def test_gradients_of_sliding_window_attention_are_those_of_all_scores():
-    queries, keys, values, observed, *prefix = make_problem(13, 3)
+@pytest.mark.parametrize("masked", [None, True], ids=["no mask", "some masked"])
+def test_gradients_of_sliding_window_attention_are_those_of_all_scores(masked, form):
+    queries, keys, values, observed, *prefix = make_problem(29, 3, masked=bool(masked))
     inputs = [tensor.requires_grad_() for tensor in (queries, keys, values, *prefix)]
     results = []
     for function in (windowed, every_score):
-        out = function(queries, keys, values, observed, *prefix, window=5)
+        seen = None if masked is None and function is windowed else observed
+        out = function(queries, keys, values, seen, *prefix, window=5)
         results.append(torch.autograd.grad((out * draw(*out.shape, seed=5)).sum(), inputs))
     for actual, expected in zip(*results, strict=True):
         close(actual, expected, 1e-12)
 
 
-def test_masked_keys_may_hold_anything_finite():
+@pytest.mark.parametrize("masked", [False, True], ids=["no mask", "some masked"])
+@pytest.mark.parametrize(
+    ("time", "past"), [pytest.param(701, 0, id="start"), pytest.param(389, 299, id="full past")]
+)
+def test_a_window_of_several_blocks_is_the_same_in_both_forms(time, past, masked, monkeypatch):
+    queries, keys, values, observed, *prefix = make_problem(time, past, masked=masked)
+    seen = observed if masked else None
+    inputs = [tensor.requires_grad_() for tensor in (queries, keys, values, *prefix)]
+    weight, results = draw(*queries.shape, seed=5), []
+    for form in ("plain", "fused"):
+        take_form(monkeypatch, form)
+        out = windowed(queries, keys, values, seen, *prefix, window=300)
+        results.append([out, *torch.autograd.grad((out * weight).sum(), inputs)])
+    for plain, fused in zip(*results, strict=True):
+        close(fused, plain, 1e-12)
+    row = every_score(
+        queries[..., -1:, :], keys, values, observed, *prefix, window=300
+    )  # its position is 0, and those of the keys follow
+    close(results[0][0][..., -1:, :], row, 1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["no mask", "some masked"])
+def test_half_precision_stays_finite_and_near(masked, form):
+    module, tokens = make_module(window=11), make_tokens(61)
+    observed = torch.arange(61).expand(3, -1) >= torch.tensor([[0], [5], [43]]) if masked else None
+    expected, _ = module(tokens, None, observed)
+    module, tokens = module.float(), tokens.float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        actual, state = module(tokens, None, observed)
+    actual.float().square().sum().backward()
+    assert torch.isfinite(tokens.grad).all()
+    assert all(torch.isfinite(weight.grad).all() for weight in module.parameters())
+    assert state.keys.dtype == state.values.dtype == torch.float32
+    seen = slice(None) if observed is None else observed
+    close(actual.double()[seen], expected[seen], 0.03)
+
+
+def test_masked_keys_may_hold_anything_finite(form):
     queries, keys, values, observed, *prefix = make_problem(23, 3)
     before = windowed(queries, keys, values, observed, *prefix, window=7)
     hidden = ~observed[:, None, :, None]
@@ -131,12 +188,14 @@ class Sizes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.made: list[int] = []
+        self.typed: list[tuple[int, torch.dtype]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, (tuple, list)) else [result]:
             if isinstance(tensor, Tensor):
                 self.made.append(tensor.numel())
+                self.typed.append((tensor.numel(), tensor.dtype))
         return result
 
 
@@ -149,8 +208,8 @@ def sizes_of(function):
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all observed", "some masked"])
-@pytest.mark.parametrize("window", [11, 131], ids=["plain", "fused"])
-def test_each_further_block_costs_the_same(window, masked):
+@pytest.mark.parametrize("window", [11, 131])
+def test_each_further_block_costs_the_same(window, masked, form):
     block = 8 * -(-(window - 1) // (8 * -(-(window - 1) // 128)))
 
     def cost(n):
@@ -164,8 +223,17 @@ def test_each_further_block_costs_the_same(window, masked):
     four, eight, twelve = cost(4), cost(8), cost(12)
     assert len(twelve) == len(eight)
     assert sum(twelve) - sum(eight) == pytest.approx(sum(eight) - sum(four), rel=0.01)
-    scores = BATCH * HEADS * 12 * block * (2 * (block + PREFIX))
-    assert max(twelve) <= 1.1 * scores
+    assert max(twelve) - max(eight) <= 1.01 * (max(eight) - max(four))
+
+
+def test_without_a_mask_no_block_has_one_of_its_own(form):
+    def bools(time):
+        queries, keys, values, _, *prefix = make_problem(time, 0)
+        with Sizes() as sizes:
+            windowed(queries, keys, values, None, *prefix, window=12)
+        return max((size for size, dtype in sizes.typed if dtype is torch.bool), default=0)
+
+    assert max(bools(16 * 7), bools(16 * 23)) <= 32 * 48 < BATCH * HEADS * 16 * 23 * 16
 
 
 def test_a_token_pays_for_the_window_there_is_not_for_the_longest_there_could_be():
@@ -267,3 +335,68 @@ def test_a_prefix_is_seen_from_every_position_alike():
     seen = torch.arange(11).add(1).clamp(max=3)[:, None]
     close(near, scores / (scores.sum(-1, keepdim=True) + seen) @ first, 1e-13)
     assert torch.equal(near, far)
+
+
+def test_a_scale_multiplies_what_was_turned():
+    x = draw(BATCH, HEADS, 7, WIDTH)
+    for first in (-3, 20_011):
+        close(rotate(x, first, scale=0.5), 0.5 * rotate(x, first), 1e-14)
+
+
+def test_tables_made_in_inference_mode_serve_training():
+    x = torch.randn(1, 1, 5, 6, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = rotate(x, 3, base=9_973.0)
+    x.requires_grad_()
+    turned = rotate(x, 3, base=9_973.0)
+    turned.square().sum().backward()
+    assert torch.equal(turned.detach(), expected)
+    close(x.grad, 2 * x.detach(), 1e-12)
+
+
+def test_a_constant_is_made_once_and_never_more_than_a_few_are_kept():
+    made = []
+
+    def ask(key):
+        def make():
+            made.append(key)
+            return (torch.zeros(2),)
+
+        return constant(("test", key), make)
+
+    assert ask(0) is ask(0)
+    assert made == [0]
+    for key in range(1, 1_000):
+        ask(key)
+    ask(0)
+    assert len(made) == 1_001
+    ask(999)
+    assert len(made) == 1_001
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["no mask", "some masked"])
+@pytest.mark.parametrize("mode", ["causal", "literal"])
+@pytest.mark.parametrize("time", [5, 7, 21, 26])
+def test_segments_prepared_together_are_those_of_one_call_each(time, mode, masked, form):
+    config = make_backbone("mac", depth=1, mac_mode=mode).config
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = SegmentAttention(config).double()
+    tokens, reads = make_tokens(time), make_tokens(time, seed=1)
+    seen = torch.rand(3, time, generator=torch.Generator().manual_seed(2)) > 0.3
+    inputs = [tokens.requires_grad_(), reads.requires_grad_(), *module.parameters()]
+    cuts = [slice(start, start + 7) for start in range(0, time, 7)]
+    together = [
+        module.attend(segment, reads[:, now])
+        for segment, now in zip(module.prepare(tokens, seen if masked else None), cuts, strict=True)
+    ]
+    alone = [
+        module(tokens[:, now], reads[:, now], seen[:, now] if masked else None) for now in cuts
+    ]
+    weight = make_tokens(time, seed=3)
+    gradients = []
+    for outputs in (together, alone):
+        out = torch.cat(outputs, dim=1)
+        gradients.append([out, *torch.autograd.grad((out * weight).sum(), inputs)])
+    for actual, expected in zip(*gradients, strict=True):
+        close(actual, expected, 1e-12)
