@@ -7,10 +7,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from tiny_fits import tiny, waves
 
 import titans_ts
 
 HEAVY = ["torch", "lightning", "pandas", "polars", "sklearn", "scipy", "optuna", "matplotlib"]
+HEAVY += ["torchmetrics"]
+# What a forecaster needs to learn, and not to forecast.
+TRAINS = {"lightning", "torchmetrics", "optuna", "matplotlib"}
 PUBLIC = [name for name in titans_ts.__all__ if name != "__version__"]
 
 
@@ -41,6 +45,37 @@ def test_baselines_need_neither_torch_nor_lightning(name, tmp_path):
     loaded = loaded_after(f"from titans_ts import {name}", tmp_path)
     assert loaded & {"torch", "lightning", "optuna", "matplotlib"} == set()
     assert "sklearn" in loaded  # or this test would watch nothing
+
+
+def test_the_forecaster_comes_without_what_trains_tunes_and_draws(tmp_path):
+    loaded = loaded_after("from titans_ts import TitansForecaster; TitansForecaster()", tmp_path)
+    assert loaded & TRAINS == set()
+    assert "torch" in loaded
+
+
+def test_a_saved_forecaster_forecasts_without_what_trains_tunes_and_draws(tmp_path):
+    tiny(max_epochs=1).fit(waves()).save(tmp_path / "model")
+    loaded = loaded_after(
+        "import numpy as np; from titans_ts import TitansForecaster;"
+        " forecaster = TitansForecaster.load('model');"
+        " forecaster.predict(); forecaster.predict(np.ones((50, 2)));"
+        " forecaster.score(np.arange(400.0).reshape(200, 2))",
+        tmp_path,
+    )
+    assert loaded & TRAINS == set()
+    assert "torch" in loaded
+
+
+def test_fitting_is_what_loads_lightning(tmp_path):
+    loaded = loaded_after(
+        "import numpy as np; from titans_ts import TitansForecaster;"
+        " options = {'fast_dev_run': True};"
+        " forecaster = TitansForecaster(horizon=2, dim=8, accelerator='cpu', trainer_kwargs=options);"
+        " forecaster.fit(np.arange(90.0)[:, None])",
+        tmp_path,
+    )
+    assert "lightning" in loaded  # or the tests above would watch nothing
+    assert "optuna" not in loaded
 
 
 def test_importing_writes_no_file(tmp_path):

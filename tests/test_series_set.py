@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from titans_ts.data.moments import channel_scale, moments, pooled_moments, table_moments
 from titans_ts.data.series import SeriesSet
-from titans_ts.data.store import ArrayStore, FileStore, JoinedStore, PlacedStore
+from titans_ts.data.store import ArrayStore, FileStore, JoinedStore, PlacedStore, is_all_true
 from titans_ts.data.windows import cut_windows
 
 LENGTHS, AHEAD = (7, 3, 11, 5), 2
@@ -153,6 +153,17 @@ def stores(tmp_path):
     pick = np.concatenate([np.arange(p, p + n) for p, n in zip(places, lengths, strict=True)])
     return {
         "array": (array, values, observed),
+        "array by column": (array.by_column(), values, observed),
+        "part of a wider array": (
+            ArrayStore(values[:, 1:4], observed[:, 1:4]),
+            values[:, 1:4],
+            observed[:, 1:4],
+        ),
+        "complete": (
+            ArrayStore(values, np.broadcast_to(np.True_, values.shape)),
+            values,
+            np.ones(values.shape, dtype=bool),
+        ),
         "file": (FileStore(tmp_path / "rows", "<f4", 23, 5, skip=7), values, observed),
         "some columns of a file": (
             FileStore(tmp_path / "rows", "<f4", 23, 5, skip=7, columns=(4, 1, 2)),
@@ -168,7 +179,22 @@ def stores(tmp_path):
     }
 
 
-@pytest.mark.parametrize("name", ["array", "file", "some columns of a file", "placed", "joined"])
+every_store = pytest.mark.parametrize(
+    "name",
+    [
+        "array",
+        "array by column",
+        "part of a wider array",
+        "complete",
+        "file",
+        "some columns of a file",
+        "placed",
+        "joined",
+    ],
+)
+
+
+@every_store
 def test_stores_give_the_same_rows_however_they_are_asked(name, tmp_path):
     store, values, observed = stores(tmp_path)[name]
     assert store.shape == values.shape
@@ -183,6 +209,54 @@ def test_stores_give_the_same_rows_however_they_are_asked(name, tmp_path):
         for found, expected in zip(store.read(start, stop), (values, observed), strict=True):
             np.testing.assert_array_equal(found, expected[start:stop])
     assert store.take(rows)[0].dtype == np.float64
+
+
+@every_store
+@pytest.mark.parametrize("length", [1, 3, 11, 17])
+def test_windows_of_a_store_are_its_rows_one_after_another(name, length, tmp_path):
+    store, values, observed = stores(tmp_path)[name]
+    rng = np.random.default_rng(length)
+    starts = rng.integers(len(values) - length + 1, size=7)
+    starts[:2] = 0, len(values) - length  # the first and the last that there are
+    rows = starts[:, None] + np.arange(length)
+    columns = rng.integers(values.shape[1], size=7)
+    for found, expected in zip(store.windows(starts, length), (values, observed), strict=True):
+        np.testing.assert_array_equal(found, expected[rows])
+    one_each = store.windows(starts, length, columns)
+    for found, expected in zip(one_each, (values, observed), strict=True):
+        np.testing.assert_array_equal(found, expected[rows[..., None], columns[:, None, None]])
+    assert one_each[0].dtype == np.float64
+    one_each[0][:] = 7  # a copy, never the rows themselves
+    np.testing.assert_array_equal(store.read(0, len(values))[0], values)
+
+
+@every_store
+def test_no_windows_of_a_store_are_an_empty_array_of_the_right_shape(name, tmp_path):
+    store, values, _ = stores(tmp_path)[name]
+    none = np.empty(0, dtype=int)
+    assert [x.shape for x in store.windows(none, 5)] == [(0, 5, values.shape[1])] * 2
+    assert [x.shape for x in store.windows(none, 5, none)] == [(0, 5, 1)] * 2
+
+
+def test_a_window_past_the_end_of_the_rows_is_an_error_and_never_other_memory(tmp_path):
+    for name in ("array", "array by column", "complete", "part of a wider array"):
+        store, values, _ = stores(tmp_path)[name]
+        for start, length in ((len(values) - 2, 3), (0, len(values) + 1)):
+            with pytest.raises((IndexError, ValueError)):
+                store.windows(np.array([start]), length)
+            with pytest.raises((IndexError, ValueError)):
+                store.windows(np.array([start]), length, np.array([0]))
+
+
+@every_store
+def test_a_store_lends_no_mask_that_takes_memory_where_all_is_observed(name, tmp_path):
+    store, _, observed = stores(tmp_path)[name]
+    _, found = store.windows(np.array([0, 1]), 3)
+    assert is_all_true(found) == (name == "complete")
+    assert not is_all_true(np.ones((2, 3, 5), dtype=bool))  # known without a look, that is
+    assert not is_all_true(np.broadcast_to(np.False_, (2, 3)))
+    assert not is_all_true(np.broadcast_to(np.float64(1), (2, 3)))
+    assert not observed.all() or name == "complete"
 
 
 def test_windows_carry_covariates_of_their_own_rows_and_series():

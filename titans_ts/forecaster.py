@@ -23,7 +23,7 @@ from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.parameters import check_choice, check_int, check_number, check_quantiles
-from titans_ts.training import TrainingSettings, check_settings, train, uses_cuda
+from titans_ts.training import TrainingSettings, uses_cuda
 from titans_ts.training.data import to_batch
 
 __all__ = ["TitansForecaster"]
@@ -229,6 +229,8 @@ class TitansForecaster(BaseForecaster):
     # -- what BaseForecaster asks for -----------------------------------------------------------
 
     def _check_parameters(self) -> None:
+        from titans_ts.training import check_settings  # imports Lightning
+
         super()._check_parameters()
         for name in ("patch_length", "max_epochs", "batch_size", "patience"):
             check_int(name, getattr(self, name))
@@ -264,6 +266,8 @@ class TitansForecaster(BaseForecaster):
         return length // patch * patch
 
     def _fit_windows(self, windows: TrainingWindows) -> None:
+        from titans_ts.training import train  # imports Lightning
+
         seed = _seed(self.random_state)
         self.__dict__.pop("device_", None)
         rows = windows.train.series

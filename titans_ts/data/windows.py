@@ -60,7 +60,9 @@ class WindowIndex:
             first = np.full(self.series.n_series, self.context_length)
         counts = (self.series.lengths - self.horizon - first) // self.stride + 1
         object.__setattr__(self, "_first", np.asarray(first, dtype=np.int64))
-        object.__setattr__(self, "_ends", np.cumsum(np.maximum(counts, 0)))
+        ends = np.cumsum(np.maximum(counts, 0))
+        object.__setattr__(self, "_ends", ends)
+        object.__setattr__(self, "_before", np.concatenate([[0], ends]))
 
     def with_context(self, context_length: int) -> WindowIndex:
         """The same origins with contexts of another length, padded where there are no rows."""
@@ -75,7 +77,7 @@ class WindowIndex:
         """Series and origin (a row of that series) of the windows with these numbers."""
         ends: np.ndarray = self._ends  # type: ignore[attr-defined]
         series = np.searchsorted(ends, numbers, side="right")
-        before = np.where(series > 0, ends[series - 1], 0)
+        before = self._before[series]  # type: ignore[attr-defined]
         return series, self._first[series] + (numbers - before) * self.stride  # type: ignore[attr-defined]
 
     def cut(
@@ -121,28 +123,38 @@ def cut_windows(
     -------
     CutWindows
     """
-    steps = np.arange(-context_length, horizon)
-    values, observed = _take(data, series, origins[:, None] + steps, channels)
-    c = context_length
+    c, first = context_length, origins - context_length
+    values, observed = _rows(data, series, first, c + horizon, channels)
     cut = CutWindows(values[:, :c], observed[:, :c], values[:, c:], observed[:, c:], series)
     if data.past is not None:
-        past, seen = _take(data.past, series, origins[:, None] + steps[:c])
+        past, seen = _rows(data.past, series, first, c)
         cut = cut._replace(past=past, past_observed=seen)
     if data.known is not None:
-        known, seen = _take(data.known, series, origins[:, None] + steps)
+        known, seen = _rows(data.known, series, first, c + horizon)
         cut = cut._replace(known=known, known_observed=seen)
     return cut if data.static is None else cut._replace(static=data.static[series])
 
 
-def _take(
-    data: SeriesSet, series: np.ndarray, rows: np.ndarray, channels: np.ndarray | None = None
+def _rows(
+    data: SeriesSet,
+    series: np.ndarray,
+    first: np.ndarray,
+    length: int,
+    channels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the series, shape (batch, time); those that do not exist are not observed."""
-    inside = (rows >= 0) & (rows < data.lengths[series][:, None])
-    # Somewhere that exists: the first row of the store.
-    flat = np.where(inside, rows + data.starts[series][:, None], 0)
-    values, observed = data.store.take(flat, channels)
-    if not inside.all():
-        observed = observed & inside[..., None]
-        values = np.where(observed, values, 0.0)
-    return values, observed
+    """``length`` rows of each series from ``first`` on; those outside it are not observed."""
+    lengths, starts = data.lengths[series], first + data.starts[series]
+    if first.min(initial=0) >= 0 and (lengths - first).min(initial=length) >= length:
+        return data.store.windows(starts, length, channels)
+    steps = np.arange(length)
+    inside = (steps >= -first[:, None]) & (steps < (lengths - first)[:, None])
+    # Rows of the series around it come along where there are some, and are masked.
+    reachable = (starts >= 0) & (starts + length <= data.store.shape[0])
+    if reachable.all():
+        values, observed = data.store.windows(starts, length, channels)
+    else:
+        # Row by row, with some row that exists in place of each that does not.
+        rows = np.where(inside, starts[:, None] + steps, 0)
+        values, observed = data.store.take(rows, channels)
+    observed = observed & inside[..., None]
+    return np.where(observed, values, 0.0), observed

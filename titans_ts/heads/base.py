@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,13 @@ class WindowBatch(NamedTuple):
     static: Tensor | None = None  # (batch, n_static); NaN where missing
 
     def to(self, device: torch.device) -> WindowBatch:
-        """The same batch on another device."""
-        moved = {k: v.to(device) for k, v in self._asdict().items() if v is not None}
-        return self._replace(**moved)
+        """The same batch on another device; from pinned memory, without waiting for the copy."""
+        return self._map(lambda x: x.to(device, non_blocking=x.is_pinned()))
+
+    def pin_memory(self) -> WindowBatch:
+        """The same batch in memory from which a GPU copies on its own."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> WindowBatch:
+        changed = {k: change(v) for k, v in self._asdict().items() if v is not None}
+        return self._replace(**changed)

@@ -8,13 +8,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from titans_ts.data.store import is_all_true
 from titans_ts.data.windows import CutWindows, WindowIndex
 from titans_ts.heads.base import WindowBatch
 
-# Of CutWindows, in the order of WindowBatch's last fields.
-COVARIATES = ("past", "past_observed", "known", "known_observed", "static")
+# Numbers of windows that are drawn at a time: a draw takes as long as a small batch takes to cut.
+MOST_DRAWN = 1 << 15
 
-__all__ = ["WindowBatches", "training_loader", "validation_loader"]
+# The mask where all is observed, of any shape and of no size.
+EVERYTHING = torch.ones((), dtype=torch.bool)
+
+__all__ = ["WindowBatches", "WindowLoader", "to_batch", "training_loader", "validation_loader"]
 
 
 class WindowBatches(Dataset[WindowBatch]):
@@ -59,20 +63,24 @@ def to_batch(
     """
     if channel is None:
         channel = np.arange(cut.context.shape[2])[None]
-
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array))
-
-    covariates = (getattr(cut, name) for name in COVARIATES)
     return WindowBatch(
-        tensor(cut.context),
-        tensor(cut.context_observed),
-        tensor(cut.target),
-        tensor(cut.target_observed),
-        tensor(channel_scale),
-        tensor(channel),
-        *(None if array is None else tensor(array) for array in covariates),
+        _tensor(cut.context),
+        _tensor(cut.context_observed),
+        _tensor(cut.target),
+        _tensor(cut.target_observed),
+        _tensor(channel_scale),
+        _tensor(channel),
+        # The last fields of both are the covariates, in the same order.
+        *(None if array is None else _tensor(array) for array in cut[5:]),
     )
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """An array as a tensor, without a copy where it may be shared."""
+    if is_all_true(array):
+        return EVERYTHING.expand(array.shape)
+    # torch refuses to share what is read-only, such as rows of a broadcast mask.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 class _RandomBatches(Sampler[np.ndarray]):
@@ -87,11 +95,13 @@ class _RandomBatches(Sampler[np.ndarray]):
         return -(-self.n_drawn // self.batch_size)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        # With replacement: a permutation would hold the number of every window there is. And batch
-        # by batch: an epoch of billions of windows has millions of numbers.
-        for start in range(0, self.n_drawn, self.batch_size):
-            n = min(self.batch_size, self.n_drawn - start)
-            yield self.rng.integers(self.n_examples, size=n)
+        # With replacement: a permutation would hold the number of every window there is. And some
+        # at a time: an epoch of billions of windows has millions of numbers.
+        many = max(MOST_DRAWN // self.batch_size, 1) * self.batch_size
+        for start in range(0, self.n_drawn, many):
+            numbers = self.rng.integers(self.n_examples, size=min(many, self.n_drawn - start))
+            for first in range(0, len(numbers), self.batch_size):
+                yield numbers[first : first + self.batch_size]
 
 
 class _OrderedBatches(Sampler[np.ndarray]):
@@ -108,14 +118,33 @@ class _OrderedBatches(Sampler[np.ndarray]):
             yield np.arange(start, min(start + self.batch_size, self.n_examples))
 
 
+class WindowLoader(DataLoader[WindowBatch]):
+    """A DataLoader that hands over what the data set cut, without workers.
+
+    Neither workers nor a thread would help: a batch is cut in a tenth of a millisecond, less than a
+    worker takes to pass it on, and a GPU is busy with the steps queued before while it is cut. From
+    pinned memory it is copied there without anybody waiting for it. To Lightning this is a
+    DataLoader like any other, whose sampler it may replace for several devices.
+    """
+
+    def __iter__(self) -> Iterator[WindowBatch]:  # type: ignore[override]
+        # DataLoader's own iterator takes as long for its book-keeping as a batch takes to cut.
+        for numbers in self.sampler:
+            batch = self.dataset[numbers]
+            yield batch.pin_memory() if self.pin_memory else batch
+
+
 def training_loader(
-    data: WindowBatches, *, n_drawn: int, batch_size: int, seed: int
-) -> DataLoader[WindowBatch]:
+    data: WindowBatches, *, n_drawn: int, batch_size: int, seed: int, pin_memory: bool = False
+) -> WindowLoader:
     """Batches of windows drawn at random, ``n_drawn`` windows an epoch."""
     batches = _RandomBatches(len(data), n_drawn, batch_size, seed)
-    return DataLoader(data, sampler=batches, batch_size=None)
+    return WindowLoader(data, sampler=batches, batch_size=None, pin_memory=pin_memory)
 
 
-def validation_loader(data: WindowBatches, *, batch_size: int) -> DataLoader[WindowBatch]:
+def validation_loader(
+    data: WindowBatches, *, batch_size: int, pin_memory: bool = False
+) -> WindowLoader:
     """All windows once."""
-    return DataLoader(data, sampler=_OrderedBatches(len(data), batch_size), batch_size=None)
+    batches = _OrderedBatches(len(data), batch_size)
+    return WindowLoader(data, sampler=batches, batch_size=None, pin_memory=pin_memory)

@@ -8,13 +8,14 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 
+from titans_ts.data.store import ArrayStore
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import ParameterError
@@ -22,32 +23,18 @@ from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.training.callbacks import BestWeights, History, OneProgressBar, WeightAverage
 from titans_ts.training.data import WindowBatches, training_loader, validation_loader
 from titans_ts.training.module import TrainingModule
+from titans_ts.training.settings import TrainingSettings, uses_cuda
 
-__all__ = ["TrainingResult", "TrainingSettings", "check_settings", "train", "uses_cuda"]
+__all__ = ["TrainingResult", "check_settings", "train"]
 
 # Steps of an epoch on a small set, where its windows need not be drawn more than four times for it.
 LEAST_STEPS = 50
 
+# Bytes of a table up to which a copy of it is made for training.
+MOST_COPIED = 256 << 20
+
 # What a memory learns in one step is lost in half the digits; "mixed" keeps it in float32.
 NO_PRECISIONS = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train; defaults are the forecaster's."""
-
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    patience: int
-    weight_decay: float = 0.01
-    gradient_clip: float = 1.0
-    average_decay: float = 0.995
-    accelerator: str = "auto"
-    devices: Any = 1
-    precision: str | None = None
-    trainer_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    verbose: int = 0
 
 
 class TrainingResult(NamedTuple):
@@ -90,17 +77,23 @@ def train(
     TrainingResult
     """
     head = model.head.config
+    if not head.channel_mixing:
+        windows = _by_column(windows)
     data = WindowBatches(windows.train, channel_scale, by_channel=not head.channel_mixing)
     # Small sets see their windows more than once, or eight epochs would be a few dozen steps.
     few = min(LEAST_STEPS * settings.batch_size, 4 * len(data))
     n_drawn = max(len(data) // head.patch_length, few)
-    loader = training_loader(data, n_drawn=n_drawn, batch_size=settings.batch_size, seed=seed)
+    cuda = uses_cuda(settings.accelerator)
+    loader = training_loader(
+        data, n_drawn=n_drawn, batch_size=settings.batch_size, seed=seed, pin_memory=cuda
+    )
     judged, n_judged = None, 1
     if windows.validation is not None and len(windows.validation):
         index, n_judged = _spread(windows.validation, head.patch_length, n_origins)
         judged = validation_loader(
             WindowBatches(index, channel_scale, by_channel=not head.channel_mixing),
             batch_size=4 * settings.batch_size,
+            pin_memory=cuda,
         )
     module = TrainingModule(
         model,
@@ -111,14 +104,30 @@ def train(
     )
     history = History()
     best = BestWeights(settings.patience) if judged is not None else None
-    cuda = list(range(torch.cuda.device_count())) if uses_cuda(settings.accelerator) else []
-    with quiet_lightning(), plain_interrupt(), torch.random.fork_rng(devices=cuda):
+    gpus = list(range(torch.cuda.device_count())) if cuda else []
+    with quiet_lightning(), plain_interrupt(), torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
         average = WeightAverage(settings.average_decay)
         trainer = make_trainer(settings, [average, history, *([best] if best else [])])
         trainer.fit(module, loader, judged)
         model.cpu().eval()
     return TrainingResult(history.epochs, best.best_epoch if best else None)
+
+
+def _by_column(windows: TrainingWindows) -> TrainingWindows:
+    """The same windows, quick to cut channel by channel; a very large table stays as it is."""
+    store = windows.train.series.store
+    if not isinstance(store, ArrayStore) or store.values.nbytes > MOST_COPIED:
+        return windows
+    by_column = store.by_column()
+
+    def moved(index: WindowIndex) -> WindowIndex:
+        if index.series.store is not store:
+            return index
+        return replace(index, series=replace(index.series, store=by_column))
+
+    validation = windows.validation
+    return TrainingWindows(moved(windows.train), validation and moved(validation))
 
 
 def _spread(windows: WindowIndex, patch_length: int, n_origins: int) -> tuple[WindowIndex, int]:
@@ -138,11 +147,6 @@ def _spread(windows: WindowIndex, patch_length: int, n_origins: int) -> tuple[Wi
         stride=n * patch_length,
     )
     return spread, n
-
-
-def uses_cuda(accelerator: str) -> bool:
-    """Whether a forecaster with this ``accelerator`` computes on a CUDA GPU."""
-    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Trainer:
