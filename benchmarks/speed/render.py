@@ -77,8 +77,8 @@ def _machine(report: Report) -> str:
         f"{facts['date']}: {facts['processor']}, {facts['cores']} cores of which this process had "
         f"{facts['usable_cores']}, {', '.join(facts['vectors']) or 'no wide vectors'}, "
         f"{facts['memory_gib']:g} GiB; {facts['threads']} thread(s), {malloc} malloc, "
-        f"{facts['clock']}, {facts['rounds']} turns; load {facts['load']:g} at the start; Python {facts['python']}, "
-        f"{versions}."
+        f"{facts['clock']}, {facts['rounds']} turns; load {facts['load']:g} at the "
+        f"start; Python {facts['python']}, {versions}."
     )
     if report.calibration:
         rates = report.calibration["rates"].items()
