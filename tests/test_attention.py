@@ -151,6 +151,23 @@ def test_a_window_of_several_blocks_is_the_same_in_both_forms(time, past, masked
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["no mask", "some masked"])
+@pytest.mark.parametrize("past", [0, 3, 4])
+@pytest.mark.parametrize("window", [1, 5])
+def test_a_long_sequence_goes_stretch_by_stretch(window, past, masked, monkeypatch):
+    past = min(past, window - 1)
+    queries, keys, values, observed, *prefix = make_problem(101, past, masked=masked)
+    inputs = [tensor.requires_grad_() for tensor in (queries, keys, values, *prefix)]
+    weight, results = draw(*queries.shape, seed=5), []
+    for stretch in (23, 8192):
+        monkeypatch.setattr("titans_ts.ops.attention._STRETCH", stretch)
+        seen = observed if masked else None
+        out = windowed(queries, keys, values, seen, *prefix, window=window)
+        results.append([out, *torch.autograd.grad((out * weight).sum(), inputs)])
+    for cut, whole in zip(*results, strict=True):
+        close(cut, whole, 1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["no mask", "some masked"])
 def test_half_precision_stays_finite_and_near(masked, form):
     module, tokens = make_module(window=11), make_tokens(61)
     observed = torch.arange(61).expand(3, -1) >= torch.tensor([[0], [5], [43]]) if masked else None

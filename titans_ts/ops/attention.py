@@ -24,6 +24,7 @@ __all__ = ["Prefix", "SegmentPattern", "WindowPattern", "attend", "sliding_windo
 _FUSED_FROM = {"cpu": 320}
 _FUSED_FROM_ELSEWHERE = 128  # where kernels are launched, and scores written out are what costs
 _BLOCK = 128  # queries of a block, at most
+_STRETCH = 8192  # queries that are worked on together, at most: what they need stays in the cache
 _LANES = 8  # the fused kernels of CUDA want sizes to be multiples of it
 
 
@@ -140,9 +141,41 @@ def sliding_window_attention(
     -------
     Tensor of shape (batch, heads, time, width)
     """
+    time, past = queries.shape[-2], keys.shape[-2] - queries.shape[-2]
+    stretch = max(_STRETCH, 4 * window)
+    n_more = max(-(-time // stretch) - 1, 0)
+    # Split, not cut: each cut of the whole would have a gradient as long as the whole.
+    sizes = [stretch] * n_more + [time - n_more * stretch]
+    all_queries = queries.split(sizes, dim=-2)
+    sizes[0] += past
+    all_keys, all_values = keys.split(sizes, dim=-2), values.split(sizes, dim=-2)
+    seen = None if observed is None else observed.split(sizes, dim=1)
+    out = []
+    for i, queries in enumerate(all_queries):
+        keys, values = all_keys[i], all_values[i]
+        observed = None if seen is None else seen[i]
+        if i:
+            last = slice(all_keys[i - 1].shape[-2] - (window - 1), None)
+            keys = torch.cat([all_keys[i - 1][..., last, :], keys], dim=-2)
+            values = torch.cat([all_values[i - 1][..., last, :], values], dim=-2)
+            if seen is not None:
+                observed = torch.cat([seen[i - 1][:, last], seen[i]], dim=1)
+        prefix = Prefix.meet(queries, prefix_keys, prefix_values)
+        out.append(_stretch(queries, keys, values, observed, prefix, window))
+    return torch.cat(out, dim=-2) if n_more else out[0]
+
+
+def _stretch(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    observed: Tensor | None,
+    prefix: Prefix | None,
+    window: int,
+) -> Tensor:
+    """``sliding_window_attention`` of a stretch of tokens whose positions count from its start."""
     time, total = queries.shape[-2], keys.shape[-2]
     past = total - time
-    prefix = Prefix.meet(queries, prefix_keys, prefix_values)
     queries = rotate(queries, 0, scale=queries.shape[-1] ** -0.5)
     keys = rotate(keys, -past)
     # A block meets its own keys, and those of the n_before blocks before that its window reaches.
