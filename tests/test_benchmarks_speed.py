@@ -12,9 +12,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import imports, op
+from benchmarks.speed import imports, op, training
 from benchmarks.speed.afresh import afresh
 from benchmarks.speed.bars import Bar, misses, read_bars
+from benchmarks.speed.fits import SIZES
 from benchmarks.speed.machine import PRODUCTS, describe, product_rate
 from benchmarks.speed.op_accuracy import accuracy
 from benchmarks.speed.problems import make_problem, useful_flops, wide_table
@@ -295,3 +296,30 @@ def test_the_check_ends_with_1_where_a_figure_fell(monkeypatch, capsys, found, c
 def test_committed_results_name_no_machine():
     for path in RESULTS.glob("*.json"):
         assert set(json.loads(path.read_text())["machine"]) == set(MACHINE), path.name
+
+
+def test_training_reports_a_figure_for_each_of_its_bars(monkeypatch):
+    asked = []
+
+    def fit(function, *, who, batch, rows, channels, freq="15min", forecast=False):
+        asked.append((who, batch, channels))
+        ours = who in SIZES
+        found = {"step_seconds": 0.5 if ours else 4.0, "parameters": 7.0, "peak": 3e8 + channels}
+        if ours:
+            found["batch_seconds"] = 0.002
+        return found | ({"forecast_seconds": 1e-4 * channels} if forecast else {})
+
+    monkeypatch.setattr(training, "afresh", fit)
+    report = Report("training", "")
+    training.against_peers(report, turns=2)
+    training.wide(report, turns=2)
+    bars = [bar for bar in read_bars() if bar.benchmark == "training"]
+    assert {bar.figure for bar in bars} <= set(report.figures)
+    assert asked[:4] == [(who, 32, 7) for who in ("default", "large", "NHITS", "PatchTST")]
+    figures = report.figures
+    assert figures["training.against_nhits.batch32"] == pytest.approx(8)
+    assert figures["training.loader.share"] == pytest.approx(0.004)
+    assert figures["training.loader.windows"] == pytest.approx(128_000)
+    assert figures["training.megabytes.large"] == pytest.approx(300.000007)
+    assert figures["training.traffic.fit_against_seven"] == 1
+    assert figures["training.traffic.predict_against_seven"] == pytest.approx(862 / 7)
