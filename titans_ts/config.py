@@ -60,6 +60,12 @@ class BackboneConfig:
         chunk's start, larger ones blow up on smooth series.
     momentum, forgetting : bool
         Whether surprise is carried on, and whether old memory fades.
+    coarse_memory : bool
+        All tokens of a chunk read the memory that the chunk found, for two thirds of the
+        arithmetic; they do not see, through the memory, the tokens before them in their chunk.
+    first_order : bool
+        Training treats the weights at which a chunk's gradients are taken as constants: cheaper,
+        and calmer where gradients through many updates grow.
     memory_writes : bool
         False turns the memory off: it is read, and never written.
     mac_mode : {"causal", "literal"}
@@ -87,6 +93,8 @@ class BackboneConfig:
     max_step_size: float = 1.0
     momentum: bool = True
     forgetting: bool = True
+    coarse_memory: bool = False
+    first_order: bool = False
     memory_writes: bool = True
     mac_mode: str = "causal"
     mlp_expansion: float = 2.0
@@ -106,7 +114,8 @@ class BackboneConfig:
         check_number("max_step_size", self.max_step_size, minimum=0, maximum=1)
         check_number("mlp_expansion", self.mlp_expansion, minimum=0.25, maximum=64)
         check_number("dropout", self.dropout, minimum=0, maximum=0.95)
-        for name in ("memory_residual", "momentum", "forgetting", "memory_writes"):
+        switches = ("memory_residual", "momentum", "forgetting", "memory_writes")
+        for name in (*switches, "coarse_memory", "first_order"):
             check_choice(name, getattr(self, name), (True, False))
         if self.dim % (2 * self.n_heads):
             raise ParameterError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from titans_ts.ops.memory_tile import (
     MemoryTile,
     close_tile,
     open_tile,
+    read_after_each,
     read_tile,
     tile_length,
     write_tile,
@@ -67,6 +69,7 @@ class NeuralMemory(nn.Module):
         self.max_step_size = config.max_step_size
         self.has_momentum, self.has_forgetting = config.momentum, config.forgetting
         self.writes = config.memory_writes
+        self.coarse, self.first_order = config.coarse_memory, config.first_order
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.conv = CausalConv(3 * dim, config.conv_width) if config.conv_width else None
         width = dim // heads
@@ -79,11 +82,13 @@ class NeuralMemory(nn.Module):
         self.gates = nn.Linear(dim, 3 * heads * self.n_layers)
         nn.init.normal_(self.gates.weight, std=0.02)
         with torch.no_grad():
-            # Small steps, moderate momentum, little forgetting: a memory that starts calm.
+            # Small steps, moderate momentum, little forgetting: a memory that starts calm. Steps
+            # are divided by the chunk's length, and so is forgetting: a memory that forgets
+            # faster than it learns fades to nothing.
             step, momentum, forget = self.gates.bias.unflatten(0, (3, -1))
             step.fill_(-1.0)
             momentum.fill_(0.0)
-            forget.fill_(-5.0)
+            forget.fill_(-5.0 - math.log(config.chunk_size / 4))
         self.read_norm = RMSNorm(width)
         self.out_gate = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
@@ -131,6 +136,8 @@ class NeuralMemory(nn.Module):
                 self._gates(x, observed),
                 chunk_size=self.chunk_size,
                 residual=self.residual,
+                coarse=self.coarse,
+                first_order=self.first_order,
                 need_state=need_state,
             )
         y = self._answer(reads, x)[:, n_first:]
@@ -186,26 +193,66 @@ class NeuralMemory(nn.Module):
         """
         x = mask_tokens(x, observed)
         queries, keys, values, tail = self._project(x, session.tail)
+        gates, n_new = self._gates(x, observed), x.shape[1]
         with _full_precision(x):
             tile = session.tile
             in_chunk = (tile.position + tile_length(tile)) % self.chunk_size
-            if in_chunk or tile_length(tile) + x.shape[1] > TILE_SIZE:
+            if in_chunk or tile_length(tile) + n_new > TILE_SIZE:
                 state = close_tile(tile, chunk_size=self.chunk_size)
                 tile = open_tile(state._replace(anchor=state.weights, position=0))
+            if n_new > TILE_SIZE:
+                reads, tile = self._long_segment(tile, queries, keys, values, gates, after_each)
+                return self._answer(reads, x), MemorySession(tile, tail)
             tile = write_tile(
                 tile,
                 keys.transpose(0, 1).contiguous(),
                 values.transpose(0, 1).contiguous(),
-                self._gates(x, observed),
+                gates,
                 chunk_size=self.chunk_size,
                 residual=self.residual,
+                first_order=self.first_order,
             )
-            n = tile_length(tile)
-            rows = range(n - x.shape[1], n) if after_each else range(n - 1, n)
-            reads = read_tile(
-                tile, queries.transpose(0, 1).contiguous(), rows, residual=self.residual
-            )
+            n, heads_first = tile_length(tile), queries.transpose(0, 1).contiguous()
+            if after_each:
+                reads = read_after_each(
+                    tile,
+                    heads_first,
+                    n - n_new,
+                    chunk_size=self.chunk_size,
+                    residual=self.residual,
+                    coarse=self.coarse,
+                )
+            else:
+                reads = read_tile(tile, heads_first, range(n - 1, n), residual=self.residual)
         return self._answer(reads.transpose(0, 1), x), MemorySession(tile, tail)
+
+    def _long_segment(
+        self,
+        tile: MemoryTile,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        gates: MemoryGates,
+        after_each: bool,
+    ) -> tuple[Tensor, MemoryTile]:
+        """Of a segment that is longer than a tile: scanned, into a state, like a sequence."""
+        reads, state = memory_chunked(
+            close_tile(tile, chunk_size=self.chunk_size),
+            queries,
+            keys,
+            values,
+            gates,
+            chunk_size=self.chunk_size,
+            residual=self.residual,
+            coarse=self.coarse,
+            first_order=self.first_order,
+        )
+        tile = open_tile(state)
+        if not after_each:
+            reads = read_tile(
+                tile, queries.transpose(0, 1).contiguous(), None, residual=self.residual
+            ).transpose(0, 1)
+        return reads, tile
 
     def close(self, session: MemorySession) -> NeuralMemoryState:
         """Add the writes up into a state of fixed size."""

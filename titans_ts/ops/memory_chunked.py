@@ -5,14 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from titans_ts.ops.memory_chunks import ScanOptions, scan_chunks
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
-from titans_ts.ops.memory_tile import close_tile, open_tile, read_tile, write_tile
+from titans_ts.ops.memory_step import memory_step
+from titans_ts.ops.memory_tile import close_tile, open_tile, read_after_each, write_tile
 
 __all__ = ["memory_chunked", "slice_gates"]
 
 # Tokens whose writes are kept as factors. Longer tiles touch the weight matrices less often,
 # shorter ones attend over less: with heads of 32 to 64 the two cost the same around here.
 TILE_SIZE = 64
+
+# Up to here, tiles: all sequences of a batch share the first tile's weights, and no matrix is made
+# for any of them. Measured, they are twice as fast at 64 tokens, and slower from 200 on.
+SHORT = 2 * TILE_SIZE
 
 
 def slice_gates(gates: MemoryGates, time: slice) -> MemoryGates:
@@ -34,13 +40,16 @@ def memory_chunked(
     *,
     chunk_size: int,
     residual: bool = False,
+    coarse: bool = False,
+    first_order: bool = False,
     need_state: bool = True,
+    save_every: int | None = None,
 ) -> tuple[Tensor, MemoryState | None]:
     """Write tokens into the memory and read it after each, as ``memory_reference`` does.
 
     Gradients are taken where a chunk starts (Titans, section 3.2), so the chunk size is a part of
-    the model. What is done at once is more: a tile of many chunks, whose reads are one masked
-    product (see README.md).
+    the model. How it is computed is not: short sequences as tiles of many chunks, whose writes
+    are kept as factors; long ones by a scan over chunks (see README.md).
 
     Parameters
     ----------
@@ -53,8 +62,15 @@ def memory_chunked(
         Tokens that share one gradient point.
     residual : bool, default False
         The memory net is ``k + LayerNorm(mlp(k))``.
+    coarse : bool, default False
+        All tokens of a chunk read the memory that the chunk found, at two thirds of the cost.
+    first_order : bool, default False
+        Outer gradients do not pass through the weights at which inner gradients were taken.
     need_state : bool, default True
         False: return None for the state and spare the work of making it.
+    save_every : int, optional
+        For the backward pass, keep the state before every so many chunks and make the rest
+        again. Default: keep all work while it is small, else as many states as keep memory low.
 
     Returns
     -------
@@ -62,8 +78,41 @@ def memory_chunked(
     state : MemoryState or None
         Memory after the last token.
     """
-    if keys.shape[-2] == 0:
+    n = keys.shape[-2]
+    if n == 0:
         return queries, state if need_state else None
+    semantics = {"chunk_size": chunk_size, "residual": residual, "coarse": coarse}
+    if n == 1 and not torch.is_grad_enabled():
+        return memory_step(state, queries, keys, values, gates, **semantics)
+    form = _by_tiles if n <= SHORT else _by_scan
+    return form(
+        state,
+        queries,
+        keys,
+        values,
+        gates,
+        **semantics,
+        first_order=first_order,
+        need_state=need_state,
+        save_every=save_every,
+    )
+
+
+def _by_tiles(
+    state: MemoryState,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    gates: MemoryGates,
+    *,
+    chunk_size: int,
+    residual: bool,
+    coarse: bool,
+    first_order: bool,
+    need_state: bool,
+    save_every: int | None,
+) -> tuple[Tensor, MemoryState | None]:
+    """Tiles of many chunks; nothing is made again, so ``save_every`` says nothing here."""
     q, k, v = (tensor.transpose(0, 1).contiguous() for tensor in (queries, keys, values))
     n, start, reads = k.shape[-2], 0, []
     after: MemoryState | None = state
@@ -73,18 +122,85 @@ def memory_chunked(
         assert after is not None
         stop = min(start + size - after.position, n)
         now = slice(start, stop)
-        tile = open_tile(after)
         tile = write_tile(
-            tile,
+            open_tile(after),
             k[..., now, :],
             v[..., now, :],
             slice_gates(gates, now),
             chunk_size=chunk_size,
             residual=residual,
+            first_order=first_order,
         )
-        reads.append(read_tile(tile, q[..., now, :], range(stop - start), residual=residual))
+        reading = {"chunk_size": chunk_size, "residual": residual, "coarse": coarse}
+        reads.append(read_after_each(tile, q[..., now, :], 0, **reading))
         start = stop
         last = start == n and not need_state
         after = None if last else close_tile(tile, chunk_size=chunk_size)
     out = reads[0] if len(reads) == 1 else torch.cat(reads, dim=-2)
     return out.transpose(0, 1), after
+
+
+def _by_scan(
+    state: MemoryState,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    gates: MemoryGates,
+    *,
+    chunk_size: int,
+    residual: bool,
+    coarse: bool,
+    first_order: bool,
+    need_state: bool,
+    save_every: int | None,
+) -> tuple[Tensor, MemoryState | None]:
+    """A scan over chunks, each with matrices of its own."""
+    batch, n_heads, n, _ = keys.shape
+    options = ScanOptions(
+        chunk_size,
+        state.position,
+        residual,
+        coarse,
+        first_order,
+        save_every,
+        need_state,
+        len(state.weights),
+        bool(state.momentum),
+    )
+    reads, weights, momentum, opened = scan_chunks(
+        _as_rows(state.weights, batch),
+        _as_rows(state.momentum, batch),
+        _as_rows(state.anchor, batch) if state.position else [],
+        *(tensor.flatten(0, 1) for tensor in (queries, keys, values)),
+        _gate_rows(gates, n_heads),
+        options,
+    )
+    lead = batch, n_heads
+    out = reads.unflatten(0, lead)
+    if not need_state:
+        return out, None
+    position = (state.position + n) % chunk_size
+    after = _from_rows(weights, lead)
+    if position == 0:
+        anchor = after
+    elif opened:
+        anchor = _from_rows(opened, lead)
+    else:  # The open chunk is the one that was open, or that started, before the first token.
+        anchor = state.anchor if state.position else state.weights
+    return out, MemoryState(after, _from_rows(momentum, lead), anchor, position)
+
+
+def _as_rows(matrices: tuple[Tensor, ...], batch: int) -> list[Tensor]:
+    """(batch or 1, heads, ...) to (batch * heads, ...)."""
+    return [matrix.expand(batch, -1, -1, -1).flatten(0, 1) for matrix in matrices]
+
+
+def _from_rows(matrices: list[Tensor], lead: tuple[int, int]) -> tuple[Tensor, ...]:
+    return tuple(matrix.unflatten(0, lead) for matrix in matrices)
+
+
+def _gate_rows(gates: MemoryGates, n_heads: int) -> MemoryGates:
+    def rows(gate: Tensor | None) -> Tensor | None:
+        return None if gate is None else gate.expand(-1, n_heads, -1, -1).flatten(0, 1)
+
+    return MemoryGates(*map(rows, gates))

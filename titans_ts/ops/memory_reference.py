@@ -20,6 +20,8 @@ def memory_reference(
     *,
     chunk_size: int,
     residual: bool = False,
+    coarse: bool = False,
+    first_order: bool = False,
 ) -> tuple[Tensor, MemoryState]:
     """Write each (key, value) pair into the memory, then read it with that token's query.
 
@@ -45,6 +47,10 @@ def memory_reference(
         Tokens that share one gradient point.
     residual : bool, default False
         The memory net is ``k + LayerNorm(mlp(k))``.
+    coarse : bool, default False
+        ``y_t = f(q_t; W)`` at the weights where t's chunk started.
+    first_order : bool, default False
+        G_t is no function of the weights where it is taken, as far as derivatives go.
 
     Returns
     -------
@@ -59,8 +65,9 @@ def memory_reference(
         now = slice(t, t + 1)
         if position == 0:
             anchor = weights
+        fixed = tuple(weight.detach() for weight in anchor) if first_order else anchor
         inputs, errors = memory_errors(
-            anchor, keys[..., now, :], values[..., now, :], residual=residual
+            fixed, keys[..., now, :], values[..., now, :], residual=residual
         )
         buffers = []
         for layer in range(len(weights)):
@@ -81,7 +88,8 @@ def memory_reference(
         weights = tuple(old + push for old, push in zip(kept, pushes, strict=True))
         if gates.log_momentum is not None:
             momentum = tuple(buffers)
-        reads.append(read_memory(weights, queries[..., now, :], residual=residual))
+        read_from = anchor if coarse else weights
+        reads.append(read_memory(read_from, queries[..., now, :], residual=residual))
         position = (position + 1) % chunk_size
     anchor = weights if position == 0 else anchor
     momentum = momentum if gates.log_momentum is not None else ()

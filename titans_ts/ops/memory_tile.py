@@ -11,7 +11,7 @@ sequences share then are one plain product per head.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,15 @@ from torch.nn import functional as F
 from titans_ts.ops.memory_net import finish_read, output_error, silu_backward
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 
-__all__ = ["MemoryTile", "close_tile", "open_tile", "read_tile", "tile_length", "write_tile"]
+__all__ = [
+    "MemoryTile",
+    "close_tile",
+    "open_tile",
+    "read_after_each",
+    "read_tile",
+    "tile_length",
+    "write_tile",
+]
 
 
 class MemoryTile(NamedTuple):
@@ -37,6 +45,18 @@ class MemoryTile(NamedTuple):
     keep_sum: Tensor | None = None  # cumulative log keep, same shape
     observed: Tensor | None = None  # (1, batch, 1, time): False where a token changes nothing
     table: GateTable | None = None  # the combinations after the newest tokens
+
+    def detached(self) -> MemoryTile:
+        """The same numbers, through which no derivative passes."""
+
+        def detach(part: Any) -> Any:
+            if isinstance(part, Tensor):
+                return part.detach()
+            if isinstance(part, GateTable):
+                return GateTable(*map(detach, part))
+            return tuple(map(detach, part)) if isinstance(part, tuple) else part
+
+        return MemoryTile(*map(detach, self))
 
 
 class GateTable(NamedTuple):
@@ -89,6 +109,7 @@ def write_tile(
     *,
     chunk_size: int,
     residual: bool,
+    first_order: bool = False,
 ) -> MemoryTile:
     """Write tokens; chunk after chunk, since each takes its gradients where it starts.
 
@@ -100,6 +121,8 @@ def write_tile(
         Batch first, as callers hold them; the same of them None in every call for one tile.
     chunk_size : int
     residual : bool
+    first_order : bool, default False
+        Derivatives do not pass through the weights at which gradients are taken.
 
     Returns
     -------
@@ -119,11 +142,12 @@ def write_tile(
         new = slice(start - before, stop - before)
         chunk_start = start - place
         # The chunk's tokens share one anchor: the state after ``chunk_start`` tokens of the tile.
+        found = tile.detached() if first_order else tile
         if chunk_start <= 0:
-            fixed = tile.anchor if chunk_start < 0 else tile.weights
+            fixed = found.anchor if chunk_start < 0 else found.weights
             anchor: _FixedAnchor | _TileAnchor = _FixedAnchor(fixed)
         else:
-            anchor = _TileAnchor(tile, chunk_start)
+            anchor = _TileAnchor(found, chunk_start)
         inputs, errors = _errors_at(
             anchor, len(tile.weights), keys[..., new, :], values[..., new, :], residual
         )
@@ -162,6 +186,35 @@ def read_tile(tile: MemoryTile, queries: Tensor, rows: range | None, *, residual
         past, errors = tile.inputs[layer], tile.errors[layer]
         hidden = _combine(hidden, table.layer(layer), weight, buffer, past, errors)
     return finish_read(hidden, queries, residual=residual)
+
+
+def read_after_each(
+    tile: MemoryTile,
+    queries: Tensor,
+    first: int,
+    *,
+    chunk_size: int,
+    residual: bool,
+    coarse: bool,
+) -> Tensor:
+    """Read with each of the tile's tokens from number ``first`` on, after that token.
+
+    ``coarse``: each reads the memory that its chunk found.
+    """
+    stop = first + queries.shape[-2]
+    if not coarse:
+        return read_tile(tile, queries, range(first, stop), residual=residual)
+    reads, start = [], first
+    while start < stop:
+        chunk = start - (tile.position + start) % chunk_size  # its first token
+        end = min(chunk + chunk_size, stop)
+        # Before the tile, its weights are those that the open chunk started from.
+        found = tile._replace(weights=tile.anchor) if chunk < 0 else tile
+        rows = range(chunk - 1, chunk) if chunk > 0 else None
+        now = queries[..., start - first : end - first, :]
+        reads.append(read_tile(found, now, rows, residual=residual))
+        start = end
+    return torch.cat(reads, dim=-2)
 
 
 def close_tile(tile: MemoryTile, *, chunk_size: int) -> MemoryState:
