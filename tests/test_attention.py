@@ -30,6 +30,7 @@ def form(request, monkeypatch):
 def take_form(monkeypatch, form):
     enough = {"plain": 10**9, "fused": 0}[form]
     monkeypatch.setattr("titans_ts.ops.attention._FUSED_FROM", {"cpu": enough})
+    monkeypatch.setattr("titans_ts.ops.attention._FUSED_QUERIES", 1)
 
 
 def draw(*shape, seed=0, dtype=torch.float64):

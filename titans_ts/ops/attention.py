@@ -19,10 +19,11 @@ from titans_ts.ops.rotary import rotate
 __all__ = ["Prefix", "SegmentPattern", "WindowPattern", "attend", "sliding_window_attention"]
 
 # Keys of a query from which on the fused kernels are faster. On one core of a CPU, forward and
-# backward, the plain form takes 0.7 to 0.9 times as long as the fused one with up to 256 keys,
-# and 1.4 times as long with 384; with 640 the fused one is three to four times as fast.
+# backward, the plain form takes 0.7 to 1.15 times as long as the fused one with up to 256 keys, 1.4
+# times with 384, and about twice as long with 640.
 _FUSED_FROM = {"cpu": 320}
-_FUSED_FROM_ELSEWHERE = 128  # where kernels are launched, and scores written out are what costs
+_FUSED_FROM_ELSEWHERE = 128  # not measured: on a GPU, writing scores out is what costs
+_FUSED_QUERIES = 32  # fewer do not repay the work on their keys: a step of a stream is plain
 _BLOCK = 128  # queries of a block, at most
 _STRETCH = 8192  # queries that are worked on together, at most: what they need stays in the cache
 _LANES = 8  # the fused kernels of CUDA want sizes to be multiples of it
@@ -105,7 +106,8 @@ def attend(
     Tensor of shape (batch, heads, blocks * n, width)
     """
     enough = _FUSED_FROM.get(queries.device.type, _FUSED_FROM_ELSEWHERE)
-    form = _fused if _sizes(queries, keys, pattern)[2] >= enough else _plain
+    _, n, m = _sizes(queries, keys, pattern)
+    form = _fused if n >= _FUSED_QUERIES and m >= enough else _plain
     return form(queries, keys, values, pattern, observed, prefix)
 
 
