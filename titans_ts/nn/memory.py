@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -271,8 +272,9 @@ class NeuralMemory(nn.Module):
         heads = (
             F.silu(at_least_float32(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
         )
-        queries, keys, values = heads.chunk(3, dim=1)
-        return F.normalize(queries, dim=-1), F.normalize(keys, dim=-1), values, tail
+        queries_keys, values = heads.split([2 * self.n_heads, self.n_heads], dim=1)
+        queries, keys = F.normalize(queries_keys, dim=-1).chunk(2, dim=1)
+        return queries, keys, values, tail
 
     def _gates(self, x: Tensor, observed: Tensor | None) -> MemoryGates:
         logits = self.gates(at_least_float32(x)).unflatten(-1, (3, self.n_heads, self.n_layers))
@@ -295,6 +297,8 @@ class NeuralMemory(nn.Module):
         return self.out(self._normed(reads).to(x.dtype) * F.silu(self.out_gate(x)))
 
 
-def _full_precision(x: Tensor) -> torch.autocast:
+def _full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """Memory and gates never run below float32."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return nullcontext()  # The other takes as long as a step of a stream's memory.
     return torch.autocast(x.device.type, enabled=False)
