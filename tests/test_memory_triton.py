@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -99,9 +100,8 @@ def posed(name: str) -> tuple[Problem, int, dict]:
     """A case's problem, its chunk size, and options of the kernel alone."""
     case = SMALL | CASES[name]
     options = {key: case.pop(key) for key in ("save_every",) if key in case}
-    return make_problem(**{k: v for k, v in case.items() if k != "chunk_size"}), (
-        case.get("chunk_size", 16)
-    ), options
+    chunk_size = case.pop("chunk_size", 16)
+    return make_problem(**case), chunk_size, options
 
 
 def solve_all() -> dict[str, dict[str, torch.Tensor]]:
@@ -158,6 +158,118 @@ def test_bfloat16_products_stay_near_the_reference(interpreted):
     assert not torch.equal(
         interpreted["bfloat16"]["reads"], interpreted["momentum and forgetting"]["reads"]
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("width", [16, 32, 64])
+@pytest.mark.parametrize("chunk_size", [16, 32, 64])
+@pytest.mark.parametrize("momentum", [True, False])
+@pytest.mark.parametrize(
+    ("product_dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)]
+)
+def test_kernels_on_the_gpu_match_the_eager_scan(
+    width, chunk_size, momentum, product_dtype, tolerance
+):
+    device = torch.device("cuda")
+    if not torch.cuda.is_available() or not triton_available(device):
+        pytest.skip("no CUDA device with Triton here")
+    problem = make_problem(
+        batch=3,
+        heads=2,
+        width=width,
+        hidden=(4 * width,),
+        time=5 * chunk_size,
+        momentum=momentum,
+        max_step=0.3 / chunk_size,
+        masked=True,
+    )
+    problem = moved(problem, device=device)
+    expected = results_and_gradients(problem, by_rows(eager_scan), chunk_size=chunk_size)
+    for save_every in (None, 2):
+        got = results_and_gradients(
+            moved(problem, dtype=torch.float32),
+            by_rows(triton_scan),
+            chunk_size=chunk_size,
+            save_every=save_every,
+            product_dtype=product_dtype,
+        )
+        got = {key: tensor.double() for key, tensor in got.items()}
+        assert_same(got, expected, tolerance)
+
+
+def test_the_eager_scan_that_the_gpu_is_held_to_matches_the_reference():
+    problem, chunk_size, _ = posed("masked tokens")
+    expected = results_and_gradients(problem, memory_reference, chunk_size=chunk_size)
+    got = results_and_gradients(problem, by_rows(eager_scan), chunk_size=chunk_size)
+    assert_same(got, expected)
+
+
+def layers(*widths: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    return [torch.zeros(3, *pair, dtype=dtype) for pair in pairwise(widths)]
+
+
+@pytest.mark.parametrize(
+    ("weights", "chunk_size", "options", "expected"),
+    [
+        pytest.param(layers(32, 128, 32), 16, {}, True, id="two layers"),
+        pytest.param(layers(64, 48, 64), 64, {}, True, id="any multiple of 16 inside"),
+        pytest.param(layers(32, 128, 128, 32), 16, {}, False, id="three layers"),
+        pytest.param(layers(32, 32), 16, {}, False, id="linear"),
+        pytest.param(layers(128, 512, 128), 16, {}, False, id="wide head"),
+        pytest.param(layers(32, 72, 32), 16, {}, False, id="uneven hidden width"),
+        pytest.param(layers(32, 128, 16), 16, {}, False, id="other width out"),
+        pytest.param(layers(32, 128, 32), 8, {}, False, id="short chunk"),
+        pytest.param(layers(32, 128, 32), 128, {}, False, id="chunk of several tiles"),
+        pytest.param(layers(32, 128, 32, dtype=torch.float64), 16, {}, False, id="float64"),
+        pytest.param(layers(32, 128, 32), 16, {"residual": True}, False, id="residual"),
+        pytest.param(layers(32, 128, 32), 16, {"coarse": True}, False, id="coarse"),
+        pytest.param(layers(32, 128, 32), 16, {"first_order": True}, False, id="first order"),
+    ],
+)
+def test_only_small_two_layer_memories_are_supported(weights, chunk_size, options, expected):
+    assert supports(weights, chunk_size, **options) is expected
+
+
+@pytest.mark.parametrize(
+    ("time", "product_dtype", "message"),
+    [
+        pytest.param(37, torch.float32, "got .* 37 tokens in chunks of 16", id="ragged"),
+        pytest.param(0, torch.float32, "and 0 tokens in chunks of 16", id="empty"),
+        pytest.param(32, torch.float16, "bfloat16, got torch.float16", id="half"),
+    ],
+)
+def test_what_the_kernels_do_not_cover_is_refused(time, product_dtype, message):
+    tokens = torch.zeros(3, time, 32)
+    gates = MemoryGates(torch.zeros(3, 2, time), None, None)
+    with pytest.raises(ValueError, match=message):
+        triton_scan(
+            layers(32, 128, 32),
+            [],
+            tokens,
+            tokens,
+            tokens,
+            gates,
+            chunk_size=16,
+            need_state=True,
+            product_dtype=product_dtype,
+        )
+
+
+def test_a_cpu_has_no_kernels_unless_the_interpreter_is_asked_for(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert not triton_available(torch.device("cpu"))
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert triton_available(torch.device("cpu")) is (find_spec("triton") is not None)
+
+
+def test_importing_the_op_leaves_triton_alone():
+    program = (
+        "import sys; import titans_ts.ops.memory_triton;"
+        "sys.exit('titans_ts.ops.memory_triton_kernels' in sys.modules)"
+    )
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, check=False, timeout=300)
+    assert done.returncode == 0
 
 
 if __name__ == "__main__":

@@ -44,11 +44,15 @@ def triton_available(device: torch.device) -> bool:
     """
     if find_spec("triton") is None:
         return False
-    if os.environ.get("TRITON_INTERPRET") == "1":
+    if _interpreting():
         return True
     if device.type != "cuda" or torch.version.hip is not None:
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _interpreting() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def supports(
@@ -185,7 +189,9 @@ class _Layout(NamedTuple):
         while self.hidden % block:
             block //= 2
         in_half = self.product_dtype == torch.bfloat16
+        # Three products of TF32 parts are as exact as one in float32, which has no fast unit.
         exact = torch.get_float32_matmul_precision() == "highest"
+        precision = "tf32x3" if exact else "tf32"
         return {
             "C": self.chunk,
             "D": self.width,
@@ -193,7 +199,7 @@ class _Layout(NamedTuple):
             "BLOCK": block,
             "MOMENTUM": self.momentum,
             "PRODUCT": language.bfloat16 if in_half else language.float32,
-            "PRECISION": "ieee" if exact else "tf32",
+            "PRECISION": "interpreted" if _interpreting() else precision,
             "num_warps": 8 if self.is_large else 4,
             "num_stages": 1,
         }
@@ -312,6 +318,7 @@ def scan_backward(
             *token_bars,
             state_bar,
             queries.new_empty(n_rows, layout.chunk, layout.hidden),
+            queries.new_empty(n_rows, 2, layout.chunk, layout.chunk),
             *_pointers(tables),
             *_pointers(table_bars),
             n_rows,
@@ -335,7 +342,8 @@ class _TritonScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         training = training and any(ctx.needs_input_grad)
         tokens = tuple(x.contiguous() for x in tensors[:3])
-        gates, state = MemoryGates(*tensors[3:6], observed), tensors[6]
+        step, log_momentum, log_keep, state = tensors[3:]
+        gates = MemoryGates(step, log_momentum, log_keep, observed)
         n_chunks = tokens[0].shape[1] // layout.chunk
         chunk_bytes = state.numel() * state.element_size()
         size = _group_size(n_chunks, chunk_bytes, save_every)
@@ -353,7 +361,7 @@ class _TritonScan(torch.autograd.Function):
         if training:
             ctx.layout, ctx.groups = layout, groups
             kept = (slots,) if keep_all else starts
-            ctx.save_for_backward(observed, *tokens, *tensors[3:6], errors, *kept)
+            ctx.save_for_backward(observed, *tokens, step, log_momentum, log_keep, errors, *kept)
         return reads, slots[-1].clone()
 
     @staticmethod
@@ -367,16 +375,17 @@ class _TritonScan(torch.autograd.Function):
         reads_bar = reads_bar.contiguous()
         state_bar = after_bar.clone(memory_format=torch.contiguous_format)
         token_bars = [torch.empty_like(x) for x in tokens]
-        leaves = [
+        leaves: list[Any] = [
             None if gate is None else gate.detach().requires_grad_()
             for gate in (step, log_momentum, log_keep)
         ]
+        gates = MemoryGates(leaves[0], leaves[1], leaves[2], observed)
         wanted = [leaf for leaf in leaves if leaf is not None]
         totals = [torch.empty_like(leaf) for leaf in wanted]
         for number in range(len(ctx.groups) - 1, -1, -1):
             chunks = ctx.groups[number]
             with torch.enable_grad():
-                tables = _tables(MemoryGates(*leaves, observed), chunks, layout.chunk)
+                tables = _tables(gates, chunks, layout.chunk)
             if len(ctx.groups) == 1:
                 slots = kept[0]
             else:

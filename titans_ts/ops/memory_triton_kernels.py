@@ -21,7 +21,11 @@ __all__ = ["backward_kernel", "forward_kernel"]
 @triton.jit
 def _dot(left, right, PRODUCT: tl.constexpr, PRECISION: tl.constexpr):
     """A product of operands rounded to ``PRODUCT``, summed in float32."""
-    return tl.dot(left.to(PRODUCT), right.to(PRODUCT), input_precision=PRECISION)
+    left, right = left.to(PRODUCT), right.to(PRODUCT)
+    if PRECISION == "interpreted":
+        # The interpreter holds bfloat16 as integers, and would multiply those.
+        return tl.dot(left.to(tl.float32), right.to(tl.float32), input_precision="ieee")
+    return tl.dot(left, right, input_precision=PRECISION)
 
 
 @triton.jit
@@ -69,19 +73,19 @@ def forward_kernel(
     wide = d[:, None] * M + b[None, :]
     narrow = b[:, None] * D + d[None, :] + D * M
     for n in range(n_chunks):
-        at = (row * n_time + (first_chunk + n) * C) * D + token
+        at = (row * n_time + (first_chunk + n) * C) * D
         one = n * 2 * n_rows + row  # tables of the first layer
         two = one + n_rows
         old = state + (row + n * slot_step * n_rows) * (PARTS * D * M)
         new = state + (row + (n + 1) * slot_step * n_rows) * (PARTS * D * M)
-        k = tl.load(keys + at)
+        k = tl.load(keys + at + token)
         o = tl.zeros([C, D], tl.float32)
         for j in range(0, M, BLOCK):
             z = _dot(k, tl.load(old + wide + j), PRODUCT, PRECISION)
             h = z * tl.sigmoid(z)
             o += _dot(h, tl.load(old + narrow + j * D), PRODUCT, PRECISION)
-        e = 2.0 * (o - tl.load(values + at))
-        tl.store(errors + at, e)
+        e = 2.0 * (o - tl.load(values + at + token))
+        tl.store(errors + at + token, e)
 
         a1 = tl.load(weights + one * C + c)[:, None]
         a2e = tl.load(weights + two * C + c)[:, None] * e
@@ -92,7 +96,7 @@ def forward_kernel(
             gamma1, gamma2 = tl.load(pushed_end + one), tl.load(pushed_end + two)
             rho1, rho2 = tl.load(fade_end + one), tl.load(fade_end + two)
         if READ:
-            q = tl.load(queries + at)
+            q = tl.load(queries + at + token)
             p = _dot(q, tl.trans(k), PRODUCT, PRECISION) * tl.load(writes + one * (C * C) + pair)
             b1 = tl.load(start + one * C + c)[:, None]
             b2 = tl.load(start + two * C + c)[:, None]
@@ -134,7 +138,7 @@ def forward_kernel(
             tl.store(new + narrow + j * D, w2)
         if READ:
             scores *= tl.load(writes + two * (C * C) + pair)
-            tl.store(reads + at, y - _dot(scores, e, PRODUCT, PRECISION))
+            tl.store(reads + at + token, y - _dot(scores, e, PRODUCT, PRECISION))
         # Other threads of this program are about to load what was stored here.
         tl.debug_barrier()
 
@@ -151,6 +155,7 @@ def backward_kernel(
     values_bar,
     state_bar,  # (rows, parts, width * hidden): after the chunks; overwritten by before them
     scratch,  # (rows, C, M)
+    pairs,  # (rows, 2, C, C): scratch as well
     start,
     pushed,
     writes,
@@ -187,19 +192,24 @@ def backward_kernel(
     pair = c[None, :] * C + c[:, None]
     wide = d[:, None] * M + b[None, :]
     narrow = b[:, None] * D + d[None, :] + D * M
-    hidden = row * C * M + c[:, None] * M + b[None, :]
+    hidden = c[:, None] * M + b[None, :]
+    kept = scratch + row * (C * M)
+    p_at = pairs + row * (2 * C * C)
+    plain = c[:, None] * C + c[None, :]
     bars = state_bar + row * (PARTS * D * M)
     for i in range(n_chunks):
         n = n_chunks - 1 - i
-        at = (row * n_time + (first_chunk + n) * C) * D + token
+        at = (row * n_time + (first_chunk + n) * C) * D
         one = n * 2 * n_rows + row
         two = one + n_rows
         old = state + (row + n * n_rows) * (PARTS * D * M)
-        q, k = tl.load(queries + at), tl.load(keys + at)
-        e, y_bar = tl.load(errors + at), tl.load(reads_bar + at)
+        q, k = tl.load(queries + at + token), tl.load(keys + at + token)
+        e, y_bar = tl.load(errors + at + token), tl.load(reads_bar + at + token)
         p = _dot(q, tl.trans(k), PRODUCT, PRECISION) * tl.load(writes + one * (C * C) + pair)
+        tl.store(p_at + plain, p)
         r_bar = -_dot(y_bar, tl.trans(e), PRODUCT, PRECISION)
-        r_bar *= tl.load(writes + two * (C * C) + pair)
+        tl.store(p_at + C * C + plain, r_bar * tl.load(writes + two * (C * C) + pair))
+        tl.debug_barrier()
         b1 = tl.load(start + one * C + c)[:, None]
         b2 = tl.load(start + two * C + c)[:, None]
         a1 = tl.load(weights + one * C + c)[:, None]
@@ -224,16 +234,20 @@ def backward_kernel(
         q_bar = tl.zeros([C, D], tl.float32)
         k_bar = tl.zeros([C, D], tl.float32)
         e_bar = tl.zeros([C, D], tl.float32)
+        # What the chunk knows of its tokens is loaded where it is used, and not held: registers
+        # are what is short here.
         for j in range(0, M, BLOCK):
             w1 = tl.load(old + wide + j)
             w2 = tl.load(old + narrow + j * D)
-            z = _dot(k, w1, PRODUCT, PRECISION)
+            z = _dot(tl.load(keys + at + token), w1, PRODUCT, PRECISION)
             gate = tl.sigmoid(z)
             h = z * gate
             slope = _slope(z, gate)
-            u = _dot(e, tl.trans(w2), PRODUCT, PRECISION)
+            u = _dot(tl.load(errors + at + token), tl.trans(w2), PRODUCT, PRECISION)
             dl = u * slope
-            zq = b1 * _dot(q, w1, PRODUCT, PRECISION) - _dot(p, dl, PRODUCT, PRECISION)
+            q = tl.load(queries + at + token)
+            zq = b1 * _dot(q, w1, PRODUCT, PRECISION)
+            zq -= _dot(tl.load(p_at + plain), dl, PRODUCT, PRECISION)
             if MOMENTUM:
                 s1 = tl.load(old + 2 * D * M + wide + j)
                 s2 = tl.load(old + 2 * D * M + narrow + j * D)
@@ -243,6 +257,8 @@ def backward_kernel(
             scores += _dot(hq, tl.trans(h), PRODUCT, PRECISION)
 
             # Reads, second layer: B2 (hq W2) + D2 (hq S2) - R e.
+            y_bar = tl.load(reads_bar + at + token)
+            r_bar = tl.load(p_at + C * C + plain)
             back = _dot(y_bar, tl.trans(w2), PRODUCT, PRECISION)
             b2_bar += tl.sum(hq * back, 1)
             zq_bar = b2 * back + _dot(r_bar, h, PRODUCT, PRECISION)
@@ -255,7 +271,8 @@ def backward_kernel(
 
             # Reads, first layer: B1 (q W1) + D1 (q S1) - P dl.
             p_bar -= _dot(zq_bar, tl.trans(dl), PRODUCT, PRECISION)
-            dl_bar = -_dot(tl.trans(p), zq_bar, PRODUCT, PRECISION)
+            dl_bar = -_dot(tl.trans(tl.load(p_at + plain)), zq_bar, PRODUCT, PRECISION)
+            q = tl.load(queries + at + token)
             back = _dot(zq_bar, tl.trans(w1), PRODUCT, PRECISION)
             b1_bar += tl.sum(q * back, 1)
             q_bar += b1 * back
@@ -265,6 +282,7 @@ def backward_kernel(
                 q_bar += d1 * back
 
             # Writes, second layer.
+            e = tl.load(errors + at + token)
             w2_bar = tl.load(bars + narrow + j * D)
             back = _dot(e, tl.trans(w2_bar), PRODUCT, PRECISION)
             a2_bar -= tl.sum(h * back, 1)
@@ -280,10 +298,12 @@ def backward_kernel(
                 gamma2_bar += tl.sum(w2_bar * s2)
                 rho2_bar += tl.sum(s2_bar * s2)
                 s2_bar = gamma2 * w2_bar + rho2 * s2_bar
-                s2_bar += _dot(tl.trans(hq), d2 * y_bar, PRODUCT, PRECISION)
+                y_bar = d2 * tl.load(reads_bar + at + token)
+                s2_bar += _dot(tl.trans(hq), y_bar, PRODUCT, PRECISION)
                 tl.store(bars + 2 * D * M + narrow + j * D, s2_bar)
 
             # Writes, first layer.
+            k = tl.load(keys + at + token)
             w1_bar = tl.load(bars + wide + j)
             back = _dot(k, w1_bar, PRODUCT, PRECISION)
             a1_bar -= tl.sum(dl * back, 1)
@@ -299,37 +319,39 @@ def backward_kernel(
                 gamma1_bar += tl.sum(w1_bar * s1)
                 rho1_bar += tl.sum(s1_bar * s1)
                 s1_bar = gamma1 * w1_bar + rho1 * s1_bar
+                q = tl.load(queries + at + token)
                 s1_bar += _dot(tl.trans(q), d1 * zq_bar, PRODUCT, PRECISION)
                 tl.store(bars + 2 * D * M + wide + j, s1_bar)
+            q = tl.load(queries + at + token)
             w1_bar = beta1 * w1_bar + _dot(tl.trans(q), b1 * zq_bar, PRODUCT, PRECISION)
             tl.store(bars + wide + j, w1_bar)
 
             # Errors: u = e W2^T, dl = u silu'(z).
             u_bar = dl_bar * slope
             e_bar += _dot(u_bar, w2, PRODUCT, PRECISION)
-            w2_bar = beta2 * w2_bar + _dot(tl.trans(hq), b2 * y_bar, PRODUCT, PRECISION)
-            w2_bar += _dot(tl.trans(u_bar), e, PRODUCT, PRECISION)
+            y_bar = b2 * tl.load(reads_bar + at + token)
+            w2_bar = beta2 * w2_bar + _dot(tl.trans(hq), y_bar, PRODUCT, PRECISION)
+            w2_bar += _dot(tl.trans(u_bar), tl.load(errors + at + token), PRODUCT, PRECISION)
             tl.store(bars + narrow + j * D, w2_bar)
             # Second derivative of SiLU: g (1 - g) (2 + z (1 - 2 g)).
             bend = gate * (1.0 - gate) * (2.0 + z * (1.0 - 2.0 * gate))
-            tl.store(scratch + hidden + j, dl_bar * u * bend + h_bar * slope)
+            tl.store(kept + hidden + j, dl_bar * u * bend + h_bar * slope)
         # Stored by one thread, loaded by another.
         tl.debug_barrier()
 
-        # Loaded and made again, not held over the loop: registers are what is short there.
-        y_bar, e = tl.load(reads_bar + at), tl.load(errors + at)
+        y_bar, e = tl.load(reads_bar + at + token), tl.load(errors + at + token)
         a_table = tl.load(writes + two * (C * C) + pair)
         e_bar -= _dot(tl.trans(scores * a_table), y_bar, PRODUCT, PRECISION)
         made = -_dot(y_bar, tl.trans(e), PRODUCT, PRECISION)
         tl.store(writes_bar + two * (C * C) + pair, made * scores)
-        q, k = tl.load(queries + at), tl.load(keys + at)
+        q, k = tl.load(queries + at + token), tl.load(keys + at + token)
         made = _dot(q, tl.trans(k), PRODUCT, PRECISION)
         tl.store(writes_bar + one * (C * C) + pair, p_bar * made)
         p_bar *= tl.load(writes + one * (C * C) + pair)
-        tl.store(queries_bar + at, q_bar + _dot(p_bar, k, PRODUCT, PRECISION))
+        tl.store(queries_bar + at + token, q_bar + _dot(p_bar, k, PRODUCT, PRECISION))
         k_bar += _dot(tl.trans(p_bar), q, PRODUCT, PRECISION)
         o_bar = 2.0 * e_bar
-        tl.store(values_bar + at, -o_bar)
+        tl.store(values_bar + at + token, -o_bar)
         tl.store(start_bar + one * C + c, b1_bar)
         tl.store(start_bar + two * C + c, b2_bar)
         tl.store(weights_bar + one * C + c, a1_bar)
@@ -353,7 +375,7 @@ def backward_kernel(
             z = _dot(k, w1, PRODUCT, PRECISION)
             gate = tl.sigmoid(z)
             z_bar = _dot(o_bar, tl.trans(w2), PRODUCT, PRECISION) * _slope(z, gate)
-            z_bar += tl.load(scratch + hidden + j)
+            z_bar += tl.load(kept + hidden + j)
             k_bar += _dot(z_bar, tl.trans(w1), PRODUCT, PRECISION)
             w1_bar = tl.load(bars + wide + j)
             w1_bar += _dot(tl.trans(k), z_bar, PRODUCT, PRECISION)
@@ -361,5 +383,5 @@ def backward_kernel(
             w2_bar = tl.load(bars + narrow + j * D)
             w2_bar += _dot(tl.trans(z * gate), o_bar, PRODUCT, PRECISION)
             tl.store(bars + narrow + j * D, w2_bar)
-        tl.store(keys_bar + at, k_bar)
+        tl.store(keys_bar + at + token, k_bar)
         tl.debug_barrier()
