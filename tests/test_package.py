@@ -70,7 +70,8 @@ def test_fitting_is_what_loads_lightning(tmp_path):
     loaded = loaded_after(
         "import numpy as np; from titans_ts import TitansForecaster;"
         " options = {'fast_dev_run': True};"
-        " forecaster = TitansForecaster(horizon=2, dim=8, accelerator='cpu', trainer_kwargs=options);"
+        " forecaster = TitansForecaster(horizon=2, dim=8, accelerator='cpu',"
+        " trainer_kwargs=options);"
         " forecaster.fit(np.arange(90.0)[:, None])",
         tmp_path,
     )

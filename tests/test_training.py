@@ -146,6 +146,36 @@ def test_a_sanity_check_asked_for_does_not_count_as_an_epoch(monkeypatch):
     assert not all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+class Losses(Callback):
+    """Note the loss of every step, and the one that Lightning is told at the end of an epoch."""
+
+    def __init__(self):
+        self.losses, self.sizes, self.told = [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(outputs["loss"].item())
+        self.sizes.append(len(batch.context))
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.told.append(trainer.callback_metrics["train_loss"].item())
+
+
+def test_the_training_loss_of_an_epoch_is_the_mean_over_its_windows():
+    seen = Losses()
+    # So few windows that an epoch is not 50 steps, and its last batch is not full.
+    X = waves(48 + 7 + 5, channels=1)
+    options = {"limit_train_batches": 1.0, "callbacks": seen}
+    forecaster = tiny(context_length=48, max_epochs=2, batch_size=17, trainer_kwargs=options).fit(
+        X, validation=0
+    )
+    losses, sizes = (np.array(x).reshape(2, -1) for x in (seen.losses, seen.sizes))
+    assert len(set(sizes[0])) == 2  # the last weighs less
+    expected = (losses * sizes).sum(axis=1) / sizes.sum(axis=1)
+    history = [epoch["train_loss"] for epoch in forecaster.history_]
+    np.testing.assert_allclose(history, expected, rtol=1e-5)
+    np.testing.assert_allclose(seen.told, expected, rtol=1e-5)
+
+
 # -- the average of the weights --------------------------------------------------------------------
 
 
@@ -237,12 +267,23 @@ def test_matrices_decay_and_gains_do_not():
     module = TrainingModule(
         model, learning_rate=1e-3, weight_decay=0.5, n_origins=1, n_validation_origins=1
     )
-    module.trainer = type("Steps", (), {"estimated_stepping_batches": 10})()
+    module.trainer = type("Steps", (), {"estimated_stepping_batches": 10, "precision": "32-true"})()
     decayed, kept = module.configure_optimizers()["optimizer"].param_groups
     assert decayed["weight_decay"] == 0.5
     assert kept["weight_decay"] == 0
     assert {p.ndim for p in kept["params"]} == {1}
     assert len(decayed["params"]) + len(kept["params"]) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", None)])
+def test_one_kernel_takes_the_step_of_all_weights_where_gradients_can_be_clipped(precision, fused):
+    class Optimiser(Callback):
+        def on_train_start(self, trainer, pl_module):
+            self.fused = trainer.optimizers[0].param_groups[0]["fused"]
+
+    seen = Optimiser()
+    tiny(precision=precision, trainer_kwargs={"callbacks": seen, "max_steps": 1}).fit(waves())
+    assert seen.fused is fused
 
 
 def test_arguments_of_the_trainer_pass_through():

@@ -30,6 +30,10 @@ class WindowBatch(NamedTuple):
     known: Tensor | None = None  # (batch, time + horizon, n_known)
     known_observed: Tensor | None = None  # same shape, bool
     static: Tensor | None = None  # (batch, n_static); NaN where missing
+    # Whether ``observed``, and ``target_observed``, are known to be True throughout. They are then
+    # not looked at, which spares a GPU the answer and a CPU the work.
+    context_complete: bool = False
+    target_complete: bool = False
 
     def to(self, device: torch.device) -> WindowBatch:
         """The same batch on another device; from pinned memory, without waiting for the copy."""
@@ -40,5 +44,5 @@ class WindowBatch(NamedTuple):
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> WindowBatch:
-        changed = {k: change(v) for k, v in self._asdict().items() if v is not None}
+        changed = {k: change(v) for k, v in self._asdict().items() if isinstance(v, Tensor)}
         return self._replace(**changed)

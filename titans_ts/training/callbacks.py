@@ -5,22 +5,30 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
+
+from titans_ts.training.module import TrainingModule
 
 __all__ = ["BestWeights", "History", "OneProgressBar", "WeightAverage"]
 
 
 class History(Callback):
-    """The losses of every epoch, as plain numbers."""
+    """The losses of every epoch, as plain numbers.
+
+    Place it first: it tells Lightning the epoch's training loss, which others may watch.
+    """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        # Once an epoch: Lightning's book-keeping of a logged number takes as long as many a step.
+        pl_module.log("train_loss", pl_module.mean_training_loss())
         names = ("train_loss", "validation_loss")
         seen = {
             n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics
@@ -43,46 +51,44 @@ class WeightAverage(Callback):
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        self._average: AveragedModel | None = None
-        self._trained: dict[str, Tensor] = {}
+        self._average: list[Tensor] = []
+        self._trained: list[Tensor] = []
+        self._n_steps = 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        def fade(average: Tensor, new: Tensor, n_averaged: Tensor | int) -> Tensor:
-            n = int(n_averaged)
-            return average.lerp(new, 1 - min(self.decay, (1 + n) / (10 + n)))
-
-        self._average = AveragedModel(_model(pl_module), avg_fn=fade)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not when the fit starts: weights are on their device now.
+        self._average = [p.clone() for p in _weights(pl_module)]
+        self._n_steps = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *arguments: Any
     ) -> None:
-        assert self._average is not None
-        self._average.update_parameters(_model(pl_module))
+        # Counted here and not on the device, which would have to be waited for at every step.
+        n, self._n_steps = self._n_steps, self._n_steps + 1
+        share = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
+        torch._foreach_lerp_(self._average, _weights(pl_module), share)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        model = _model(pl_module)
-        self._trained = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self._put_in(model)
+        self._trained = [p.clone() for p in _weights(pl_module)]
+        self._put_in(pl_module, self._average)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._trained:
-            _model(pl_module).load_state_dict(self._trained)
-            self._trained = {}
+            self._put_in(pl_module, self._trained)
+            self._trained = []
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._put_in(_model(pl_module))
+        self._put_in(pl_module, self._average)
 
-    def _put_in(self, model: nn.Module) -> None:
-        assert self._average is not None
-        model.load_state_dict(self._average.module.state_dict())
+    def _put_in(self, pl_module: LightningModule, weights: list[Tensor]) -> None:
+        for here, weight in zip(_weights(pl_module), weights, strict=True):
+            here.copy_(weight)
 
 
-def _model(pl_module: LightningModule) -> nn.Module:
-    model = pl_module.model
-    assert isinstance(model, nn.Module)
-    return model
+def _weights(pl_module: LightningModule) -> list[Tensor]:
+    return [p.detach() for p in pl_module.parameters()]
 
 
 class BestWeights(Callback):

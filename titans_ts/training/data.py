@@ -70,8 +70,13 @@ def to_batch(
         _tensor(cut.target_observed),
         _tensor(channel_scale),
         _tensor(channel),
-        # The last fields of both are the covariates, in the same order.
-        *(None if array is None else _tensor(array) for array in cut[5:]),
+        past=_optional(cut.past),
+        past_observed=_optional(cut.past_observed),
+        known=_optional(cut.known),
+        known_observed=_optional(cut.known_observed),
+        static=_optional(cut.static),
+        context_complete=_complete(cut.context_observed),
+        target_complete=_complete(cut.target_observed),
     )
 
 
@@ -81,6 +86,14 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
         return EVERYTHING.expand(array.shape)
     # torch refuses to share what is read-only, such as rows of a broadcast mask.
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _optional(array: np.ndarray | None) -> torch.Tensor | None:
+    return None if array is None else _tensor(array)
+
+
+def _complete(mask: np.ndarray) -> bool:
+    return is_all_true(mask) or bool(mask.all())
 
 
 class _RandomBatches(Sampler[np.ndarray]):

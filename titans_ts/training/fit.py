@@ -108,7 +108,7 @@ def train(
     with quiet_lightning(), plain_interrupt(), torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
         average = WeightAverage(settings.average_decay)
-        trainer = make_trainer(settings, [average, history, *([best] if best else [])])
+        trainer = make_trainer(settings, [history, average, *([best] if best else [])])
         trainer.fit(module, loader, judged)
         model.cpu().eval()
     return TrainingResult(history.epochs, best.best_epoch if best else None)

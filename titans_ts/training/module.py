@@ -42,11 +42,20 @@ class TrainingModule(LightningModule):
         self.model = model
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.n_origins, self.n_validation_origins = n_origins, n_validation_origins
+        self._total, self._n_windows = torch.zeros(()), 0
+
+    def on_train_epoch_start(self) -> None:
+        self._total, self._n_windows = torch.zeros((), device=self.device), 0
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         loss = self.model.training_loss(batch, self.n_origins)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.context))
+        n = len(batch.context)
+        self._total, self._n_windows = self._total + n * loss.detach(), self._n_windows + n
         return loss
+
+    def mean_training_loss(self) -> Tensor:
+        """Mean loss of the windows of this epoch so far."""
+        return self._total / max(self._n_windows, 1)
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
         loss = self.model.training_loss(batch, self.n_validation_origins)
@@ -61,6 +70,7 @@ class TrainingModule(LightningModule):
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=self.learning_rate,
+            fused=self._fused(),
         )
         total = max(int(self.trainer.estimated_stepping_batches), 1)
         warm_up = max(total // 20, 1)
@@ -75,3 +85,10 @@ class TrainingModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _fused(self) -> bool | None:
+        """Whether one kernel takes the optimiser's step, or torch chooses (None)."""
+        # On a CPU torch's own choice is an operation at a time for every weight. Mixed precision
+        # clips no gradients for a fused optimiser.
+        on_cpu = all(p.device.type == "cpu" for p in self.parameters())
+        return True if on_cpu and str(self.trainer.precision).endswith("-true") else None

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.gaps import fill_gaps
-from titans_ts.heads.forecast.normalisation import Normaliser
+from titans_ts.heads.forecast.normalisation import Normaliser, standardise
 
 __all__ = ["ColumnEncoder", "CovariateReader"]
 
@@ -235,7 +235,7 @@ class CovariateReader(nn.Module):
                 recent, started = fill_gaps(past, seen).up_to_origins(
                     highway.in_features, patch, n_origins
                 )
-                z = torch.where(started, (recent - location) / scale, torch.zeros_like(recent))
+                z = standardise(recent, location[..., 0], scale[..., 0], started)
                 # Detached: the highway learns to forecast the target, not its covariates.
                 usual = F.linear(z.to(highway.weight.dtype), highway.weight.detach())
                 unexpected = relative - by_column(usual).to(relative.dtype)

@@ -30,9 +30,11 @@ class FilledSeries(NamedTuple):
     forward: Tensor  # (rows, time)
     between: Tensor | None  # same shape; None: there are no gaps
     known_from: Tensor | None  # same shape, int: the step whose value ends the gap
-    started: Tensor  # same shape, bool: False before the first observed step
+    started: Tensor | None  # same shape, bool: False before the first observed step; None: never
 
-    def up_to_origins(self, length: int, stride: int, n_origins: int) -> tuple[Tensor, Tensor]:
+    def up_to_origins(
+        self, length: int, stride: int, n_origins: int
+    ) -> tuple[Tensor, Tensor | None]:
         """The last ``length`` steps before each of the last origins, as they were known then.
 
         Parameters
@@ -46,17 +48,22 @@ class FilledSeries(NamedTuple):
         Returns
         -------
         filled : Tensor of shape (rows, n_origins, length)
-        started : Tensor of the same shape, bool
-            False before the first observed step, where ``filled`` is 0.
+        started : Tensor of the same shape, bool, or None
+            False before the first observed step, where ``filled`` is 0; None: nowhere.
         """
         time = self.forward.shape[1]
         needed = length + (n_origins - 1) * stride
 
         def before(x: Tensor, value: float = 0) -> Tensor:
-            x = F.pad(x, (max(needed - time, 0), 0), value=value)
+            if needed > time:
+                x = F.pad(x, (needed - time, 0), value=value)
             return x[:, x.shape[1] - needed :].unfold(1, length, stride)
 
-        filled, started = before(self.forward), before(self.started)
+        filled, started = before(self.forward), None
+        if self.started is not None:
+            started = before(self.started)
+        elif needed > time:
+            started = before(torch.ones_like(self.forward, dtype=torch.bool))
         if self.between is not None and self.known_from is not None:
             origin = time - stride * torch.arange(n_origins - 1, -1, -1, device=filled.device)
             ended = before(self.known_from, value=time) < origin[:, None]
@@ -64,19 +71,22 @@ class FilledSeries(NamedTuple):
         return filled, started
 
 
-def fill_gaps(series: Tensor, observed: Tensor, season: int = 0) -> FilledSeries:
+def fill_gaps(series: Tensor, observed: Tensor | None, season: int = 0) -> FilledSeries:
     """Fill what is missing from what was seen before, and by the line to the next value.
 
     Parameters
     ----------
     series : Tensor of shape (rows, time)
         0 where not observed.
-    observed : Tensor of the same shape, bool
+    observed : Tensor of the same shape, bool, or None
+        None: everything is observed.
     season : int, default 0
         Steps after which a series may repeat itself. More than an eighth of it after the last
         value, and in closed gaps of more than a quarter, the value of a season before stands in,
         or of two seasons and so on; 0 never looks for one.
     """
+    if observed is None:
+        return FilledSeries(series, None, None, None)
     steps = torch.arange(series.shape[1], device=series.device).expand_as(series)
     last = torch.where(observed, steps, -1).cummax(1).values
     started = last >= 0

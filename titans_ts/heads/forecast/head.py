@@ -14,7 +14,11 @@ from titans_ts.heads.forecast.covariates import CovariateReader
 from titans_ts.heads.forecast.gaps import FilledSeries, fill_gaps
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.mixing import ChannelMixer
-from titans_ts.heads.forecast.normalisation import Normalised, make_normaliser
+from titans_ts.heads.forecast.normalisation import (
+    Normalised,
+    make_normaliser,
+    standardise,
+)
 from titans_ts.parameters import check_choice, check_int
 
 __all__ = ["Encoded", "ForecastConfig", "ForecastHead", "ForecastParameters"]
@@ -79,7 +83,7 @@ class Encoded(NamedTuple):
     """A batch as tokens, and what decoding needs of it. Rows are windows times channels."""
 
     tokens: Tensor  # (rows, patches, token features)
-    observed: Tensor  # (rows, patches), bool: a token with at least one observed step
+    observed: Tensor | None  # (rows, patches), bool: a token with an observed step; None: all
     normalised: Normalised
     series: FilledSeries  # for the highway
     constant: Tensor | None  # (rows, 1, dim): what static covariates and the channel say
@@ -159,21 +163,23 @@ class ForecastHead(nn.Module):
         """
         patch = self.config.patch_length
         series = batch.context.transpose(1, 2).flatten(0, 1)
-        observed = batch.observed.transpose(1, 2).flatten(0, 1)
-        series = torch.where(observed, series, torch.zeros_like(series))
-        seen = observed.unflatten(1, (-1, patch))
+        observed = seen = seen_patches = None
+        if not batch.context_complete:
+            observed = batch.observed.transpose(1, 2).flatten(0, 1)
+            series = torch.where(observed, series, 0.0)
+            seen = observed.unflatten(1, (-1, patch))
+            seen_patches = seen.any(-1)
         normalised, _ = self.normaliser.normalise(series.unflatten(1, (-1, patch)), seen)
         gaps = fill_gaps(series, observed, self.config.season)
-        z = self._patches(gaps, normalised)
-        features = torch.cat([z, _movement(normalised, seen.any(-1))], dim=-1)
-        tokens = self.embed(features.to(self.embed.weight.dtype))
+        parts = self._patches(gaps, normalised), _movement(normalised, seen_patches)
+        tokens = self.embed(torch.cat([x.to(self.embed.weight.dtype) for x in parts], dim=-1))
         constant = None
         if self.covariates is not None:
             constant = self.covariates.series_vectors(batch)
             moving = self.covariates.patches(batch)
             for part in (constant, moving):
                 tokens = tokens if part is None else tokens + part
-        return Encoded(tokens, seen.any(-1), normalised, gaps, constant, batch)
+        return Encoded(tokens, seen_patches, normalised, gaps, constant, batch)
 
     def decode(
         self, vectors: Tensor | None, encoded: Encoded, n_origins: int = 1
@@ -197,8 +203,9 @@ class ForecastHead(nn.Module):
         n_parameters = self.loss_function.n_parameters
         horizon = self.config.horizon
         weight = self.project.weight
-        values = weight.new_zeros(len(location), n_origins, horizon, n_parameters)
-        if vectors is not None:
+        if vectors is None:
+            values = weight.new_zeros(len(location), n_origins, horizon, n_parameters)
+        else:
             vectors = vectors[:, -n_origins:]
             if self.mixer is not None:
                 vectors = self.mixer(vectors, n_channels)
@@ -234,7 +241,7 @@ class ForecastHead(nn.Module):
         self,
         parameters: ForecastParameters,
         target: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         channel_scale: Tensor,
     ) -> Tensor:
         """Mean loss over observed target steps, each channel measured in its own scale.
@@ -244,7 +251,8 @@ class ForecastHead(nn.Module):
         parameters : ForecastParameters
         target : Tensor of shape (batch, origins, horizon, channels)
             In the data's own units.
-        mask : Tensor of the same shape, bool
+        mask : Tensor of the same shape, bool, or None
+            None: every step is observed.
         channel_scale : Tensor of shape (batch or 1, channels)
 
         Returns
@@ -252,13 +260,14 @@ class ForecastHead(nn.Module):
         Tensor of shape ()
         """
         values = parameters.values
-        z = ((target - parameters.location) / parameters.scale).to(values.dtype)
+        z = (target - parameters.location).div_(parameters.scale).to(values.dtype)
         weight = parameters.scale / channel_scale[:, None, None]
         weight = weight.to(values.dtype).expand_as(z)
-        each = self.loss_function.loss(values, torch.where(mask, z, torch.zeros_like(z)), weight)
+        if mask is None:
+            return self.loss_function.loss(values, z, weight).mean()
+        each = self.loss_function.loss(values, torch.where(mask, z, 0.0), weight)
         # Masked by selection: a step that is not observed must not leave a NaN behind.
-        each = torch.where(mask, each, torch.zeros_like(each))
-        return each.sum() / mask.sum().clamp(min=1)
+        return torch.where(mask, each, 0.0).sum() / mask.sum().clamp(min=1)
 
     def to_output(
         self, parameters: ForecastParameters, quantiles: tuple[float, ...] | None = None
@@ -277,20 +286,20 @@ class ForecastHead(nn.Module):
 
     def _patches(self, series: FilledSeries, normalised: Normalised) -> Tensor:
         """Normalised patches, filled with what was known at the end of each."""
+        if series.between is None:  # filled with nothing, so these are the patches themselves
+            return normalised.z
         patch = self.config.patch_length
         filled, started = series.up_to_origins(patch, patch, series.forward.shape[1] // patch)
-        z = (filled - normalised.location[..., None]) / normalised.scale[..., None]
-        return torch.where(started, z, torch.zeros_like(z))
+        return standardise(filled, normalised.location, normalised.scale, started)
 
     def _recent(self, encoded: Encoded, n_origins: int, location: Tensor, scale: Tensor) -> Tensor:
         """The last steps before each origin, normalised as the origin is."""
         length, patch = self.config.highway_length, self.config.patch_length
         filled, started = encoded.series.up_to_origins(length, patch, n_origins)
-        z = (filled - location[..., None]) / scale[..., None]
-        return torch.where(started, z, torch.zeros_like(z))
+        return standardise(filled, location, scale, started)
 
 
-def _movement(normalised: Normalised, seen: Tensor) -> Tensor:
+def _movement(normalised: Normalised, seen: Tensor | None) -> Tensor:
     """How level and log spread moved since the patch before, shape (rows, patches, 2).
 
     Zero up to the first of the patches ``seen``, so that padding looks like a start.
@@ -300,8 +309,10 @@ def _movement(normalised: Normalised, seen: Tensor) -> Tensor:
     spread = F.pad(scale.log().diff(dim=1), (1, 0))
     # Bounded: a first jump from a constant start is a million scales high.
     movement = torch.tanh(torch.stack([level, spread], dim=-1))
+    if seen is None:
+        return movement
     known = F.pad((seen.cumsum(1) > 0)[:, :-1], (1, 0))
-    return torch.where(known[..., None], movement, torch.zeros_like(movement))
+    return torch.where(known[..., None], movement, 0.0)
 
 
 def _add_to_parameter(values: Tensor, line: Tensor, index: int) -> Tensor:

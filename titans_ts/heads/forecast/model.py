@@ -50,9 +50,9 @@ class ForecastModel(nn.Module):
             rows = torch.cat([context, target], dim=1)[:, -needed:]
             return rows.unfold(1, head.horizon, head.patch_length).movedim(-1, 2)
 
+        mask = None
+        if not (batch.context_complete and batch.target_complete):
+            mask = targets(batch.observed, batch.target_observed)
         return self.head.loss(
-            parameters,
-            targets(batch.context, batch.target),
-            targets(batch.observed, batch.target_observed),
-            batch.channel_scale,
+            parameters, targets(batch.context, batch.target), mask, batch.channel_scale
         )

@@ -23,6 +23,7 @@ __all__ = [
     "RunningState",
     "WindowNormaliser",
     "make_normaliser",
+    "standardise",
 ]
 
 
@@ -47,9 +48,12 @@ class Normaliser(Protocol):
     """What both kinds offer."""
 
     def normalise(
-        self, patches: Tensor, observed: Tensor, state: RunningState | None = None
+        self, patches: Tensor, observed: Tensor | None, state: RunningState | None = None
     ) -> tuple[Normalised, RunningState | None]:
-        """Normalise patches of shape (rows, patches, patch_length)."""
+        """Normalise patches of shape (rows, patches, patch_length).
+
+        ``observed`` has the same shape; None stands for a mask that is True throughout.
+        """
         ...
 
 
@@ -57,7 +61,7 @@ class WindowNormaliser:
     """Mean and standard deviation of all observed steps; it has no state."""
 
     def normalise(
-        self, patches: Tensor, observed: Tensor, state: RunningState | None = None
+        self, patches: Tensor, observed: Tensor | None, state: RunningState | None = None
     ) -> tuple[Normalised, RunningState | None]:
         """As :class:`Normaliser`; ``state`` must be None."""
         if state is not None:
@@ -65,12 +69,17 @@ class WindowNormaliser:
                 "normalisation='window' uses statistics of the whole context and cannot go on "
                 "from a state; use normalisation='running'."
             )
-        seen = observed.to(patches.dtype)
-        count = seen.sum((1, 2)).clamp(min=1)
         # In two steps, so that a level of 1e9 under a signal of 1 costs no digits.
-        mean = (patches * seen).sum((1, 2)) / count
-        spread = ((patches - mean[:, None, None]).square() * seen).sum((1, 2)) / count
-        size = (patches * seen).abs().amax((1, 2))
+        if observed is None:
+            mean = patches.mean((1, 2))
+            spread = (patches - mean[:, None, None]).square().mean((1, 2))
+            size = patches.abs().amax((1, 2))
+        else:
+            seen = observed.to(patches.dtype)
+            count = seen.sum((1, 2)).clamp(min=1)
+            mean = (patches * seen).sum((1, 2)) / count
+            spread = ((patches - mean[:, None, None]).square() * seen).sum((1, 2)) / count
+            size = (patches * seen).abs().amax((1, 2))
         scale = _safe_scale(spread, size, torch.zeros_like(size))
         shape = patches.shape[:2]
         location, scale = mean[:, None].expand(shape), scale[:, None].expand(shape)
@@ -91,23 +100,29 @@ class RunningNormaliser:
         self.memory = memory
 
     def normalise(
-        self, patches: Tensor, observed: Tensor, state: RunningState | None = None
+        self, patches: Tensor, observed: Tensor | None, state: RunningState | None = None
     ) -> tuple[Normalised, RunningState | None]:
         """As :class:`Normaliser`; the state goes in and comes out."""
-        seen = observed.to(patches.dtype)
         # Sums are measured from the first value seen, lest squares of a large level swallow a
         # small signal.
-        flat, mask = patches.flatten(1), observed.flatten(1)
-        origin = flat.gather(1, mask.int().argmax(1, keepdim=True))[:, 0]
+        flat = patches.flatten(1)
+        if observed is None:
+            origin = flat[:, 0]
+        else:
+            origin = flat.gather(1, observed.flatten(1).int().argmax(1, keepdim=True))[:, 0]
         zero = torch.zeros_like(origin)
         if state is None:
             state = RunningState(origin, zero, zero, zero)
         state = state._replace(origin=torch.where(state.weight > 0, state.origin, origin))
         keep = math.exp(-patches.shape[2] / self.memory)
-        shifted = (patches - state.origin[:, None, None]) * seen
-        count = fading_sum(seen.sum(2), keep, state.weight)
-        first = fading_sum(shifted.sum(2), keep, state.first)
-        second = fading_sum(shifted.square().sum(2), keep, state.second)
+        shifted = patches - state.origin[:, None, None]
+        if observed is None:
+            weight = shifted.new_full(shifted.shape[:2], patches.shape[2])
+        else:
+            seen = observed.to(patches.dtype)
+            shifted, weight = shifted * seen, seen.sum(2)
+        terms = torch.stack([weight, shifted.sum(2), shifted.square().sum(2)])
+        count, first, second = fading_sum(terms, keep, torch.stack(state[1:])).unbind()
         mean = first / count.clamp(min=1e-12)
         spread = (second / count.clamp(min=1e-12) - mean.square()).clamp(min=0)
         location = state.origin[:, None] + mean
@@ -135,6 +150,22 @@ def _safe_scale(variance: Tensor, size: Tensor, shift: Tensor) -> Tensor:
     return torch.maximum(variance.sqrt(), floor)
 
 
-def _normalised(patches: Tensor, observed: Tensor, location: Tensor, scale: Tensor) -> Normalised:
-    z = (patches - location[..., None]) / scale[..., None]
-    return Normalised(torch.where(observed, z, torch.zeros_like(z)), location, scale)
+def _normalised(
+    patches: Tensor, observed: Tensor | None, location: Tensor, scale: Tensor
+) -> Normalised:
+    return Normalised(standardise(patches, location, scale, observed), location, scale)
+
+
+def standardise(x: Tensor, location: Tensor, scale: Tensor, observed: Tensor | None) -> Tensor:
+    """Take level and spread out of stretches of a series.
+
+    Parameters
+    ----------
+    x : Tensor of shape (rows, stretches, steps)
+    location, scale : Tensor of shape (rows, stretches)
+    observed : Tensor of the shape of ``x``, bool, or None
+        Where False, the result is 0; None: everywhere True.
+    """
+    # In place: new memory costs more than the arithmetic.
+    z = (x - location[..., None]).div_(scale[..., None])
+    return z if observed is None else torch.where(observed, z, 0.0)
