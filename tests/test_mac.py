@@ -50,73 +50,67 @@ def test_a_block_equals_its_oracle_beyond_a_memory_tile_and_without_a_mask(name)
 # make. The oracle must tell every one of them from the block.
 
 
-def ask(block, x, tail):
-    queries, tail = block.query_conv(block.query(x), tail)
-    queries = queries.unflatten(-1, (block.memory.n_heads, -1)).transpose(1, 2)
-    return torch.nn.functional.normalize(torch.nn.functional.silu(queries), dim=-1), tail
-
-
-def in_order(block, x, session, tail, observed):
+def in_order(block, x, tokens, queries, session):
     """The right one: what the mutants are measured against must itself pass."""
-    queries, tail = ask(block, x, tail)
-    y = block.attention(x, block.memory.read(session, queries), observed)
-    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
-    return block.gate(y, gate), session, tail
+    y = block.attention.attend(tokens, block.memory.read(session, queries))
+    gate, session = block.memory.write_and_read(
+        session, y, tokens.observed, after_each=block.causal
+    )
+    return block.gate(y, gate), session
 
 
-def writes_the_input(block, x, session, tail, observed):
-    queries, tail = ask(block, x, tail)
-    y = block.attention(x, block.memory.read(session, queries), observed)
-    gate, session = block.memory.write_and_read(session, x, observed, after_each=block.causal)
-    return block.gate(y, gate), session, tail
+def writes_the_input(block, x, tokens, queries, session):
+    y = block.attention.attend(tokens, block.memory.read(session, queries))
+    gate, session = block.memory.write_and_read(
+        session, x, tokens.observed, after_each=block.causal
+    )
+    return block.gate(y, gate), session
 
 
-def gates_the_input(block, x, session, tail, observed):
-    queries, tail = ask(block, x, tail)
-    y = block.attention(x, block.memory.read(session, queries), observed)
-    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
-    return block.gate(x, gate), session, tail
+def gates_the_input(block, x, tokens, queries, session):
+    y = block.attention.attend(tokens, block.memory.read(session, queries))
+    gate, session = block.memory.write_and_read(
+        session, y, tokens.observed, after_each=block.causal
+    )
+    return block.gate(x, gate), session
 
 
-def reads_after_the_write(block, x, session, tail, observed):
-    queries, tail = ask(block, x, tail)
-    y = block.attention(x, block.memory.read(session, queries), observed)
-    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
-    y = block.attention(x, block.memory.read(session, queries), observed)
-    return block.gate(y, gate), session, tail
+def reads_after_the_write(block, x, tokens, queries, session):
+    y = block.attention.attend(tokens, block.memory.read(session, queries))
+    gate, session = block.memory.write_and_read(
+        session, y, tokens.observed, after_each=block.causal
+    )
+    y = block.attention.attend(tokens, block.memory.read(session, queries))
+    return block.gate(y, gate), session
 
 
-def gates_by_the_old_memory(block, x, session, tail, observed):
-    queries, tail = ask(block, x, tail)
-    y = block.attention(x, block.memory.read(session, queries), observed)
+def gates_by_the_old_memory(block, x, tokens, queries, session):
+    y = block.attention.attend(tokens, block.memory.read(session, queries))
     block.memory.writes = False
-    gate, _ = block.memory.write_and_read(session, y, observed, after_each=block.causal)
+    gate, _ = block.memory.write_and_read(session, y, tokens.observed, after_each=block.causal)
     block.memory.writes = True
-    _, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
-    return block.gate(y, gate), session, tail
+    _, session = block.memory.write_and_read(session, y, tokens.observed, after_each=block.causal)
+    return block.gate(y, gate), session
 
 
-def gates_by_the_context_read(block, x, session, tail, observed):
-    queries, tail = ask(block, x, tail)
+def gates_by_the_context_read(block, x, tokens, queries, session):
     reads = block.memory.read(session, queries)
-    y = block.attention(x, reads, observed)
-    _, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
-    return block.gate(y, reads), session, tail
+    y = block.attention.attend(tokens, reads)
+    _, session = block.memory.write_and_read(session, y, tokens.observed, after_each=block.causal)
+    return block.gate(y, reads), session
 
 
-def asks_for_no_context(block, x, session, tail, observed):
-    y = block.attention(x, torch.zeros_like(x), observed)
-    gate, session = block.memory.write_and_read(session, y, observed, after_each=block.causal)
-    return block.gate(y, gate), session, tail
+def asks_for_no_context(block, x, tokens, queries, session):
+    y = block.attention.attend(tokens, torch.zeros_like(x))
+    gate, session = block.memory.write_and_read(
+        session, y, tokens.observed, after_each=block.causal
+    )
+    return block.gate(y, gate), session
 
 
-def forgets_between_segments(block, x, session, tail, observed):
-    y, _, tail = in_order(block, x, session, tail, observed)
-    return y, session, tail
-
-
-def forgets_the_query_tail(block, x, session, tail, observed):
-    return in_order(block, x, session, None, observed)
+def forgets_between_segments(block, x, tokens, queries, session):
+    y, _ = in_order(block, x, tokens, queries, session)
+    return y, session
 
 
 ORDERS = [
@@ -127,7 +121,6 @@ ORDERS = [
     gates_by_the_context_read,
     asks_for_no_context,
     forgets_between_segments,
-    forgets_the_query_tail,
 ]
 
 
@@ -175,13 +168,27 @@ def drop_persistent_tokens(block):
 
 def longer_segments(block):
     block.segment_length += 1
+    block.attention.segment_length += 1
 
 
-def shift_reads(block):
-    block.attention.segment_length = 0
+def forget_the_query_tail(block):
+    whole = block._queries
+
+    def by_segment(x, tail, n_open):
+        parts = [whole(part, None, 0)[0] for part in x.split(block.segment_length, dim=1)]
+        return torch.cat(parts, dim=2), tail
+
+    block._queries = by_segment
 
 
-CHANGES = [swap_gate, swap_reads, swap_both, drop_persistent_tokens, longer_segments, shift_reads]
+CHANGES = [
+    swap_gate,
+    swap_reads,
+    swap_both,
+    drop_persistent_tokens,
+    longer_segments,
+    forget_the_query_tail,
+]
 
 
 @MODES

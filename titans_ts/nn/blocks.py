@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
-from titans_ts.nn.attention import SegmentAttention, SlidingWindowAttention, WindowState
+from titans_ts.nn.attention import (
+    SegmentAttention,
+    SegmentTokens,
+    SlidingWindowAttention,
+    WindowState,
+)
 from titans_ts.nn.layers import (
     CausalConv,
     RMSNorm,
@@ -21,7 +26,7 @@ from titans_ts.nn.layers import (
     carry,
     mask_tokens,
 )
-from titans_ts.nn.memory import NeuralMemory, NeuralMemoryState
+from titans_ts.nn.memory import MemorySession, NeuralMemory, NeuralMemoryState
 
 __all__ = ["LMMBlock", "MACBlock", "MAGBlock", "MALBlock", "make_block"]
 
@@ -181,39 +186,53 @@ class MACBlock(Block):
                 observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
             x = torch.cat([state.rows, x], dim=1)
             observed = torch.cat([state.observed, observed], dim=1)
+        n_open = x.shape[1] % self.segment_length
         session = self.memory.open(memory)
+        # What needs no memory is done for all segments at once; and split, not cut one after
+        # another, since each cut would have a gradient as long as the whole.
+        queries, tail = self._queries(x, tail, n_open)
+        parts = zip(
+            x.split(self.segment_length, dim=1),
+            self.attention.prepare(x, observed),
+            queries.split(self.segment_length, dim=2),
+            strict=True,
+        )
         outputs = []
-        for start in range(0, x.shape[1], self.segment_length):
-            now = slice(start, start + self.segment_length)
-            seen = None if observed is None else observed[:, now]
+        for part in parts:
             # What the segment started from stays; it is needed again should it be cut here.
-            before = session, tail
-            y, session, tail = self._segment(x[:, now], session, tail, seen)
+            before = session
+            y, session = self._segment(*part, session)
             outputs.append(y)
         out = torch.cat(outputs, dim=1)[:, -n_new:]
         if not need_state:
             return out, None
-        n_open = x.shape[1] % self.segment_length
-        if n_open:
-            session, tail = before
         if observed is None:
             observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         keep = slice(x.shape[1] - n_open, None)
-        memory = self.memory.close(session)
+        memory = self.memory.close(before if n_open else session)
         return out, MACState(memory, tail, carry(x[:, keep]), observed[:, keep].clone())
 
-    def _segment(
-        self, x: Tensor, session: Any, tail: Tensor | None, observed: Tensor | None
-    ) -> tuple[Tensor, Any, Tensor | None]:
+    def _queries(self, x: Tensor, tail: Tensor | None, n_open: int) -> tuple[Tensor, Tensor | None]:
+        """What the memory is asked before attention, and the convolution's tail.
+
+        The queries have shape (batch, heads, time, width); the tail leaves out the last
+        ``n_open`` tokens, which come again.
+        """
         queries = self.query(x)
         if self.query_conv is not None:
-            queries, tail = self.query_conv(queries, tail)
+            queries, tail = self.query_conv(queries, tail, n_open=n_open)
         queries = queries.unflatten(-1, (self.memory.n_heads, -1)).transpose(1, 2)
-        queries = F.normalize(F.silu(at_least_float32(queries)), dim=-1)
-        reads = self.memory.read(session, queries)
-        y = self.attention(x, reads, observed)
-        gate, session = self.memory.write_and_read(session, y, observed, after_each=self.causal)
-        return self.gate(y, gate), session, tail
+        return F.normalize(F.silu(at_least_float32(queries)), dim=-1), tail
+
+    def _segment(
+        self, x: Tensor, tokens: SegmentTokens, queries: Tensor, session: MemorySession
+    ) -> tuple[Tensor, MemorySession]:
+        """One segment: its tokens ``x``, and what attention and memory made of them before."""
+        y = self.attention.attend(tokens, self.memory.read(session, queries))
+        gate, session = self.memory.write_and_read(
+            session, y, tokens.observed, after_each=self.causal
+        )
+        return self.gate(y, gate), session
 
 
 class MemoryGate(nn.Module):

@@ -69,11 +69,13 @@ class CausalConv(nn.Module):
         with torch.no_grad():
             self.weight[:, -1] += 1.0
 
-    def forward(self, x: Tensor, tail: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, tail: Tensor | None = None, *, n_open: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Convolve ``x`` of shape (batch, time, dim); return it and the new tail.
 
         ``tail`` holds the ``width - 1`` inputs before ``x``, shape (batch, width - 1, dim);
-        None stands for zeros.
+        None stands for zeros. The new one is that before the last ``n_open`` tokens.
         """
         if tail is None:
             tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[2])
@@ -83,7 +85,8 @@ class CausalConv(nn.Module):
         out = joined[:, :time] * self.weight[:, 0]
         for i in range(1, self.width):
             out = torch.addcmul(out, joined[:, i : i + time], self.weight[:, i])
-        return out, carry(joined[:, joined.shape[1] - (self.width - 1) :])
+        stop = joined.shape[1] - n_open
+        return out, carry(joined[:, stop - (self.width - 1) : stop])
 
 
 class SwiGLU(nn.Module):
