@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from titans_ts.ops.memory_chunks import ScanOptions, scan_chunks
+from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 from titans_ts.ops.memory_step import memory_step
 from titans_ts.ops.memory_tile import close_tile, open_tile, read_after_each, write_tile
@@ -85,6 +88,8 @@ def memory_chunked(
     if n == 1 and not torch.is_grad_enabled():
         return memory_step(state, queries, keys, values, gates, **semantics)
     form = _by_tiles if n <= SHORT else _by_scan
+    if form is _by_scan and len(state.weights) == 1 and chunk_size <= TILE_SIZE:
+        form = _by_scan if residual or coarse or first_order else _by_solve
     return form(
         state,
         queries,
@@ -188,6 +193,61 @@ def _by_scan(
     else:  # The open chunk is the one that was open, or that started, before the first token.
         anchor = state.anchor if state.position else state.weights
     return out, MemoryState(after, _from_rows(momentum, lead), anchor, position)
+
+
+def _by_solve(
+    state: MemoryState,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    gates: MemoryGates,
+    *,
+    chunk_size: int,
+    need_state: bool,
+    **options: Any,
+) -> tuple[Tensor, MemoryState | None]:
+    """A linear memory, exactly, by one triangular solve; open chunks at both ends by tiles."""
+    batch, n_heads, n, _ = keys.shape
+    first = min(-state.position % chunk_size, n)
+    last = n - (n - first) % chunk_size
+    reads = []
+    after: MemoryState | None = state
+
+    def by_tiles(start: int, stop: int, *, need_state: bool) -> None:
+        nonlocal after
+        now = slice(start, stop)
+        read, after = _by_tiles(
+            after,
+            *(tensor[..., now, :] for tensor in (queries, keys, values)),
+            slice_gates(gates, now),
+            chunk_size=chunk_size,
+            need_state=need_state,
+            **options,
+        )
+        reads.append(read)
+
+    if first:
+        by_tiles(0, first, need_state=True)
+    now = slice(first, last)
+    needed = need_state or last < n
+    read, weights, momentum = linear_memory(
+        _as_rows(after.weights, batch)[0],
+        _as_rows(after.momentum, batch)[0] if after.momentum else None,
+        *(tensor[..., now, :].flatten(0, 1) for tensor in (queries, keys, values)),
+        _gate_rows(slice_gates(gates, now), n_heads),
+        chunk_size=chunk_size,
+        need_state=needed,
+    )
+    lead = batch, n_heads
+    reads.append(read.unflatten(0, lead))
+    if needed:
+        made = (weights.unflatten(0, lead),)
+        after = MemoryState(
+            made, () if momentum is None else (momentum.unflatten(0, lead),), made, 0
+        )
+    if last < n:
+        by_tiles(last, n, need_state=need_state)
+    return torch.cat(reads, dim=-2), after if need_state else None
 
 
 def _as_rows(matrices: tuple[Tensor, ...], batch: int) -> list[Tensor]:
