@@ -1,12 +1,13 @@
-"""The linear memory, exactly: every token's error in its chunk's place, by one triangular solve.
+"""The linear memory, exactly: errors of many chunks at once, by one triangular solve.
 
-With one layer and no residual an error is linear in the state a tile starts from *and* in the errors
-before it, so the chunks of a tile need not wait for each other: README.md has the derivation. What
-is left to a scan are a few products a tile, whose backward pass is written out here.
+With one layer and no residual an error is linear in the state that a tile starts from and in the
+errors before it, so the chunks of a tile need not wait for each other: README.md derives it. Left
+to a scan are a few products a tile, and its backward pass is written out here.
 
-Tokens are rows, ``(rows, tokens, width)``, where a row of the batch is one head of one sequence.
-A tile's keys and queries lie in one matrix, keys first: an error and a read are the same look-up,
-of the state before a token's chunk and of the state after the token.
+Tokens are rows, ``(rows, tokens, width)``, where a row of the batch is one head of one sequence: the
+products that write and that go back through it then meet the CPU's fast kernels. A tile's keys and
+queries lie in one matrix, keys first: an error and a read are the same look-up, one of the state
+before a token's chunk and one of the state after the token.
 """
 
 from __future__ import annotations
@@ -33,11 +34,9 @@ CACHE_BYTES = 2**19
 # Up to here the states between tiles are kept for the backward pass, beyond they are made again.
 KEEP_BYTES = 2**27
 
-Number = Tensor | float
-
 
 class _Lookups(NamedTuple):
-    """A tile's gates. Columns of ``mix`` and rows of ``start``, ``pushed``: keys, then queries.
+    """A group's gates. Columns of ``mix`` and rows of ``start``, ``pushed``: keys, then queries.
 
     A key meets the state before its chunk, a query the state after its token.
     """
@@ -60,30 +59,31 @@ class _Group(NamedTuple):
     n_tiles: int
     tile: int  # tokens of a tile; the last may have fewer
 
-    def span(self, number: int) -> slice:
-        first = self.start + number * self.tile
-        return slice(first, min(first + self.tile, self.stop))
-
 
 class _Prepared(NamedTuple):
-    """All of a group that takes no state."""
+    """All of a group that takes no state; ``halves`` is 2 with momentum, else 1."""
 
     tokens: Tensor  # (tiles, rows, 2 tokens, width): keys, then queries
     values: Tensor  # (tiles, rows, tokens, width)
-    gates: MemoryGates  # leaves of the graph of ``graph``, where that is wanted
-    graph: _Lookups
-    lookups: _Lookups  # the same without a graph
+    looked: Tensor  # (tiles, rows, 2 tokens, halves width): ``start`` and ``pushed`` times tokens
+    factors: Tensor  # (tiles, rows, tokens, halves width): ``weights`` and ``buffer`` times keys
     scores: Tensor  # (tiles, rows, tokens, 2 tokens)
-    weighted: Tensor  # same shape: times ``lookups.mix``
-    solver: Tensor | None  # (tiles, rows, tokens, tokens): what makes errors of misses
-    ends: tuple[list[Number], ...]  # start_end, and with momentum pushed_end, fade_end
+    weighted: Tensor  # same shape: times ``mix``
+    solver: Tensor | None  # (tiles, rows, tokens, tokens): makes errors of misses
+    ends: list[Any]  # of start_end, and with momentum pushed_end, fade_end: one of each tile
+    gates: MemoryGates  # leaves of the graph of ``lookups``, where one was wanted
+    lookups: _Lookups
+
+    @property
+    def tile(self) -> int:
+        return self.values.shape[2]
 
 
 class _Kept(NamedTuple):
     """What the forward pass of a group leaves for the backward pass."""
 
     errors: Tensor  # (tiles, rows, tokens, width)
-    states: Tensor  # (tiles or 1, rows, width or 2 width, width): before each tile, or the first
+    states: Tensor  # (tiles or 1, rows, halves width, width): before each tile, or the first
 
 
 class _Options(NamedTuple):
@@ -129,21 +129,12 @@ def linear_memory(
     weights, momentum : Tensor of shape (rows, width, width) or None
         State after the last token; ``momentum`` is None without momentum gates.
     """
-    step, log_momentum, log_keep, observed = gates
-    has_momentum = log_momentum is not None
+    has_momentum = gates.log_momentum is not None
     # Inside of apply gradients are always off.
     options = _Options(chunk_size, need_state, torch.is_grad_enabled())
+    buffer = momentum if has_momentum else None
     reads, *state = _Linear.apply(
-        options,
-        observed,
-        queries,
-        keys,
-        values,
-        step,
-        log_momentum,
-        log_keep,
-        weights,
-        momentum if has_momentum else None,
+        options, gates.observed, queries, keys, values, *gates[:3], weights, buffer
     )
     weights_after = state[0] if need_state else None
     return reads, weights_after, state[1] if need_state and has_momentum else None
@@ -153,7 +144,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, options: _Options, observed: Tensor | None, *tensors: Any) -> Any:
         training = options.training and any(ctx.needs_input_grad)
-        reads = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
+        reads = tensors[0].new_empty(tensors[0].shape)
         size, kept, after = _rows_at_once(tensors[6]), [], []
         for first in range(0, len(reads), size):
             rows = slice(first, first + size)
@@ -166,16 +157,13 @@ class _Linear(torch.autograd.Function):
         if not options.need_state:
             return (reads,)
         joined = torch.cat(after) if len(after) > 1 else after[0]
-        return (reads, *(x.contiguous() for x in joined.split(joined.shape[-1], 1)))
+        return (reads, *(half.contiguous() for half in joined.split(joined.shape[-1], 1)))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, reads_bar: Tensor, *after_bars: Tensor) -> Any:
         observed, *tensors = ctx.saved_tensors
-        bars = [
-            None if x is None else torch.empty_like(x, memory_format=torch.contiguous_format)
-            for x in tensors
-        ]
+        bars = [None if x is None else x.new_empty(x.shape) for x in tensors]
         after_bar = torch.cat(after_bars, 1) if after_bars else None
         for number, kept in enumerate(ctx.kept):
             rows = slice(number * ctx.size, (number + 1) * ctx.size)
@@ -196,43 +184,56 @@ def _rows_at_once(weights: Tensor) -> int:
     return torch.get_num_threads() * max(CACHE_BYTES // per_row, 1)
 
 
+def _plan(n_rows: int, time: int, chunk_size: int, group_tokens: int) -> list[_Group]:
+    # Tiles as few as they may be, and then as equal as they can be.
+    n_tiles = -(-time // (max(MAX_TILE // chunk_size, 1) * chunk_size))
+    tile = -(-time // (n_tiles * chunk_size)) * chunk_size
+    n_tiles = -(-time // tile)
+    at_once = max(group_tokens // (tile * n_rows), 1)
+    return [
+        _Group(i * tile, min((i + at_once) * tile, time), min(at_once, n_tiles - i), tile)
+        for i in range(0, n_tiles, at_once)
+    ]
+
+
 class _RowScan:
     """The scan of some rows, forward or backward."""
 
     def __init__(
         self, options: _Options, observed: Tensor | None, tensors: Any, rows: slice
     ) -> None:
-        cut = [None if tensor is None else tensor[rows] for tensor in tensors]
+        cut: list[Any] = [None if tensor is None else tensor[rows] for tensor in tensors]
         self.options = options
         self.queries, self.keys, self.values = cut[:3]
         self.gates = MemoryGates(*cut[3:6], None if observed is None else observed[rows])
         self.weights, self.momentum = cut[6:]
-        self.has_momentum = self.gates.log_momentum is not None
-        self.work = Workspace()
+        self.halves = 1 if self.gates.log_momentum is None else 2
         self.after = self.weights
+        self._work = Workspace()
         n_rows, time, self.width = self.keys.shape
-        chunk = options.chunk_size
-        # Tiles as long as they may be, and then as equal as they can be.
-        n_tiles = -(-time // (max(MAX_TILE // chunk, 1) * chunk))
-        tile = -(-time // (n_tiles * chunk)) * chunk
-        n_tiles = -(-time // tile)
-        at_once = max(GROUP_TOKENS // (tile * n_rows), 1)
-        self.groups = [
-            _Group(i * tile, min((i + at_once) * tile, time), min(at_once, n_tiles - i), tile)
-            for i in range(0, n_tiles, at_once)
-        ]
-        per_tile = (2 if self.has_momentum else 1) * self.weights.numel()
-        self.keep_states = n_tiles * per_tile * self.weights.element_size() <= KEEP_BYTES
+        self.on_cpu = self.keys.device.type == "cpu"
+        # A GPU has no such cache, and waits for the next call instead.
+        group_tokens = GROUP_TOKENS if self.on_cpu else 64 * GROUP_TOKENS
+        self.groups = _plan(n_rows, time, options.chunk_size, group_tokens)
+        n_tiles = sum(group.n_tiles for group in self.groups)
+        state_bytes = self.halves * self.weights.numel() * self.weights.element_size()
+        self.keep_states = n_tiles * state_bytes <= KEEP_BYTES
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        return self._work.take(name, 0, self.keys, shape)
 
     def run(self, reads: Tensor, *, keep: bool) -> list[_Kept]:
         """Write the reads; the state comes to lie in ``after``."""
         kept = []
-        state = self._start()
+        if self.halves == 1:
+            state = self.weights.clone(memory_format=torch.contiguous_format)
+        else:
+            buffer = torch.zeros_like(self.weights) if self.momentum is None else self.momentum
+            state = torch.cat((self.weights, buffer), 1)
         for group in self.groups:
             made = self._prepare(group, graph=False)
-            n = group.n_tiles
-            shape = made.values.shape
-            errors = state.new_empty(shape) if keep else self._take("errors", shape)
+            n, shape = group.n_tiles, made.values.shape
+            errors = made.values.new_empty(shape) if keep else self.take("errors", *shape)
             if keep and self.keep_states:
                 states = state.new_empty(n, *state.shape)
                 states[0] = state
@@ -240,276 +241,248 @@ class _RowScan:
             else:
                 states = state.clone()[None] if keep else state[None]
                 slots = [state] * (n + 1)
-            halves = [slot.split(self.width, 1) for slot in slots]
-            is_last = group is self.groups[-1]
-            for i in range(n):
-                self._read(group, made, i, slots[i], errors[i], reads)
-                if self.options.need_state or not is_last or i < n - 1:
-                    self._write(made, i, halves[i], errors[i], halves[i + 1])
+            spans = reads[:, group.start : group.stop].split(group.tile, 1)
+            write_last = self.options.need_state or group is not self.groups[-1]
+            self._run_group(made, slots, errors, spans, write_last=write_last)
             if keep:
                 kept.append(_Kept(errors, states))
         self.after = state
         return kept
+
+    def _run_group(
+        self,
+        made: _Prepared,
+        slots: list[Tensor],
+        errors: Tensor,
+        reads: tuple[Tensor, ...],
+        *,
+        write_last: bool,
+    ) -> None:
+        tile = made.tile
+        answer = self.take("answer", *made.tokens.shape[1:])
+        misses, read = answer[:, :tile], answer[:, tile:]
+        weighted = made.weighted[..., tile:].mT.unbind()
+        solver = None if made.solver is None else made.solver.unbind()
+        looked, values, error = made.looked.unbind(), made.values.unbind(), errors.unbind()
+        writer = _Writer(made, slots, error)
+        for i, out in enumerate(reads):
+            torch.bmm(looked[i], slots[i], out=answer)
+            if solver is None:
+                torch.sub(misses, values[i], out=error[i]).mul_(2)
+            else:
+                torch.bmm(solver[i], misses.sub_(values[i]), out=error[i])
+            n = out.shape[1]
+            if n == tile:
+                torch.baddbmm(read, weighted[i], error[i], alpha=-1, out=out)
+            else:
+                torch.baddbmm(read[:, :n], weighted[i][:, :n], error[i], alpha=-1, out=out)
+            if write_last or i < len(reads) - 1:
+                writer.write(i)
 
     def run_backward(
         self,
         kept: list[_Kept],
         reads_bar: Tensor,
         after_bar: Tensor | None,
-        bars: list[Tensor | None],
+        bars: list[Any],
     ) -> None:
         """Write the cotangents of queries, keys, values, gates, weights and momentum."""
-        state_bar = torch.zeros_like(kept[0].states[0]) if after_bar is None else after_bar.clone()
+        first = kept[0].states[0]
+        state_bar = torch.zeros_like(first) if after_bar is None else after_bar.clone()
         for group, (errors, states) in zip(reversed(self.groups), reversed(kept), strict=True):
             made = self._prepare(group, graph=True)
-            n = group.n_tiles
-            if len(states) < n:
-                before = states
-                states = self._take("states", (n, *before.shape[1:]))
-                states[0] = before[0]
-                halves = [state.split(self.width, 1) for state in states.unbind()]
-                for i in range(n - 1):
-                    self._write(made, i, halves[i], errors[i], halves[i + 1])
-            _GroupBackward(self, group, made, errors, states).run(reads_bar, state_bar, bars)
+            if len(states) < group.n_tiles:
+                start, states = states, self.take("states", group.n_tiles, *first.shape)
+                states[0] = start[0]
+                writer = _Writer(made, list(states.unbind()), errors.unbind())
+                for i in range(group.n_tiles - 1):
+                    writer.write(i)
+            self._group_backward(group, made, errors, states, reads_bar, state_bar, bars)
         for bar, part in zip(bars[6:], state_bar.split(self.width, 1), strict=False):
             if bar is not None:
                 bar.copy_(part)
 
-    def _start(self) -> Tensor:
-        """Weights, and with momentum the buffer below them: (rows, width or 2 width, width)."""
-        if not self.has_momentum:
-            return self.weights.clone(memory_format=torch.contiguous_format)
-        momentum = torch.zeros_like(self.weights) if self.momentum is None else self.momentum
-        return torch.cat((self.weights, momentum), 1)
-
-    def _take(self, name: str, shape: Any) -> Tensor:
-        return self.work.take(name, 0, self.keys, tuple(shape))
-
     def _prepare(self, group: _Group, *, graph: bool) -> _Prepared:
-        n_tiles, tile, rows = group.n_tiles, group.tile, len(self.keys)
-        tokens = self._take("tokens", (n_tiles, rows, 2 * tile, self.width))
-        values = self._take("values", (n_tiles, rows, tile, self.width))
-        for cut, source in (
-            (tokens[..., :tile, :], self.keys),
-            (tokens[..., tile:, :], self.queries),
-            (values, self.values),
-        ):
-            _to_tiles(source, group, cut)
-        gates = _cut_gates(self.gates, group)
-        if graph:
-            leaves = (None if x is None else x.detach().requires_grad_() for x in gates[:3])
-            gates = MemoryGates(*leaves, gates.observed)
+        n_rows, width, tile = len(self.keys), self.width, group.tile
+        lead = group.n_tiles, n_rows
+        tokens = self.take("tokens", *lead, 2 * tile, width)
+        keys = tokens[..., :tile, :]
+        values = self.take("values", *lead, tile, width)
+        _to_tiles(self.keys, group, keys)
+        _to_tiles(self.queries, group, tokens[..., tile:, :])
+        _to_tiles(self.values, group, values)
+        gates = _cut_gates(self.gates, group, graph=graph)
         with torch.set_grad_enabled(graph):
-            drawn = _lookups(gates, n_tiles, self.options.chunk_size)
-        lookups = _Lookups(*(None if x is None else x.detach() for x in drawn))
-        flat = tokens.flatten(0, 1)
-        scores = self._take("scores", (n_tiles, rows, tile, 2 * tile))
-        torch.bmm(flat[:, :tile], flat.mT, out=scores.flatten(0, 1))
-        weighted = torch.mul(scores, lookups.mix, out=self._take("weighted", scores.shape))
-        solver = None
-        if self.options.chunk_size < tile:
-            # E + 2 L E = 2 miss, L strictly lower: 2 (I + 2 L)^-1 of all tiles in one solve.
-            lower = 2 * weighted[..., :tile].mT
-            twice = 2 * torch.eye(tile, dtype=lower.dtype, device=lower.device)
-            solver = torch.linalg.solve_triangular(
-                lower, twice.expand_as(lower), upper=False, unitriangular=True
-            )
-        ends = [x for x in lookups[5:] if x is not None]
-        as_numbers = rows == 1 and self.keys.device.type == "cpu"
-        numbers = tuple(x.flatten().tolist() if as_numbers else list(x.unbind()) for x in ends)
-        return _Prepared(tokens, values, gates, drawn, lookups, scores, weighted, solver, numbers)
-
-    def looked_up(self, made: _Prepared, i: int) -> Tensor:
-        """What the state is multiplied with: (rows, 2 tokens, width or 2 width)."""
-        x, start, pushed = made.tokens[i], made.lookups.start[i], made.lookups.pushed
-        if pushed is None:
-            return torch.mul(x, start, out=self._take("looked up", x.shape))
-        out = self._take("looked up", (*x.shape[:2], 2 * self.width))
-        torch.mul(x, start, out=out[..., : self.width])
-        torch.mul(x, pushed[i], out=out[..., self.width :])
-        return out
-
-    def _read(
-        self, group: _Group, made: _Prepared, i: int, state: Tensor, error: Tensor, reads: Tensor
-    ) -> None:
-        """Errors of a tile, into ``error``, and its reads, into ``reads``."""
-        tile, span = group.tile, group.span(i)
-        n = span.stop - span.start
-        answer = self.work.bmm("answer", 0, self.looked_up(made, i), state)
-        miss = answer[:, :tile]
-        if made.solver is None:
-            torch.sub(miss, made.values[i], out=error).mul_(2)
-        else:
-            torch.bmm(made.solver[i], miss.sub_(made.values[i]), out=error)
-        torch.baddbmm(
-            answer[:, tile : tile + n],
-            made.weighted[i][..., tile : tile + n].mT,
-            error,
-            alpha=-1,
-            out=reads[:, span],
+            lookups = _make_lookups(gates, group.n_tiles, self.options.chunk_size)
+        looked = self.take("looked", *lead, 2 * tile, self.halves * width)
+        factors = self.take("factors", *lead, tile, self.halves * width)
+        with torch.no_grad():
+            torch.mul(tokens, lookups.start, out=looked[..., :width])
+            torch.mul(keys, lookups.weights, out=factors[..., :width])
+            if lookups.pushed is not None and lookups.buffer is not None:
+                torch.mul(tokens, lookups.pushed, out=looked[..., width:])
+                torch.mul(keys, lookups.buffer, out=factors[..., width:])
+            flat = tokens.flatten(0, 1)
+            scores = self.take("scores", *lead, tile, 2 * tile)
+            torch.bmm(flat[:, :tile], flat.mT, out=scores.flatten(0, 1))
+            weighted = self.take("weighted", *scores.shape)
+            torch.mul(scores, lookups.mix, out=weighted)
+            solver = None
+            if self.options.chunk_size < tile:
+                # (I + 2 L) E = 2 misses, with L strictly lower: 2 (I + 2 L)^-1 of all tiles.
+                lower = 2 * weighted[..., :tile].mT
+                twice = 2 * torch.eye(tile, dtype=lower.dtype, device=lower.device)
+                solver = torch.linalg.solve_triangular(
+                    lower, twice.expand_as(lower), upper=False, unitriangular=True
+                )
+            ends = [end.detach() for end in lookups[5:] if end is not None]
+            numbers = n_rows == 1 and self.on_cpu
+            of_tiles = [end.flatten().tolist() if numbers else end.unbind() for end in ends]
+        return _Prepared(
+            tokens, values, looked, factors, scores, weighted, solver, of_tiles, gates, lookups
         )
 
-    def _write(
+    def _group_backward(
+        self,
+        group: _Group,
+        made: _Prepared,
+        errors: Tensor,
+        states: Tensor,
+        reads_bar: Tensor,
+        state_bar: Tensor,
+        bars: list[Any],
+    ) -> None:
+        """Move ``state_bar`` from after a group to before it; write the others into ``bars``."""
+        tile, lookups = group.tile, made.lookups
+        # Cotangents of what the look-ups found; of misses for keys, of reads for queries.
+        found_bar = self.take("found bar", *made.tokens.shape)
+        _to_tiles(reads_bar, group, found_bar[..., tile:, :])
+        # Of errors, to begin with: what the reads of their own tile ask of them.
+        error_bar = self.take("error bar", *errors.shape)
+        torch.bmm(
+            made.weighted[..., tile:].flatten(0, 1),
+            found_bar[..., tile:, :].flatten(0, 1),
+            out=error_bar.flatten(0, 1),
+        )
+        looked_bar = self.take("looked bar", *made.looked.shape)
+        factor_bar = self.take("factor bar", *made.factors.shape)
+        dots = self.take("dots", *errors.shape[:2], self.halves, self.halves)
+        self._scan_backward(
+            made, errors, states, state_bar, found_bar, error_bar, looked_bar, factor_bar, dots
+        )
+        token_bar = self.take("token bar", *made.tokens.shape)
+        lookup_bars = [None if x is None else torch.empty_like(x) for x in lookups]
+        self._scaling_backward(made, looked_bar, factor_bar.neg_(), token_bar, lookup_bars)
+        for bar, (i, j) in zip(lookup_bars[5:], ((0, 0), (0, 1), (1, 1)), strict=True):
+            if bar is not None:
+                bar.copy_(dots[..., i : i + 1, j : j + 1])
+        # The scores', of both kinds.
+        flat, flat_bar = made.tokens.flatten(0, 1), token_bar.flatten(0, 1)
+        score_bar = self.take("score bar", *made.scores.shape)
+        flat_score_bar = score_bar.flatten(0, 1)
+        torch.bmm(errors.flatten(0, 1), found_bar.flatten(0, 1).mT, out=flat_score_bar).neg_()
+        torch.mul(score_bar, made.scores, out=lookup_bars[2])
+        score_bar.mul_(lookups.mix.detach())
+        flat_bar.baddbmm_(flat_score_bar.mT, flat[:, :tile])
+        flat_bar[:, :tile].baddbmm_(flat_score_bar, flat)
+        _from_tiles(token_bar[..., tile:, :], group, bars[0])
+        _from_tiles(token_bar[..., :tile, :], group, bars[1])
+        _from_tiles(found_bar[..., :tile, :].neg_(), group, bars[2])
+        _gates_backward(group, made, lookup_bars, bars[3:6])
+
+    def _scan_backward(
         self,
         made: _Prepared,
-        i: int,
-        before: tuple[Tensor, ...],
-        error: Tensor,
-        after: tuple[Tensor, ...],
+        errors: Tensor,
+        states: Tensor,
+        state_bar: Tensor,
+        found_bar: Tensor,
+        error_bar: Tensor,
+        looked_bar: Tensor,
+        factor_bar: Tensor,
+        dots: Tensor,
     ) -> None:
-        """State after a tile; ``before`` and ``after`` may be the same."""
-        keys = made.tokens[i][:, : error.shape[1]]
-        shares = [made.lookups.weights[i]]
-        if made.lookups.buffer is not None:
-            shares.append(made.lookups.buffer[i])
-        # The weights first: they want the buffer from before.
-        for half, share in enumerate(shares):
-            factor = self.work.mul("factor", 0, keys, share).mT
-            keep = made.ends[2 * half][i]
-            old, new = before[half], after[half]
-            if isinstance(keep, float):
-                torch.baddbmm(old, factor, error, beta=keep, alpha=-1, out=new)
+        halves = state_bar.split(self.width, 1)
+        flat_bar = state_bar.view(len(state_bar), self.halves, -1)
+        flat_states = states.view(len(states), *flat_bar.shape).mT.unbind()
+        state, looked, looked_mT = states.mT.unbind(), looked_bar.unbind(), made.looked.mT.unbind()
+        factors, factor, error = made.factors.unbind(), factor_bar.unbind(), errors.unbind()
+        found, miss = found_bar.unbind(), found_bar[..., : made.tile, :].unbind()
+        solver = None if made.solver is None else made.solver.mT.unbind()
+        bar, dot, state_bar_mT = error_bar.unbind(), dots.unbind(), state_bar.mT
+        for i in range(len(error) - 1, -1, -1):
+            bar[i].baddbmm_(factors[i], state_bar)
+            if solver is None:
+                torch.mul(bar[i], -2, out=miss[i])
             else:
-                torch.mul(old, keep, out=new).baddbmm_(factor, error, alpha=-1)
-            if half == 0 and len(shares) > 1:
-                _add_scaled(new, before[1], made.ends[1][i])
+                torch.baddbmm(miss[i], solver[i], bar[i], beta=0, alpha=-1, out=miss[i])
+            torch.bmm(error[i], state_bar_mT, out=factor[i])
+            torch.bmm(flat_bar, flat_states[i], out=dot[i])
+            if self.halves == 2:
+                halves[1].mul_(made.ends[2][i])
+                _add_scaled(halves[1], halves[0], made.ends[1][i])
+            halves[0].mul_(made.ends[0][i])
+            state_bar.baddbmm_(looked_mT[i], found[i])
+            torch.bmm(found[i], state[i], out=looked[i])
 
-
-class _GroupBackward:
-    """The backward pass of one group."""
-
-    def __init__(
-        self, scan: _RowScan, group: _Group, made: _Prepared, errors: Tensor, states: Tensor
+    def _scaling_backward(
+        self,
+        made: _Prepared,
+        looked_bar: Tensor,
+        factor_bar: Tensor,
+        token_bar: Tensor,
+        lookup_bars: list[Any],
     ) -> None:
-        self.scan, self.group, self.made = scan, group, made
-        self.errors, self.states, self.work = errors, states, scan.work
-        self.token_bars = scan._take("token bars", made.tokens.shape)
-        self.value_bars = scan._take("value bars", made.values.shape)
-        self.bars = _Lookups(
-            *(
-                None if x is None else scan._take(f"{name} bar", x.shape)
-                for name, x in made.lookups._asdict().items()
-            )
+        """Backward of ``looked`` and ``factors``, products of tokens and gates."""
+        tokens, keys = made.tokens, made.tokens[..., : made.tile, :]
+        key_bar = token_bar[..., : made.tile, :]
+        product = self.take("product", *tokens.shape)
+        key_product = product[..., : made.tile, :]
+        start, pushed, _, weights, buffer, *_ = (
+            None if x is None else x.detach() for x in made.lookups
         )
-
-    def run(self, reads_bar: Tensor, state_bar: Tensor, bars: list[Tensor | None]) -> None:
-        """Move ``state_bar`` from after the group to before it; write the others' cotangents."""
-        made, group, tile = self.made, self.group, self.group.tile
-        look_bars = self.scan._take("look bars", made.tokens.shape)
-        _to_tiles(reads_bar, group, look_bars[..., tile:, :])
-        for i in range(group.n_tiles - 1, -1, -1):
-            self._error_bar(i, look_bars[i], state_bar)
-            self._write_backward(i, state_bar)
-            self._look_backward(i, look_bars[i], state_bar)
-        self._scores_backward(look_bars)
-        torch.neg(look_bars[..., :tile, :], out=self.value_bars)
-        for bar, cut in (
-            (bars[0], self.token_bars[..., tile:, :]),
-            (bars[1], self.token_bars[..., :tile, :]),
-            (bars[2], self.value_bars),
-        ):
-            _from_tiles(cut, group, bar)
-        self._gates_backward(bars[3:6])
-
-    def _error_bar(self, i: int, look_bar: Tensor, state_bar: Tensor) -> None:
-        """Cotangent of the answers to keys, into the first half of ``look_bar``."""
-        made, tile = self.made, self.group.tile
-        bar = self.work.bmm("error bar", 0, made.weighted[i][..., tile:], look_bar[:, tile:])
-        keys = made.tokens[i][:, :tile]
-        for share, half in zip(self._shares(i), state_bar.split(self.scan.width, 1), strict=True):
-            bar.baddbmm_(self.work.mul("factor", 0, keys, share), half)
-        out = look_bar[:, :tile]
-        if made.solver is None:
-            torch.mul(bar, -2, out=out)
-        else:
-            torch.baddbmm(out, made.solver[i].mT, bar, beta=0, alpha=-1, out=out)
-
-    def _shares(self, i: int) -> list[Tensor]:
-        lookups = self.made.lookups
-        shares = [lookups.weights[i]]
-        return shares if lookups.buffer is None else [*shares, lookups.buffer[i]]
-
-    def _write_backward(self, i: int, state_bar: Tensor) -> None:
-        """Backward of ``_RowScan._write`` but for the errors; starts ``token_bars``."""
-        made, bars, width = self.made, self.bars, self.scan.width
-        keys = made.tokens[i][:, : self.group.tile]
-        key_bar = self.token_bars[i][:, : self.group.tile]
-        halves = state_bar.split(width, 1)
-        before = self.states[i].split(width, 1)
-        share_bars = [bars.weights] if bars.buffer is None else [bars.weights, bars.buffer]
-        factor_bar = self.work.bmm("factor bar", 0, self.errors[i], state_bar.mT)
-        for half, (share, share_bar) in enumerate(zip(self._shares(i), share_bars, strict=True)):
-            bar = factor_bar[..., half * width : (half + 1) * width]
-            self._row_dots(bar, keys, share_bar[i]).neg_()
+        pairs = zip(
+            looked_bar.split(self.width, -1),
+            factor_bar.split(self.width, -1),
+            (start, pushed),
+            (weights, buffer),
+            (lookup_bars[0], lookup_bars[1]),
+            (lookup_bars[3], lookup_bars[4]),
+            strict=False,
+        )
+        for half, (looked, factor, scale, share, scale_bar, share_bar) in enumerate(pairs):
+            torch.sum(torch.mul(looked, tokens, out=product), -1, keepdim=True, out=scale_bar)
+            torch.sum(torch.mul(factor, keys, out=key_product), -1, keepdim=True, out=share_bar)
             if half:
-                key_bar.addcmul_(bar, share, value=-1)
+                token_bar.addcmul_(looked, scale)
             else:
-                torch.mul(bar, share, out=key_bar).neg_()
-        self._dot(halves[0], before[0], bars.start_end[i])
-        if bars.pushed_end is not None:
-            assert bars.fade_end is not None
-            self._dot(halves[0], before[1], bars.pushed_end[i])
-            self._dot(halves[1], before[1], bars.fade_end[i])
-            halves[1].mul_(made.ends[2][i])
-            _add_scaled(halves[1], halves[0], made.ends[1][i])
-        halves[0].mul_(made.ends[0][i])
-
-    def _look_backward(self, i: int, look_bar: Tensor, state_bar: Tensor) -> None:
-        """Backward of the product with the state, keys and queries at once."""
-        made, bars, tile, width = self.made, self.bars, self.group.tile, self.scan.width
-        x, x_bar = made.tokens[i], self.token_bars[i]
-        state_bar.baddbmm_(self.scan.looked_up(made, i).mT, look_bar)
-        back = self.work.bmm("back", 0, look_bar, self.states[i].mT)
-        by_start = back[..., :width]
-        self._row_dots(by_start, x, bars.start[i])
-        start = made.lookups.start[i]
-        x_bar[:, :tile].addcmul_(by_start[:, :tile], start[:, :tile])
-        torch.mul(by_start[:, tile:], start[:, tile:], out=x_bar[:, tile:])
-        if bars.pushed is not None:
-            assert made.lookups.pushed is not None
-            by_pushed = back[..., width:]
-            self._row_dots(by_pushed, x, bars.pushed[i])
-            x_bar.addcmul_(by_pushed, made.lookups.pushed[i])
-
-    def _scores_backward(self, look_bars: Tensor) -> None:
-        """Backward of the scores, all tiles at once."""
-        made, tile = self.made, self.group.tile
-        errors, x, x_bar = (t.flatten(0, 1) for t in (self.errors, made.tokens, self.token_bars))
-        bar = self.work.bmm("score bar", 0, errors, look_bars.flatten(0, 1).mT).neg_()
-        bar = bar.view_as(made.scores)
-        torch.mul(bar, made.scores, out=self.bars.mix)
-        score_bar = bar.mul_(made.lookups.mix).flatten(0, 1)
-        x_bar.baddbmm_(score_bar.mT, x[:, :tile])
-        x_bar[:, :tile].baddbmm_(score_bar, x)
-
-    def _gates_backward(self, bars: list[Tensor | None]) -> None:
-        made, group = self.made, self.group
-        pairs = [
-            (x, bar)
-            for x, bar in zip(made.graph, self.bars, strict=True)
-            if x is not None and x.requires_grad
-        ]
-        found = torch.autograd.grad(
-            [x for x, _ in pairs],
-            [gate for gate in made.gates[:3] if gate is not None],
-            [bar for _, bar in pairs],
-        )
-        wanted = [bar for bar in bars if bar is not None]
-        for bar, part in zip(wanted, found, strict=True):
-            bar[..., group.start : group.stop] = part[..., : group.stop - group.start]
-
-    def _row_dots(self, left: Tensor, right: Tensor, out: Tensor) -> Tensor:
-        """Dot products of tokens."""
-        product = self.scan._take("product", left.shape)
-        return torch.sum(torch.mul(left, right, out=product), -1, keepdim=True, out=out)
-
-    def _dot(self, left: Tensor, right: Tensor, out: Tensor) -> None:
-        """Dot products of matrices, one a row."""
-        product = self.scan._take("matrix product", left.shape)
-        torch.sum(torch.mul(left, right, out=product), (-2, -1), keepdim=True, out=out)
+                torch.mul(looked, scale, out=token_bar)
+            key_bar.addcmul_(factor, share)
 
 
-def _add_scaled(total: Tensor, more: Tensor, scale: Number) -> None:
+class _Writer:
+    """Writes of a group's tiles; a state may come to lie where the one before it was."""
+
+    def __init__(self, made: _Prepared, slots: list[Tensor], errors: tuple[Tensor, ...]) -> None:
+        width = made.tokens.shape[-1]
+        self._ends, self._errors = made.ends, errors
+        self._factors = [half.mT.unbind() for half in made.factors.split(width, -1)]
+        self._slots = [slot.split(width, 1) for slot in slots]
+
+    def write(self, i: int) -> None:
+        old, new, error = self._slots[i], self._slots[i + 1], self._errors[i]
+        # The weights first: they want the buffer from before.
+        for half, factors in enumerate(self._factors):
+            fade = self._ends[2 * half][i]
+            if isinstance(fade, float):
+                torch.baddbmm(old[half], factors[i], error, beta=fade, alpha=-1, out=new[half])
+            else:
+                torch.mul(old[half], fade, out=new[half]).baddbmm_(factors[i], error, alpha=-1)
+            if half == 0 and len(old) > 1:
+                _add_scaled(new[0], old[1], self._ends[1][i])
+
+
+def _add_scaled(total: Tensor, more: Tensor, scale: Tensor | float) -> None:
     """Add ``scale * more`` in place; ``scale`` has one number a row."""
     if isinstance(scale, float):
         total.add_(more, alpha=scale)
@@ -518,47 +491,44 @@ def _add_scaled(total: Tensor, more: Tensor, scale: Number) -> None:
 
 
 def _to_tiles(source: Tensor, group: _Group, out: Tensor) -> None:
-    """Tokens of a group, (rows, time, width), as (tiles, rows, tokens, width); filled up with 0."""
-    whole = (group.stop - group.start) // group.tile
-    cut = source[:, group.start : group.start + whole * group.tile]
-    out[:whole] = cut.unflatten(1, (whole, group.tile)).transpose(0, 1)
-    if whole < group.n_tiles:
-        rest = source[:, group.start + whole * group.tile : group.stop]
-        out[whole, :, : rest.shape[1]] = rest
-        out[whole, :, rest.shape[1] :] = 0
+    """Tokens of a group, (rows, time, width), as (tiles, rows, tokens, width), zeros at the end."""
+    cut = source[:, group.start : group.stop]
+    whole, rest = divmod(cut.shape[1], group.tile)
+    if whole:
+        tiles = cut[:, : whole * group.tile].unflatten(1, (whole, group.tile))
+        out[:whole] = tiles.transpose(0, 1)
+    if rest:
+        out[whole, :, :rest] = cut[:, whole * group.tile :]
+        out[whole, :, rest:] = 0
 
 
-def _from_tiles(cut: Tensor, group: _Group, out: Tensor) -> None:
+def _from_tiles(tiles: Tensor, group: _Group, out: Tensor) -> None:
     """The way back."""
-    for i in range(group.n_tiles):
-        span = group.span(i)
-        out[:, span] = cut[i][:, : span.stop - span.start]
+    spans = out[:, group.start : group.stop].split(group.tile, 1)
+    for span, tile in zip(spans, tiles.unbind(), strict=True):
+        span.copy_(tile[:, : span.shape[1]])
 
 
-def _cut_gates(gates: MemoryGates, group: _Group) -> MemoryGates:
-    """Gates of a group, filled up with masked tokens where its last tile is short."""
-    step, momentum, keep, observed = (
-        None if gate is None else gate[..., group.start : group.stop] for gate in gates
-    )
-    assert step is not None
-    short = group.n_tiles * group.tile - step.shape[-1]
+def _cut_gates(gates: MemoryGates, group: _Group, *, graph: bool) -> MemoryGates:
+    """Gates of a group, filled up with masked tokens; leaves, where a graph is wanted."""
+    cut: list[Any] = [None if x is None else x[..., group.start : group.stop] for x in gates]
+    short = group.n_tiles * group.tile - (group.stop - group.start)
     if short:
-        if observed is None:
-            observed = torch.ones(step.shape, dtype=torch.bool, device=step.device)
-        step, momentum, keep, observed = (
-            None if gate is None else F.pad(gate, (0, short))
-            for gate in (step, momentum, keep, observed)
-        )
-    return MemoryGates(step, momentum, keep, observed)
+        if cut[3] is None:
+            cut[3] = torch.ones_like(cut[0], dtype=torch.bool)
+        cut = [None if gate is None else F.pad(gate, (0, short)) for gate in cut]
+    if graph:
+        cut[:3] = [None if gate is None else gate.detach().requires_grad_() for gate in cut[:3]]
+    return MemoryGates(*cut)
 
 
-def _lookups(gates: MemoryGates, n_tiles: int, chunk_size: int) -> _Lookups:
-    """Gates of equally long tiles, by the closed form of ``gate_tables``."""
-    tables = gate_tables(gates, n_tiles=n_tiles)
-    start, pushed, writes, weights, buffer, *ends = (
-        None if table is None else table.flatten(0, 1) for table in tables
-    )
-    assert start is not None and writes is not None and weights is not None
+def _make_lookups(gates: MemoryGates, n_tiles: int, chunk_size: int) -> _Lookups:
+    """By the closed form of ``gate_tables``."""
+    tables: list[Any] = [
+        None if table is None else table.flatten(0, 1)
+        for table in gate_tables(gates, n_tiles=n_tiles)
+    ]
+    start, pushed, writes, weights, buffer, *ends = tables
 
     def with_before(table: Tensor, first: float) -> Tensor:
         """Columns of the state before each token's chunk, then those after each token."""
@@ -574,3 +544,18 @@ def _lookups(gates: MemoryGates, n_tiles: int, chunk_size: int) -> _Lookups:
         None if buffer is None else buffer.mT,
         *ends,
     )
+
+
+def _gates_backward(
+    group: _Group, made: _Prepared, lookup_bars: list[Any], bars: list[Any]
+) -> None:
+    pairs = [
+        (x, bar)
+        for x, bar in zip(made.lookups, lookup_bars, strict=True)
+        if x is not None and x.requires_grad
+    ]
+    leaves = [gate for gate in made.gates[:3] if gate is not None]
+    found = torch.autograd.grad([x for x, _ in pairs], leaves, [bar for _, bar in pairs])
+    wanted = [bar for bar in bars if bar is not None]
+    for bar, part in zip(wanted, found, strict=True):
+        bar[..., group.start : group.stop] = part[..., : group.stop - group.start]
