@@ -4,10 +4,10 @@ With one layer and no residual an error is linear in the state that a tile start
 errors before it, so the chunks of a tile need not wait for each other: README.md derives it. Left
 to a scan are a few products a tile, and its backward pass is written out here.
 
-Tokens are rows, ``(rows, tokens, width)``, where a row of the batch is one head of one sequence: the
-products that write and that go back through it then meet the CPU's fast kernels. A tile's keys and
-queries lie in one matrix, keys first: an error and a read are the same look-up, one of the state
-before a token's chunk and one of the state after the token.
+Tokens are rows, ``(rows, tokens, width)``, where a row of the batch is one head of one sequence:
+here that spares transposed copies, and its products are no slower than those of columns. A tile's
+keys and queries lie in one matrix, keys first: an error and a read are the same look-up, one of
+the state before a token's chunk and one of the state after the token.
 """
 
 from __future__ import annotations
@@ -17,11 +17,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
+from titans_ts.ops.memory_linear_tiles import (
+    Group,
+    Prepared,
+    from_tiles,
+    gates_backward,
+    plan_groups,
+    prepare_group,
+    to_tiles,
+)
 from titans_ts.ops.memory_scan import Workspace
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.memory_tables import gate_tables
 
 __all__ = ["linear_memory"]
 
@@ -33,50 +40,6 @@ GROUP_TOKENS = 512
 CACHE_BYTES = 2**19
 # Up to here the states between tiles are kept for the backward pass, beyond they are made again.
 KEEP_BYTES = 2**27
-
-
-class _Lookups(NamedTuple):
-    """A group's gates. Columns of ``mix`` and rows of ``start``, ``pushed``: keys, then queries.
-
-    A key meets the state before its chunk, a query the state after its token.
-    """
-
-    start: Tensor  # (tiles, rows, 2 tokens, 1)
-    pushed: Tensor | None  # same shape; None without momentum
-    mix: Tensor  # (tiles, rows, tokens, 2 tokens): what each write, a row, weighs in a look-up
-    weights: Tensor  # (tiles, rows, tokens, 1): what it weighs in the weights after the tile
-    buffer: Tensor | None  # same shape: and in the momentum buffer
-    start_end: Tensor  # (tiles, rows, 1, 1): beta
-    pushed_end: Tensor | None  # same shape: gamma
-    fade_end: Tensor | None  # same shape: rho
-
-
-class _Group(NamedTuple):
-    """Neighbouring tiles, prepared together."""
-
-    start: int  # first token
-    stop: int
-    n_tiles: int
-    tile: int  # tokens of a tile; the last may have fewer
-
-
-class _Prepared(NamedTuple):
-    """All of a group that takes no state; ``halves`` is 2 with momentum, else 1."""
-
-    tokens: Tensor  # (tiles, rows, 2 tokens, width): keys, then queries
-    values: Tensor  # (tiles, rows, tokens, width)
-    looked: Tensor  # (tiles, rows, 2 tokens, halves width): ``start`` and ``pushed`` times tokens
-    factors: Tensor  # (tiles, rows, tokens, halves width): ``weights`` and ``buffer`` times keys
-    scores: Tensor  # (tiles, rows, tokens, 2 tokens)
-    weighted: Tensor  # same shape: times ``mix``
-    solver: Tensor | None  # (tiles, rows, tokens, tokens): makes errors of misses
-    ends: list[Any]  # of start_end, and with momentum pushed_end, fade_end: one of each tile
-    gates: MemoryGates  # leaves of the graph of ``lookups``, where one was wanted
-    lookups: _Lookups
-
-    @property
-    def tile(self) -> int:
-        return self.values.shape[2]
 
 
 class _Kept(NamedTuple):
@@ -184,18 +147,6 @@ def _rows_at_once(weights: Tensor) -> int:
     return torch.get_num_threads() * max(CACHE_BYTES // per_row, 1)
 
 
-def _plan(n_rows: int, time: int, chunk_size: int, group_tokens: int) -> list[_Group]:
-    # Tiles as few as they may be, and then as equal as they can be.
-    n_tiles = -(-time // (max(MAX_TILE // chunk_size, 1) * chunk_size))
-    tile = -(-time // (n_tiles * chunk_size)) * chunk_size
-    n_tiles = -(-time // tile)
-    at_once = max(group_tokens // (tile * n_rows), 1)
-    return [
-        _Group(i * tile, min((i + at_once) * tile, time), min(at_once, n_tiles - i), tile)
-        for i in range(0, n_tiles, at_once)
-    ]
-
-
 class _RowScan:
     """The scan of some rows, forward or backward."""
 
@@ -205,16 +156,23 @@ class _RowScan:
         cut: list[Any] = [None if tensor is None else tensor[rows] for tensor in tensors]
         self.options = options
         self.queries, self.keys, self.values = cut[:3]
-        self.gates = MemoryGates(*cut[3:6], None if observed is None else observed[rows])
+        step, log_momentum, log_keep = cut[3:6]
+        observed = None if observed is None else observed[rows]
+        self.gates = MemoryGates(step, log_momentum, log_keep, observed)
         self.weights, self.momentum = cut[6:]
         self.halves = 1 if self.gates.log_momentum is None else 2
         self.after = self.weights
         self._work = Workspace()
         n_rows, time, self.width = self.keys.shape
-        self.on_cpu = self.keys.device.type == "cpu"
         # A GPU has no such cache, and waits for the next call instead.
-        group_tokens = GROUP_TOKENS if self.on_cpu else 64 * GROUP_TOKENS
-        self.groups = _plan(n_rows, time, options.chunk_size, group_tokens)
+        group_tokens = GROUP_TOKENS if self.keys.device.type == "cpu" else 64 * GROUP_TOKENS
+        self.groups = plan_groups(
+            n_rows,
+            time,
+            chunk_size=options.chunk_size,
+            max_tile=MAX_TILE,
+            group_tokens=group_tokens,
+        )
         n_tiles = sum(group.n_tiles for group in self.groups)
         state_bytes = self.halves * self.weights.numel() * self.weights.element_size()
         self.keep_states = n_tiles * state_bytes <= KEEP_BYTES
@@ -251,7 +209,7 @@ class _RowScan:
 
     def _run_group(
         self,
-        made: _Prepared,
+        made: Prepared,
         slots: list[Tensor],
         errors: Tensor,
         reads: tuple[Tensor, ...],
@@ -302,50 +260,20 @@ class _RowScan:
             if bar is not None:
                 bar.copy_(part)
 
-    def _prepare(self, group: _Group, *, graph: bool) -> _Prepared:
-        n_rows, width, tile = len(self.keys), self.width, group.tile
-        lead = group.n_tiles, n_rows
-        tokens = self.take("tokens", *lead, 2 * tile, width)
-        keys = tokens[..., :tile, :]
-        values = self.take("values", *lead, tile, width)
-        _to_tiles(self.keys, group, keys)
-        _to_tiles(self.queries, group, tokens[..., tile:, :])
-        _to_tiles(self.values, group, values)
-        gates = _cut_gates(self.gates, group, graph=graph)
-        with torch.set_grad_enabled(graph):
-            lookups = _make_lookups(gates, group.n_tiles, self.options.chunk_size)
-        looked = self.take("looked", *lead, 2 * tile, self.halves * width)
-        factors = self.take("factors", *lead, tile, self.halves * width)
-        with torch.no_grad():
-            torch.mul(tokens, lookups.start, out=looked[..., :width])
-            torch.mul(keys, lookups.weights, out=factors[..., :width])
-            if lookups.pushed is not None and lookups.buffer is not None:
-                torch.mul(tokens, lookups.pushed, out=looked[..., width:])
-                torch.mul(keys, lookups.buffer, out=factors[..., width:])
-            flat = tokens.flatten(0, 1)
-            scores = self.take("scores", *lead, tile, 2 * tile)
-            torch.bmm(flat[:, :tile], flat.mT, out=scores.flatten(0, 1))
-            weighted = self.take("weighted", *scores.shape)
-            torch.mul(scores, lookups.mix, out=weighted)
-            solver = None
-            if self.options.chunk_size < tile:
-                # (I + 2 L) E = 2 misses, with L strictly lower: 2 (I + 2 L)^-1 of all tiles.
-                lower = 2 * weighted[..., :tile].mT
-                twice = 2 * torch.eye(tile, dtype=lower.dtype, device=lower.device)
-                solver = torch.linalg.solve_triangular(
-                    lower, twice.expand_as(lower), upper=False, unitriangular=True
-                )
-            ends = [end.detach() for end in lookups[5:] if end is not None]
-            numbers = n_rows == 1 and self.on_cpu
-            of_tiles = [end.flatten().tolist() if numbers else end.unbind() for end in ends]
-        return _Prepared(
-            tokens, values, looked, factors, scores, weighted, solver, of_tiles, gates, lookups
+    def _prepare(self, group: Group, *, graph: bool) -> Prepared:
+        return prepare_group(
+            group,
+            (self.queries, self.keys, self.values),
+            self.gates,
+            self._work,
+            chunk_size=self.options.chunk_size,
+            graph=graph,
         )
 
     def _group_backward(
         self,
-        group: _Group,
-        made: _Prepared,
+        group: Group,
+        made: Prepared,
         errors: Tensor,
         states: Tensor,
         reads_bar: Tensor,
@@ -356,7 +284,7 @@ class _RowScan:
         tile, lookups = group.tile, made.lookups
         # Cotangents of what the look-ups found; of misses for keys, of reads for queries.
         found_bar = self.take("found bar", *made.tokens.shape)
-        _to_tiles(reads_bar, group, found_bar[..., tile:, :])
+        to_tiles(reads_bar, group, found_bar[..., tile:, :])
         # Of errors, to begin with: what the reads of their own tile ask of them.
         error_bar = self.take("error bar", *errors.shape)
         torch.bmm(
@@ -385,14 +313,14 @@ class _RowScan:
         score_bar.mul_(lookups.mix.detach())
         flat_bar.baddbmm_(flat_score_bar.mT, flat[:, :tile])
         flat_bar[:, :tile].baddbmm_(flat_score_bar, flat)
-        _from_tiles(token_bar[..., tile:, :], group, bars[0])
-        _from_tiles(token_bar[..., :tile, :], group, bars[1])
-        _from_tiles(found_bar[..., :tile, :].neg_(), group, bars[2])
-        _gates_backward(group, made, lookup_bars, bars[3:6])
+        from_tiles(token_bar[..., tile:, :], group, bars[0])
+        from_tiles(token_bar[..., :tile, :], group, bars[1])
+        from_tiles(found_bar[..., :tile, :].neg_(), group, bars[2])
+        gates_backward(group, made, lookup_bars, bars[3:6])
 
     def _scan_backward(
         self,
-        made: _Prepared,
+        made: Prepared,
         errors: Tensor,
         states: Tensor,
         state_bar: Tensor,
@@ -427,7 +355,7 @@ class _RowScan:
 
     def _scaling_backward(
         self,
-        made: _Prepared,
+        made: Prepared,
         looked_bar: Tensor,
         factor_bar: Tensor,
         token_bar: Tensor,
@@ -463,7 +391,7 @@ class _RowScan:
 class _Writer:
     """Writes of a group's tiles; a state may come to lie where the one before it was."""
 
-    def __init__(self, made: _Prepared, slots: list[Tensor], errors: tuple[Tensor, ...]) -> None:
+    def __init__(self, made: Prepared, slots: list[Tensor], errors: tuple[Tensor, ...]) -> None:
         width = made.tokens.shape[-1]
         self._ends, self._errors = made.ends, errors
         self._factors = [half.mT.unbind() for half in made.factors.split(width, -1)]
@@ -488,74 +416,3 @@ def _add_scaled(total: Tensor, more: Tensor, scale: Tensor | float) -> None:
         total.add_(more, alpha=scale)
     else:
         total.addcmul_(more, scale)
-
-
-def _to_tiles(source: Tensor, group: _Group, out: Tensor) -> None:
-    """Tokens of a group, (rows, time, width), as (tiles, rows, tokens, width), zeros at the end."""
-    cut = source[:, group.start : group.stop]
-    whole, rest = divmod(cut.shape[1], group.tile)
-    if whole:
-        tiles = cut[:, : whole * group.tile].unflatten(1, (whole, group.tile))
-        out[:whole] = tiles.transpose(0, 1)
-    if rest:
-        out[whole, :, :rest] = cut[:, whole * group.tile :]
-        out[whole, :, rest:] = 0
-
-
-def _from_tiles(tiles: Tensor, group: _Group, out: Tensor) -> None:
-    """The way back."""
-    spans = out[:, group.start : group.stop].split(group.tile, 1)
-    for span, tile in zip(spans, tiles.unbind(), strict=True):
-        span.copy_(tile[:, : span.shape[1]])
-
-
-def _cut_gates(gates: MemoryGates, group: _Group, *, graph: bool) -> MemoryGates:
-    """Gates of a group, filled up with masked tokens; leaves, where a graph is wanted."""
-    cut: list[Any] = [None if x is None else x[..., group.start : group.stop] for x in gates]
-    short = group.n_tiles * group.tile - (group.stop - group.start)
-    if short:
-        if cut[3] is None:
-            cut[3] = torch.ones_like(cut[0], dtype=torch.bool)
-        cut = [None if gate is None else F.pad(gate, (0, short)) for gate in cut]
-    if graph:
-        cut[:3] = [None if gate is None else gate.detach().requires_grad_() for gate in cut[:3]]
-    return MemoryGates(*cut)
-
-
-def _make_lookups(gates: MemoryGates, n_tiles: int, chunk_size: int) -> _Lookups:
-    """By the closed form of ``gate_tables``."""
-    tables: list[Any] = [
-        None if table is None else table.flatten(0, 1)
-        for table in gate_tables(gates, n_tiles=n_tiles)
-    ]
-    start, pushed, writes, weights, buffer, *ends = tables
-
-    def with_before(table: Tensor, first: float) -> Tensor:
-        """Columns of the state before each token's chunk, then those after each token."""
-        chunks = table.unflatten(-1, (-1, chunk_size))[..., :-1, -1:]
-        before = chunks.expand(*chunks.shape[:-1], chunk_size).flatten(-2)
-        return torch.cat((F.pad(before, (chunk_size, 0), value=first), table), -1)
-
-    return _Lookups(
-        with_before(start, 1.0).mT,
-        None if pushed is None else with_before(pushed, 0.0).mT,
-        with_before(writes, 0.0),
-        weights.mT,
-        None if buffer is None else buffer.mT,
-        *ends,
-    )
-
-
-def _gates_backward(
-    group: _Group, made: _Prepared, lookup_bars: list[Any], bars: list[Any]
-) -> None:
-    pairs = [
-        (x, bar)
-        for x, bar in zip(made.lookups, lookup_bars, strict=True)
-        if x is not None and x.requires_grad
-    ]
-    leaves = [gate for gate in made.gates[:3] if gate is not None]
-    found = torch.autograd.grad([x for x, _ in pairs], leaves, [bar for _, bar in pairs])
-    wanted = [bar for bar in bars if bar is not None]
-    for bar, part in zip(wanted, found, strict=True):
-        bar[..., group.start : group.stop] = part[..., : group.stop - group.start]
