@@ -34,9 +34,10 @@ __all__ = ["linear_memory"]
 
 # Tokens of a tile, at most, and a multiple of the chunk: a matter of speed only.
 MAX_TILE = 64
-# Tokens, times rows, that are prepared together: few enough for them to stay in a core's cache.
-GROUP_TOKENS = 512
-# States of rows that are worked on at a time, for the same reason.
+# Tokens, times rows, that are prepared together: so many that the calls to prepare them count for
+# little, and so few that what is prepared takes bounded memory.
+GROUP_TOKENS = 2048
+# States of rows that are worked on at a time: a core's own cache holds them and what they meet.
 CACHE_BYTES = 2**19
 # Up to here the states between tiles are kept for the backward pass, beyond they are made again.
 KEEP_BYTES = 2**27
@@ -164,8 +165,8 @@ class _RowScan:
         self.after = self.weights
         self._work = Workspace()
         n_rows, time, self.width = self.keys.shape
-        # A GPU has no such cache, and waits for the next call instead.
-        group_tokens = GROUP_TOKENS if self.keys.device.type == "cpu" else 64 * GROUP_TOKENS
+        # Calls cost a GPU more, against its arithmetic.
+        group_tokens = GROUP_TOKENS if self.keys.device.type == "cpu" else 16 * GROUP_TOKENS
         self.groups = plan_groups(
             n_rows,
             time,
