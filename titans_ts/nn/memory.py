@@ -128,6 +128,7 @@ class NeuralMemory(nn.Module):
         x = mask_tokens(x, observed)
         memory = self.initial_state() if state is None else state.memory
         queries, keys, values, tail = self._project(x, None if state is None else state.tail)
+        product_dtype = _product_dtype(x)
         with _full_precision(x):
             reads, after = memory_chunked(
                 memory,
@@ -140,6 +141,7 @@ class NeuralMemory(nn.Module):
                 coarse=self.coarse,
                 first_order=self.first_order,
                 need_state=need_state,
+                product_dtype=product_dtype,
             )
         y = self._answer(reads, x)[:, n_first:]
         return y, None if after is None else NeuralMemoryState(after, tail)
@@ -295,6 +297,14 @@ class NeuralMemory(nn.Module):
 
     def _answer(self, reads: Tensor, x: Tensor) -> Tensor:
         return self.out(self._normed(reads).to(x.dtype) * F.silu(self.out_gate(x)))
+
+
+def _product_dtype(x: Tensor) -> torch.dtype:
+    """What autocast would multiply in, for a kernel that adds up in float32."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16:
+        return torch.bfloat16
+    return torch.float32
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 from titans_ts.ops.memory_step import memory_step
 from titans_ts.ops.memory_tile import close_tile, open_tile, read_after_each, write_tile
+from titans_ts.ops.memory_triton import supports, triton_available, triton_scan
 
 __all__ = ["memory_chunked", "slice_gates"]
 
@@ -47,6 +50,7 @@ def memory_chunked(
     first_order: bool = False,
     need_state: bool = True,
     save_every: int | None = None,
+    product_dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, MemoryState | None]:
     """Write tokens into the memory and read it after each, as ``memory_reference`` does.
 
@@ -74,6 +78,9 @@ def memory_chunked(
     save_every : int, optional
         For the backward pass, keep the state before every so many chunks and make the rest
         again. Default: keep all work while it is small, else as many states as keep memory low.
+    product_dtype : torch.dtype, default torch.float32
+        What a GPU's kernel multiplies in; it adds up, and keeps states, in float32. Elsewhere
+        products are those of the tokens' own dtype.
 
     Returns
     -------
@@ -87,9 +94,14 @@ def memory_chunked(
     semantics = {"chunk_size": chunk_size, "residual": residual, "coarse": coarse}
     if n == 1 and not torch.is_grad_enabled():
         return memory_step(state, queries, keys, values, gates, **semantics)
-    form = _by_tiles if n <= SHORT else _by_scan
-    if form is _by_scan and len(state.weights) == 1 and chunk_size <= TILE_SIZE:
-        form = _by_scan if residual or coarse or first_order else _by_solve
+    form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if n <= SHORT else _by_scan
+    others = {"residual": residual, "coarse": coarse, "first_order": first_order}
+    if form is _by_scan and triton_available(keys.device):
+        if keys.dtype == torch.float32 and supports(list(state.weights), chunk_size, **others):
+            kernel = partial(triton_scan, save_every=save_every, product_dtype=product_dtype)
+            form = partial(_by_whole_chunks, kernel)
+    elif form is _by_scan and len(state.weights) == 1 and chunk_size <= TILE_SIZE:
+        form = _by_scan if any(others.values()) else partial(_by_whole_chunks, _solve)
     return form(
         state,
         queries,
@@ -195,7 +207,11 @@ def _by_scan(
     return out, MemoryState(after, _from_rows(momentum, lead), anchor, position)
 
 
-def _by_solve(
+WholeChunks = Callable[..., tuple[Tensor, list[Tensor] | None, list[Tensor] | None]]
+
+
+def _by_whole_chunks(
+    scan: WholeChunks,
     state: MemoryState,
     queries: Tensor,
     keys: Tensor,
@@ -206,17 +222,16 @@ def _by_solve(
     need_state: bool,
     **options: Any,
 ) -> tuple[Tensor, MemoryState | None]:
-    """A linear memory, exactly, by one triangular solve; open chunks at both ends by tiles."""
+    """By a form that takes whole chunks only; open ones at both ends go by tiles."""
     batch, n_heads, n, _ = keys.shape
     first = min(-state.position % chunk_size, n)
     last = n - (n - first) % chunk_size
-    reads = []
-    after: MemoryState | None = state
+    reads: list[Tensor] = []
+    after = state
 
-    def by_tiles(start: int, stop: int, *, need_state: bool) -> None:
-        nonlocal after
+    def by_tiles(start: int, stop: int, need_state: bool) -> MemoryState | None:
         now = slice(start, stop)
-        read, after = _by_tiles(
+        read, reached = _by_tiles(
             after,
             *(tensor[..., now, :] for tensor in (queries, keys, values)),
             slice_gates(gates, now),
@@ -225,29 +240,57 @@ def _by_solve(
             **options,
         )
         reads.append(read)
+        return reached
 
     if first:
-        by_tiles(0, first, need_state=True)
-    now = slice(first, last)
-    needed = need_state or last < n
-    read, weights, momentum = linear_memory(
-        _as_rows(after.weights, batch)[0],
-        _as_rows(after.momentum, batch)[0] if after.momentum else None,
-        *(tensor[..., now, :].flatten(0, 1) for tensor in (queries, keys, values)),
-        _gate_rows(slice_gates(gates, now), n_heads),
-        chunk_size=chunk_size,
-        need_state=needed,
-    )
-    lead = batch, n_heads
-    reads.append(read.unflatten(0, lead))
-    if needed:
-        made = (weights.unflatten(0, lead),)
-        after = MemoryState(
-            made, () if momentum is None else (momentum.unflatten(0, lead),), made, 0
+        made = by_tiles(0, first, True)
+        assert made is not None
+        after = made
+    if last > first:
+        now, lead = slice(first, last), (batch, n_heads)
+        needed = need_state or last < n
+        read, weights, momentum = scan(
+            _as_rows(after.weights, batch),
+            _as_rows(after.momentum, batch) or None,
+            *(tensor[..., now, :].flatten(0, 1) for tensor in (queries, keys, values)),
+            _gate_rows(slice_gates(gates, now), n_heads),
+            chunk_size=chunk_size,
+            need_state=needed,
         )
+        reads.append(read.unflatten(0, lead))
+        if needed:
+            assert weights is not None
+            reached = _from_rows(weights, lead)
+            after = MemoryState(reached, _from_rows(momentum or [], lead), reached, 0)
+    ends: MemoryState | None = after
     if last < n:
-        by_tiles(last, n, need_state=need_state)
-    return torch.cat(reads, dim=-2), after if need_state else None
+        ends = by_tiles(last, n, need_state)
+    return torch.cat(reads, dim=-2), ends if need_state else None
+
+
+def _solve(
+    weights: list[Tensor],
+    momentum: list[Tensor] | None,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    gates: MemoryGates,
+    *,
+    chunk_size: int,
+    need_state: bool,
+) -> tuple[Tensor, list[Tensor] | None, list[Tensor] | None]:
+    """A linear memory, exactly, by one triangular solve."""
+    read, weight, buffer = linear_memory(
+        weights[0],
+        None if momentum is None else momentum[0],
+        queries,
+        keys,
+        values,
+        gates,
+        chunk_size=chunk_size,
+        need_state=need_state,
+    )
+    return read, None if weight is None else [weight], None if buffer is None else [buffer]
 
 
 def _as_rows(matrices: tuple[Tensor, ...], batch: int) -> list[Tensor]:

@@ -119,9 +119,7 @@ class GroupWork(NamedTuple):
     chunks: list[ChunkWork]
 
 
-def plan_groups(
-    n_tokens: int, chunk_bytes: int, options: ScanOptions
-) -> tuple[list[Group], bool]:
+def plan_groups(n_tokens: int, chunk_bytes: int, options: ScanOptions) -> tuple[list[Group], bool]:
     """Groups of a scan, and whether their work is kept for the backward pass.
 
     ``chunk_bytes`` is what the work of a full chunk takes.
@@ -437,7 +435,9 @@ def run_group(
             gates.observed,
         )
     with torch.set_grad_enabled(keep):
-        tables = gate_tables(gates, n_tiles=group.n_chunks * group.n_tiles, reads=not options.coarse)
+        tables = gate_tables(
+            gates, n_tiles=group.n_chunks * group.n_tiles, reads=not options.coarse
+        )
     graph = tables
     tables = GateTables(*(None if table is None else table.detach() for table in tables))
     chunks = []

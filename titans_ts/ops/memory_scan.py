@@ -94,7 +94,6 @@ class ScanState(NamedTuple):
             None if momentum is None else [buffer.clone() for buffer in momentum],
         )
 
-
     def layer(self, layer: int) -> tuple[Tensor, Tensor | None]:
         return self.weights[layer], None if self.momentum is None else self.momentum[layer]
 
@@ -133,9 +132,7 @@ def finish(output: Tensor, queries: Tensor, *, residual: bool) -> Tensor:
     return queries + normed.mT
 
 
-def finish_backward(
-    output: Tensor, bar: Tensor, *, residual: bool
-) -> tuple[Tensor | None, Tensor]:
+def finish_backward(output: Tensor, bar: Tensor, *, residual: bool) -> tuple[Tensor | None, Tensor]:
     """Cotangents of the queries (None: zero) and of the last layer's output."""
     if not residual:
         return None, bar
@@ -219,9 +216,7 @@ def chunk_errors_backward(
     return input_bars[0] if key_bar is None else input_bars[0] + key_bar, value_bar
 
 
-def read_start(
-    state: ScanState, queries: Tensor, tables: TileTables, work: Workspace
-) -> Tensor:
+def read_start(state: ScanState, queries: Tensor, tables: TileTables, work: Workspace) -> Tensor:
     """What the state at a tile's start answers in the first layer.
 
     Apart from the rest of a read, since it needs no errors: asked first, it finds the first
