@@ -91,7 +91,7 @@ def memory_chunked(
     n = keys.shape[-2]
     if n == 0:
         return queries, state if need_state else None
-    semantics = {"chunk_size": chunk_size, "residual": residual, "coarse": coarse}
+    semantics: dict[str, Any] = {"chunk_size": chunk_size, "residual": residual, "coarse": coarse}
     if n == 1 and not torch.is_grad_enabled():
         return memory_step(state, queries, keys, values, gates, **semantics)
     form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if n <= SHORT else _by_scan
@@ -148,8 +148,16 @@ def _by_tiles(
             residual=residual,
             first_order=first_order,
         )
-        reading = {"chunk_size": chunk_size, "residual": residual, "coarse": coarse}
-        reads.append(read_after_each(tile, q[..., now, :], 0, **reading))
+        reads.append(
+            read_after_each(
+                tile,
+                q[..., now, :],
+                0,
+                chunk_size=chunk_size,
+                residual=residual,
+                coarse=coarse,
+            )
+        )
         start = stop
         last = start == n and not need_state
         after = None if last else close_tile(tile, chunk_size=chunk_size)
@@ -188,7 +196,9 @@ def _by_scan(
         _as_rows(state.weights, batch),
         _as_rows(state.momentum, batch),
         _as_rows(state.anchor, batch) if state.position else [],
-        *(tensor.flatten(0, 1) for tensor in (queries, keys, values)),
+        queries.flatten(0, 1),
+        keys.flatten(0, 1),
+        values.flatten(0, 1),
         _gate_rows(gates, n_heads),
         options,
     )
@@ -233,7 +243,9 @@ def _by_whole_chunks(
         now = slice(start, stop)
         read, reached = _by_tiles(
             after,
-            *(tensor[..., now, :] for tensor in (queries, keys, values)),
+            queries[..., now, :],
+            keys[..., now, :],
+            values[..., now, :],
             slice_gates(gates, now),
             chunk_size=chunk_size,
             need_state=need_state,
@@ -303,7 +315,7 @@ def _from_rows(matrices: list[Tensor], lead: tuple[int, int]) -> tuple[Tensor, .
 
 
 def _gate_rows(gates: MemoryGates, n_heads: int) -> MemoryGates:
-    def rows(gate: Tensor | None) -> Tensor | None:
+    def rows(gate: Tensor | None) -> Any:
         return None if gate is None else gate.expand(-1, n_heads, -1, -1).flatten(0, 1)
 
     return MemoryGates(*map(rows, gates))

@@ -27,7 +27,7 @@ from titans_ts.ops.memory_linear_tiles import (
     prepare_group,
     to_tiles,
 )
-from titans_ts.ops.memory_scan import Workspace
+from titans_ts.ops.workspace import Workspace
 from titans_ts.ops.memory_state import MemoryGates
 
 __all__ = ["linear_memory"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.ops.memory_scan import Workspace
+from titans_ts.ops.workspace import Workspace
 from titans_ts.ops.memory_state import MemoryGates
 from titans_ts.ops.memory_tables import gate_tables
 

@@ -10,7 +10,7 @@ never touched before costs more than the arithmetic on it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
 from titans_ts.ops.memory_tables import TileTables
+from titans_ts.ops.workspace import Workspace
 
 __all__ = [
     "ChunkErrors",
@@ -25,7 +26,6 @@ __all__ = [
     "ScanState",
     "Tile",
     "TileReads",
-    "Workspace",
     "chunk_errors",
     "chunk_errors_backward",
     "read_at",
@@ -39,53 +39,11 @@ __all__ = [
 Layers = list[Tensor]
 
 
-class Workspace:
-    """Buffers by name, made on first use and then used again."""
-
-    def __init__(self, *, keep: bool = False) -> None:
-        self.keep = keep  # whether all results are still wanted when the chunk is done
-        self._buffers: dict[tuple[str, int, tuple[int, ...]], Tensor] = {}
-
-    def take(self, name: str, layer: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-        key = name, layer, shape
-        buffer = self._buffers.get(key)
-        if buffer is None:
-            buffer = self._buffers[key] = like.new_empty(shape)
-        return buffer
-
-    def zeros(self, name: str, layer: int, like: Tensor) -> Tensor:
-        return self.take(name, layer, like, like.shape).zero_()
-
-    def bmm(self, name: str, layer: int, left: Tensor, right: Tensor) -> Tensor:
-        shape = (left.shape[0], left.shape[1], right.shape[2])
-        return torch.bmm(left, right, out=self.take(name, layer, left, shape))
-
-    def mul(self, name: str, layer: int, left: Tensor, right: Tensor) -> Tensor:
-        """``left * right``, of the shape of ``left``."""
-        return torch.mul(left, right, out=self.take(name, layer, left, left.shape))
-
-    def fade(
-        self, name: str, layer: int, x: Tensor, scale: Tensor | float, left: Tensor, right: Tensor
-    ) -> Tensor:
-        """``scale * x - left @ right``; ``scale`` has one number a row."""
-        if isinstance(scale, float):
-            out = self.take(name, layer, x, x.shape)
-            return torch.baddbmm(x, left, right, beta=scale, alpha=-1, out=out)
-        return self.mul(name, layer, x, scale).baddbmm_(left, right, alpha=-1)
-
-    def silu(self, name: str, layer: int, x: Tensor) -> Tensor:
-        return torch.ops.aten.silu.out(x, out=self.take(name, layer, x, x.shape))
-
-    def silu_backward(self, name: str, layer: int, bar: Tensor, x: Tensor) -> Tensor:
-        out = self.take(name, layer, x, x.shape)
-        return torch.ops.aten.silu_backward.grad_input(bar, x, grad_input=out)
-
-
 class ScanState(NamedTuple):
     """Weights and momentum buffer between two tiles, or cotangents of them."""
 
     weights: Layers  # per layer (rows, width_in, width_out)
-    momentum: Layers | None  # same shapes; None where it is zero, or there is none
+    momentum: Any  # likewise a list; None where it is zero, or there is none
 
     def clone(self) -> ScanState:
         momentum = self.momentum
@@ -94,7 +52,8 @@ class ScanState(NamedTuple):
             None if momentum is None else [buffer.clone() for buffer in momentum],
         )
 
-    def layer(self, layer: int) -> tuple[Tensor, Tensor | None]:
+    def layer(self, layer: int) -> tuple[Tensor, Any]:
+        """Matrices of one layer, the second one None where there is no buffer."""
         return self.weights[layer], None if self.momentum is None else self.momentum[layer]
 
 
@@ -121,7 +80,7 @@ class TileReads(NamedTuple):
     hidden: Layers  # per layer (rows, width_in, tokens): what was multiplied with it
     before: Layers  # per layer (rows, width_out, tokens)
     scores: Layers  # per layer (rows, tokens, tokens), writes down, reads across
-    products: list[tuple[Tensor, Tensor | None] | None]  # W^T h and S^T h, of narrowing layers
+    products: list[Any]  # of narrowing layers W^T h and S^T h, else None
 
 
 def finish(output: Tensor, queries: Tensor, *, residual: bool) -> Tensor:
@@ -156,7 +115,8 @@ def chunk_errors(
     else:
         # 2 (f(k) - v) in one go.
         torch.baddbmm(values, anchor[last].mT, inputs[last], beta=-2, alpha=2, out=error)
-    errors, back = [error], []
+    errors: Layers = [error]
+    back: Layers = []
     for layer in range(last, 0, -1):
         back.insert(0, work.bmm("u", layer, anchor[layer], errors[0]))
         name = "e" if work.keep else "u"
@@ -259,7 +219,7 @@ def tile_read(
     ``started`` is what :func:`read_start` made; it is used up.
     """
     h, hidden, before, scores = queries, [], [], []
-    products: list[tuple[Tensor, Tensor | None] | None] = []
+    products: list[Any] = []
     last = len(state.weights) - 1
     for layer in range(last + 1):
         hidden.append(h)
@@ -418,7 +378,7 @@ def _write_backward(
     state: ScanState,
     tile: Tile,
     w_bar: Tensor,
-    s_bar: Tensor | None,
+    s_bar: Any,
     bars: Tile,
     work: Workspace,
 ) -> None:
@@ -455,7 +415,7 @@ def _read_backward(
     reads: TileReads,
     bar: Tensor,
     w_bar: Tensor,
-    s_bar: Tensor | None,
+    s_bar: Any,
     bars: Tile,
     work: Workspace,
 ) -> Tensor:

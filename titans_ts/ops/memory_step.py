@@ -62,12 +62,9 @@ def memory_step(
     read = read_memory(tuple(anchor if coarse else weights), q, residual=residual)
     new = tuple(weight.unflatten(0, lead) for weight in weights)
     position = (state.position + 1) % chunk_size
-    if not position:
-        next_anchor = new
-    else:
-        next_anchor = state.anchor if state.position else state.weights
+    opened = state.anchor if state.position else state.weights
     buffers = tuple(buffer.unflatten(0, lead) for buffer in momentum)
-    return read.unflatten(0, lead), MemoryState(new, buffers, next_anchor, position)
+    return read.unflatten(0, lead), MemoryState(new, buffers, opened if position else new, position)
 
 
 def _move_row_by_row(
@@ -81,6 +78,7 @@ def _move_row_by_row(
 ) -> None:
     """As :func:`_move`, with gates as numbers: a pass over each matrix less."""
     step = gates.step_size.flatten(0, 1)[..., 0].tolist()
+    assert gates.log_momentum is not None
     decay = gates.log_momentum.flatten(0, 1)[..., 0].exp().tolist()
     keep = None
     if gates.log_keep is not None:

@@ -15,17 +15,20 @@ __all__ = ["GateTables", "TileTables", "gate_tables"]
 
 
 class TileTables(NamedTuple):
-    """A :class:`GateTables` of one tile, its layers apart."""
+    """A :class:`GateTables` of one tile: a list per field, one entry a layer, or None.
 
-    start: list[Tensor]
-    pushed: list[Tensor] | None
-    writes: list[Tensor] | None
-    weights: list[Tensor]
-    buffer: list[Tensor] | None
-    # Plain numbers where there is one row, on a CPU: a factor that a product takes along.
-    start_end: list[Tensor] | list[float]
-    pushed_end: list[Tensor] | list[float] | None
-    fade_end: list[Tensor] | list[float] | None
+    Entries are tensors; of the last three, plain numbers where there is one row, on a CPU: a
+    factor that a product takes along.
+    """
+
+    start: Any
+    pushed: Any
+    writes: Any
+    weights: Any
+    buffer: Any
+    start_end: Any
+    pushed_end: Any
+    fade_end: Any
 
 
 class GateTables(NamedTuple):
