@@ -27,8 +27,8 @@ from titans_ts.ops.memory_linear_tiles import (
     prepare_group,
     to_tiles,
 )
-from titans_ts.ops.workspace import Workspace
 from titans_ts.ops.memory_state import MemoryGates
+from titans_ts.ops.workspace import Workspace
 
 __all__ = ["linear_memory"]
 
