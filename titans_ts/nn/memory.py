@@ -250,6 +250,7 @@ class NeuralMemory(nn.Module):
             coarse=self.coarse,
             first_order=self.first_order,
         )
+        assert state is not None
         tile = open_tile(state)
         if not after_each:
             reads = read_tile(
