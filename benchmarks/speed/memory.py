@@ -19,21 +19,27 @@ __all__ = ["our_memory", "run"]
 
 OURS, EQUAL, DEFAULT = "ours", "theirs, batch_size=chunk", "theirs, default"
 NO_CONVOLUTION = "ours, no convolution"
+COARSE = "ours, coarse"
 
 
 class Case(NamedTuple):
-    """A memory and a length; ``equal`` whether the peer's batch_size=chunk is run as well."""
+    """A memory and a length.
+
+    ``equal``: whether the peer's batch_size=chunk is run as well; ``coarse``: whether our coarse
+    form is.
+    """
 
     width: int
     depth: int
     chunk: int
     length: int = 2048
     equal: bool = True
+    coarse: bool = False
 
 
 MAIN = (Case(128, 2, 16), Case(128, 2, 64))
 # With small chunks the peer's batch_size=chunk, quadratic in the number of chunks, takes minutes.
-MORE = (Case(128, 2, 4, equal=False), Case(128, 2, 256))
+MORE = (Case(128, 2, 4, equal=False), Case(128, 2, 256, coarse=True))
 LONG = (Case(128, 2, 64, 32_768, equal=False),)
 WIDTHS = (
     Case(64, 2, 16, equal=False),
@@ -46,7 +52,7 @@ WIDTHS = (
     Case(128, 1, 64, equal=False),
 )
 COLUMNS = ["width", "depth", "chunk", "T", "pass", "tokens/s", "with convolution"]
-COLUMNS += ["against default", "against batch_size=chunk"]
+COLUMNS += ["against default", "against batch_size=chunk", "coarse, against default"]
 
 
 def run(effort: Effort) -> Report:
@@ -89,12 +95,18 @@ def compare(case: Case, table: Table, rounds: int) -> dict[tuple[str, str], floa
         modules[EQUAL] = titans_memory(
             case.width, case.chunk, depth=case.depth, batch_size=case.chunk
         )
+    if case.coarse:
+        modules[COARSE] = our_memory(
+            case.width, case.depth, case.chunk, conv_width=0, coarse_memory=True
+        )
     ratios = {}
     for name, make in (("forward", forward), ("training", training)):
         runs = {who: make(module, x) for who, module in modules.items()}
         seconds = interleave(runs, rounds=rounds)
         own = seconds[NO_CONVOLUTION]
         against = {who: seconds[who] / own for who in (DEFAULT, EQUAL) if who in seconds}
+        if COARSE in seconds:
+            against[COARSE] = seconds[DEFAULT] / seconds[COARSE]
         ratios |= {(who, name): ratio for who, ratio in against.items()}
         table.add(
             *case[:4],
@@ -103,6 +115,7 @@ def compare(case: Case, table: Table, rounds: int) -> dict[tuple[str, str], floa
             case.length / seconds[OURS],
             against[DEFAULT],
             against.get(EQUAL),
+            against.get(COARSE),
         )
     return ratios
 
@@ -113,11 +126,13 @@ def figure(case: Case, name: tuple[str, str]) -> str | None:
         return f"memory.default.long.{name[1]}"
     if (case.width, case.depth) != (128, 2):
         return None
-    who = "equal" if name[0] == EQUAL else "default"
+    who = {EQUAL: "equal", DEFAULT: "default", COARSE: "coarse"}[name[0]]
     return f"memory.{who}.chunk{case.chunk}.{name[1]}"
 
 
-def our_memory(width: int, depth: int, chunk: int, *, conv_width: int = 4) -> NeuralMemory:
+def our_memory(
+    width: int, depth: int, chunk: int, *, conv_width: int = 4, coarse_memory: bool = False
+) -> NeuralMemory:
     """One head of the memory, as wide as the tokens."""
     config = BackboneConfig(
         dim=width,
@@ -126,6 +141,7 @@ def our_memory(width: int, depth: int, chunk: int, *, conv_width: int = 4) -> Ne
         chunk_size=chunk,
         n_persistent=0,
         conv_width=conv_width,
+        coarse_memory=coarse_memory,
     )
     return NeuralMemory(config)
 
