@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,5 +44,7 @@ class WindowBatch(NamedTuple):
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> WindowBatch:
-        changed = {k: change(v) for k, v in self._asdict().items() if isinstance(v, Tensor)}
+        changed: dict[str, Any] = {
+            k: change(v) for k, v in self._asdict().items() if isinstance(v, Tensor)
+        }
         return self._replace(**changed)

@@ -30,6 +30,9 @@ __all__ = ["TrainingResult", "check_settings", "train"]
 # Steps of an epoch on a small set, where its windows need not be drawn more than four times for it.
 LEAST_STEPS = 50
 
+# Examples that are judged at a time; more take more memory than a step of training does.
+MOST_JUDGED = 512
+
 # Bytes of a table up to which a copy of it is made for training.
 MOST_COPIED = 256 << 20
 
@@ -92,7 +95,7 @@ def train(
         index, n_judged = _spread(windows.validation, head.patch_length, n_origins)
         judged = validation_loader(
             WindowBatches(index, channel_scale, by_channel=not head.channel_mixing),
-            batch_size=4 * settings.batch_size,
+            batch_size=min(4 * settings.batch_size, MOST_JUDGED),
             pin_memory=cuda,
         )
     module = TrainingModule(

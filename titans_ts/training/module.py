@@ -11,8 +11,16 @@ from torch import Tensor
 
 from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.model import ForecastModel
+from titans_ts.training.parts import loss_in_parts, split_batch
 
 __all__ = ["TrainingModule"]
+
+# Bytes of activations up to which a CPU takes a batch in one piece.
+MOST_BYTES = 108_000_000
+
+# What a backward pass needs of a token in float32, in bytes per unit of width and block, as
+# measured: for mixing and memory, and for each multiple of the width inside SwiGLU.
+BYTES_MIXING, BYTES_SWIGLU = 720, 48
 
 
 class TrainingModule(LightningModule):
@@ -48,10 +56,35 @@ class TrainingModule(LightningModule):
         self._total, self._n_windows = torch.zeros((), device=self.device), 0
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
-        loss = self.model.training_loss(batch, self.n_origins)
+        loss = self._training_loss(batch)
         n = len(batch.context)
         self._total, self._n_windows = self._total + n * loss.detach(), self._n_windows + n
         return loss
+
+    def _training_loss(self, batch: WindowBatch) -> Tensor:
+        n_parts = self._n_parts(batch)
+        if n_parts == 1:
+            return self.model.training_loss(batch, self.n_origins)
+        parts = split_batch(batch, n_parts)
+        counts = [self.model.n_observed_targets(part, self.n_origins) for part in parts]
+        total = torch.stack(counts).sum().clamp(min=1)
+        return loss_in_parts(
+            lambda part: self.model.training_loss(part, self.n_origins),
+            parts,
+            [count.double() / total for count in counts],
+            [p for p in self.parameters() if p.requires_grad],
+        )
+
+    def _n_parts(self, batch: WindowBatch) -> int:
+        """Into how many parts a batch is cut, which bounds the memory of a step on a CPU."""
+        backbone = self.model.backbone
+        if backbone is None or batch.context.device.type != "cpu":
+            return 1
+        config = backbone.config
+        n_windows, time, n_channels = batch.context.shape
+        n_tokens = n_windows * n_channels * time // self.model.head.config.patch_length
+        per_token = config.dim * config.depth * (BYTES_MIXING + BYTES_SWIGLU * config.mlp_expansion)
+        return min(max(math.ceil(n_tokens * per_token / MOST_BYTES), 1), n_windows)
 
     def mean_training_loss(self) -> Tensor:
         """Mean loss of the windows of this epoch so far."""

@@ -42,17 +42,30 @@ class ForecastModel(nn.Module):
 
         All but the last origin have the start of their target inside the context.
         """
-        head = self.head.config
         parameters = self(batch, n_origins)
-        needed = head.horizon + (n_origins - 1) * head.patch_length
-
-        def targets(context: Tensor, target: Tensor) -> Tensor:
-            rows = torch.cat([context, target], dim=1)[:, -needed:]
-            return rows.unfold(1, head.horizon, head.patch_length).movedim(-1, 2)
-
-        mask = None
-        if not (batch.context_complete and batch.target_complete):
-            mask = targets(batch.observed, batch.target_observed)
         return self.head.loss(
-            parameters, targets(batch.context, batch.target), mask, batch.channel_scale
+            parameters,
+            self._at_origins(batch.context, batch.target, n_origins),
+            self._target_mask(batch, n_origins),
+            batch.channel_scale,
         )
+
+    def n_observed_targets(self, batch: WindowBatch, n_origins: int = 1) -> Tensor:
+        """Over how many steps :meth:`training_loss` is a mean, shape ()."""
+        mask = self._target_mask(batch, n_origins)
+        if mask is not None:
+            return mask.sum()
+        n_windows, _, n_channels = batch.context.shape
+        n = n_windows * n_origins * self.head.config.horizon * n_channels
+        return torch.tensor(n, device=batch.context.device)
+
+    def _target_mask(self, batch: WindowBatch, n_origins: int) -> Tensor | None:
+        if batch.context_complete and batch.target_complete:
+            return None
+        return self._at_origins(batch.observed, batch.target_observed, n_origins)
+
+    def _at_origins(self, context: Tensor, target: Tensor, n_origins: int) -> Tensor:
+        """What follows each of the last origins, shape (batch, origins, horizon, channels)."""
+        horizon, patch = self.head.config.horizon, self.head.config.patch_length
+        rows = torch.cat([context, target], dim=1)[:, -horizon - (n_origins - 1) * patch :]
+        return rows.unfold(1, horizon, patch).movedim(-1, 2)
