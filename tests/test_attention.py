@@ -273,9 +273,11 @@ def test_a_whole_backbone_costs_the_same_for_each_further_stretch_of_tokens(name
         tokens = make_tokens(n * stretch, batch=1)
         return sum(sizes_of(lambda: backbone(tokens)))
 
-    one, two, three = cost(1), cost(2), cost(3)
-    # Not quite exactly: a memory's first tile has no momentum yet.
-    assert three - two == pytest.approx(two - one, rel=5e-3)
+    # Short sequences take another form of the memory; MAC's segments are short at any length.
+    few = 1 if name.startswith("mac") else 8
+    one, two, three = cost(few), cost(2 * few), cost(3 * few)
+    # Not quite exactly: a first tile has no momentum yet, and a last one may be short.
+    assert three - two == pytest.approx(two - one, rel=5e-3 if few == 1 else 0.05)
 
 
 def make_module(**changes):
