@@ -165,3 +165,23 @@ def test_a_step_of_a_stream_takes_no_more_memory_later(monkeypatch):
             if token > 5:
                 sizes.add(sum(s.nbytes() for s in storages.values()) // 1000)
     assert len(sizes) <= 2  # at a chunk's start, and inside of one
+
+
+def test_a_memory_that_faded_to_next_to_nothing_is_empty_and_no_denormal_number():
+    given = make_problem(time=1201, batch=1, heads=1, max_step=0.0)
+    gates = given.gates._replace(log_keep=torch.full_like(given.gates.log_keep, -0.06))
+    single = type(given)(
+        given.state._replace(
+            weights=tuple(w.float() for w in given.state.weights),
+            momentum=(),
+            anchor=tuple(w.float() for w in given.state.anchor),
+        ),
+        *(x.float() for x in (given.queries, given.keys, given.values)),
+        type(gates)(*(None if g is None else g.float() for g in gates)),
+        None,
+    )
+    reads, state = single.solve(memory_chunked, chunk_size=16)
+    # Faded by exp(-72): without zeros, 1e-33 and products of it.
+    assert all((w == 0).all() for w in state.weights)
+    assert (reads[:, :, -1] == 0).all()
+    assert (reads[:, :, 100] != 0).all()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from titans_ts.ops.memory_scan import (
     ChunkErrors,
+    Layers,
     ScanState,
     Tile,
     TileReads,
@@ -154,6 +155,7 @@ def run_group(
     write_last: bool,
 ) -> tuple[ScanState, GroupWork | None]:
     """Chunks of a group, one after the other; what they read is written into ``reads``."""
+    state = _emptied(state)
     q, k, v = (_columns(x, group) for x in tokens)
     gates = _cut_gates(gates, group)
     if keep:
@@ -295,6 +297,29 @@ def _gates_backward(
     for total, bar in zip(totals, found, strict=True):
         chunks = bar.unflatten(-1, (group.n_chunks, width))[..., : group.length]
         total[..., group.start : group.stop] = chunks.flatten(-2)
+
+
+def _emptied(state: ScanState) -> ScanState:
+    """The same state, with zeros for matrices that have faded to next to nothing.
+
+    Their products would underflow, which takes a CPU ten times as long as any others. A forget
+    rate above the step size lets a memory fade so far; what it then reads is nothing anyway.
+    """
+    if state.weights[0].device.type != "cpu":
+        return state
+    # Products of two such numbers are what underflows.
+    least = torch.finfo(state.weights[0].dtype).tiny ** 0.45
+
+    def emptied(matrices: Layers) -> Layers:
+        return [
+            torch.zeros_like(matrix)
+            if torch.linalg.vector_norm(matrix, torch.inf) < least
+            else matrix
+            for matrix in matrices
+        ]
+
+    momentum = state.momentum
+    return ScanState(emptied(state.weights), None if momentum is None else emptied(momentum))
 
 
 def _leaf(gate: Tensor | None) -> Any:
