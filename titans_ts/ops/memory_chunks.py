@@ -13,32 +13,35 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from titans_ts.ops.arena import Arena, Workspace, borrow, give_back
 from titans_ts.ops.memory_group import (
     Group,
     GroupWork,
+    Prepared,
     ScanOptions,
-    Slots,
+    State,
+    make_group_work,
+    prepare_group,
     run_group,
-    run_group_backward,
 )
-from titans_ts.ops.memory_scan import ScanState
+from titans_ts.ops.memory_group_backward import GroupBackward
+from titans_ts.ops.memory_scan import Matrices
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.workspace import Workspace
 
 __all__ = ["ScanOptions", "scan_chunks"]
 
 MAX_TILE = 64
+# Coarse reads attend to nothing, so that a longer tile only means fewer writes.
+MAX_COARSE_TILE = 256
 
 
-def plan_groups(n_tokens: int, chunk_bytes: int, options: ScanOptions) -> tuple[list[Group], bool]:
-    """Groups of a scan, and whether their work is kept for the backward pass.
-
-    ``chunk_bytes`` is what the work of a full chunk takes.
-    """
+def plan_groups(n_tokens: int, options: ScanOptions) -> list[Group]:
+    """Cut a scan into groups of chunks."""
     size = options.chunk_size
+    most = MAX_COARSE_TILE if options.coarse else MAX_TILE
 
     def group(start: int, n_chunks: int, length: int) -> Group:
-        n_tiles = -(-length // MAX_TILE)
+        n_tiles = -(-length // most)
         return Group(start, n_chunks, length, -(-length // n_tiles))
 
     groups, start = [], 0
@@ -46,24 +49,18 @@ def plan_groups(n_tokens: int, chunk_bytes: int, options: ScanOptions) -> tuple[
         start = min(size - options.position, n_tokens)
         groups.append(group(0, 1, start))
     n_full, rest = divmod(n_tokens - start, size)
-    every = options.save_every
-    keep = every is None and n_full * chunk_bytes <= KEEP_BYTES
-    if every is None:
-        every = -(-GROUP_TOKENS // size)
-        if not keep:
-            # About as many groups as chunks in a group, so that neither outgrows the other.
-            every = max(round(n_full**0.5), every)
+    every = options.save_every or -(-GROUP_TOKENS // size)
     groups.extend(
         group(start + first * size, min(every, n_full - first), size)
         for first in range(0, n_full, max(every, 1))
     )
     if rest:
         groups.append(group(start + n_full * size, 1, rest))
-    return groups, keep
+    return groups
 
 
-# Up to here everything is kept: making it again would cost time, and memory is no question yet.
-KEEP_BYTES = 2**28
+# States of tiles are kept for the backward pass up to here: they would cost time to make again.
+KEEP_BYTES = 2**26
 # Of a group: enough for its tables to be made in one go, and few enough for them to stay cached.
 GROUP_TOKENS = 512
 
@@ -120,37 +117,32 @@ def scan_chunks(
     return reads, state[:n], state[n : n + n_momentum], state[n + n_momentum :]
 
 
-def _work_bytes(weights: list[Tensor], chunk_size: int) -> int:
-    """About what a chunk's work takes: two states, and six vectors a token and layer."""
-    per_row = sum(
-        2 * weight[0].numel() + 6 * chunk_size * max(weight.shape[1:]) for weight in weights
-    )
-    return len(weights[0]) * per_row * weights[0].element_size()
-
-
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, options: ScanOptions, training: bool, observed: Tensor | None, *tensors: Any
     ) -> Any:
         training = training and any(ctx.needs_input_grad)
-        reads = torch.empty_like(tensors[0])
-        n_rows, parts = len(reads), []
-        size = _rows_at_once(tensors[6 : 6 + options.n_layers])
-        for first in range(0, n_rows, size):
+        reads = torch.empty(tensors[0].shape, dtype=tensors[0].dtype, device=tensors[0].device)
+        weights = list(tensors[6 : 6 + options.n_layers])
+        plan = _plan(reads.shape[1], weights, options, training=training)
+        arena, parts, size = borrow(reads.device), [], _rows_at_once(weights)
+        for first in range(0, len(reads), size):
             rows = slice(first, first + size)
-            scan = _RowScan(options, _Inputs.cut(options, observed, tensors, rows), training)
+            scan = _RowScan(plan, options, _Inputs.cut(options, observed, tensors, rows), arena)
             parts.append(scan)
             scan.run(reads[rows])
         after = [
             torch.cat(x) if len(x) > 1 else x[0]
-            for x in zip(*(s.after for s in parts), strict=True)
+            for x in zip(*(scan.after for scan in parts), strict=True)
         ]
         if training:
-            ctx.options, ctx.size, ctx.parts = options, size, parts
+            ctx.options, ctx.size, ctx.parts, ctx.arena = options, size, parts, arena
             ctx.save_for_backward(observed, *tensors)
             for scan in parts:
-                del scan.inputs
+                scan.forget_inputs()
+        else:
+            give_back(arena)
         return (reads, *after)
 
     @staticmethod
@@ -158,8 +150,17 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, reads_bar: Tensor, *after_bars: Any) -> Any:
         options: ScanOptions = ctx.options
         observed, *tensors = ctx.saved_tensors
-        bars: list[Any] = [None if x is None else torch.empty_like(x) for x in tensors]
-        for number, scan in enumerate(ctx.parts):
+        bars: list[Any] = [
+            None if x is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
+            for x in tensors
+        ]
+        if ctx.parts is None:
+            raise RuntimeError(
+                "The memory's backward pass uses up what its forward pass kept, and was asked for "
+                "a second time. Run the forward pass again instead of retain_graph=True."
+            )
+        parts, ctx.parts = ctx.parts, None
+        for number, scan in enumerate(parts):
             rows = slice(number * ctx.size, (number + 1) * ctx.size)
             scan.inputs = _Inputs.cut(options, observed, tensors, rows)
             found = scan.run_backward(
@@ -169,8 +170,26 @@ class _Scan(torch.autograd.Function):
             )
             for bar, part in zip(bars[6:], found, strict=True):
                 bar[rows] = part
-        ctx.parts = None
+        arena, ctx.arena = ctx.arena, None
+        give_back(arena)
         return (None, None, None, *bars)
+
+
+class _Plan(NamedTuple):
+    groups: list[Group]
+    training: bool
+    keep_states: bool  # of every tile, for the backward pass; otherwise of every group
+
+
+def _plan(
+    n_tokens: int, weights: list[Tensor], options: ScanOptions, *, training: bool
+) -> _Plan:
+    """What to keep: everything while that is little, else no states but those of groups."""
+    size, element = options.chunk_size, weights[0].element_size()
+    n_tiles = -(-n_tokens // min(size, MAX_TILE))
+    state_bytes = sum(2 * weight.numel() for weight in weights) * element
+    keep = options.save_every is None and n_tiles * state_bytes <= KEEP_BYTES
+    return _Plan(plan_groups(n_tokens, options), training, keep and training)
 
 
 # Of the states that are worked on at a time. A core's own cache holds them and what they meet;
@@ -178,7 +197,7 @@ class _Scan(torch.autograd.Function):
 CACHE_BYTES = 2**19
 
 
-def _rows_at_once(weights: tuple[Tensor, ...]) -> int:
+def _rows_at_once(weights: list[Tensor]) -> int:
     if weights[0].device.type != "cpu":
         return len(weights[0])
     per_row = sum(2 * weight[0].numel() * weight.element_size() for weight in weights)
@@ -190,7 +209,8 @@ class _Inputs(NamedTuple):
 
     tokens: tuple[Tensor, Tensor, Tensor]  # queries, keys, values
     gates: MemoryGates
-    state: ScanState
+    weights: list[Tensor]
+    momentum: list[Tensor] | None
     anchor: list[Tensor] | None
 
     @classmethod
@@ -203,104 +223,170 @@ class _Inputs(NamedTuple):
         weights, rest = cut[6 : 6 + n], cut[6 + n :]
         momentum = rest[:n] if options.has_momentum else None
         anchor = rest[-n:] if options.position else None
-        state = ScanState(weights, momentum)
         step, log_momentum, log_keep = cut[3:6]
         gates = MemoryGates(step, log_momentum, log_keep, observed)
-        return cls((cut[0], cut[1], cut[2]), gates, state, anchor)
+        return cls((cut[0], cut[1], cut[2]), gates, weights, momentum, anchor)
 
 
 class _RowScan:
     """The scan of some rows: forward, and once more backward."""
 
-    def __init__(self, options: ScanOptions, inputs: _Inputs, training: bool) -> None:
-        self.options, self.inputs = options, inputs
-        keys, weights = inputs.tokens[1], inputs.state.weights
-        work = _work_bytes(weights, options.chunk_size)
-        self.groups, keep = plan_groups(keys.shape[1], work, options)
-        self.training, self.keep = training, keep and training
+    def __init__(self, plan: _Plan, options: ScanOptions, inputs: _Inputs, arena: Arena) -> None:
+        self.plan, self.options, self.arena = plan, options, arena
+        self.inputs: Any = inputs
+        self.n_parts = 1 if inputs.gates.log_momentum is None else 2
         self.kept: list[GroupWork] = []
-        self.starts: list[ScanState] = []
         self.after: list[Tensor] = []
+
+    def forget_inputs(self) -> None:
+        """They are with autograd's context, and saved twice they would live too long."""
+        self.inputs, self.after = None, []
+
+    def _matrices(self, weights: list[Tensor], n_parts: int) -> State:
+        """Room for matrices of these layers."""
+        state = []
+        for layer, weight in enumerate(weights):
+            rows, n_in, n_out = weight.shape
+            # The first layer counts as widening: what it is asked is known before the scan.
+            widening = layer == 0 or n_in <= n_out
+            narrow, wide = (n_in, n_out) if widening else (n_out, n_in)
+            stacked = self.arena.take(rows, n_parts * narrow, wide, dtype=weight.dtype)
+            state.append(Matrices(stacked, n_parts, widening))
+        return state
+
+    def _filled(self, weights: list[Tensor], momentum: Any, n_parts: int) -> State:
+        """Matrices of these weights; ``momentum=None``: zeros."""
+        state = self._matrices(weights, n_parts)
+        for layer, matrices in enumerate(state):
+            matrices.parts[0].copy_(matrices.oriented(weights[layer]))
+            if n_parts == 2:
+                if momentum is None:
+                    matrices.parts[1].zero_()
+                else:
+                    matrices.parts[1].copy_(matrices.oriented(momentum[layer]))
+        return state
+
+    def _prepare(self, group: Group, *, graph: bool) -> Prepared:
+        inputs = self.inputs
+        return prepare_group(
+            group, self.options, inputs.tokens, inputs.gates, self.arena,
+            n_parts=self.n_parts, graph=graph,
+        )  # fmt: skip
+
+    def _anchor(self, group: Group) -> State | None:
+        """Where an open chunk, which is the first group, takes its gradients."""
+        if group.start or self.inputs.anchor is None:
+            return None
+        return self._filled(self.inputs.anchor, None, 1)
 
     def run(self, reads: Tensor) -> None:
         """Write the reads, shape (rows, time, width); the state comes to lie in ``after``."""
-        options, inputs = self.options, self.inputs
-        state, slots = inputs.state, Slots(reuse=not self.keep)
-        for group in self.groups:
-            is_last = group is self.groups[-1]
-            if self.training and not self.keep:
-                if group.start:
-                    state = state.clone()  # Its buffers are about to be used again.
-                self.starts.append(state)
-            opened: list[Tensor] = []
+        options, inputs, arena, plan = self.options, self.inputs, self.arena, self.plan
+        state = self._filled(inputs.weights, inputs.momentum, self.n_parts)
+        shared: State | None = None if plan.keep_states else state
+        opened: list[Tensor] = []
+        lasting = arena.mark()
+        for group in plan.groups:
+            is_last = group is plan.groups[-1]
+            _empty_faded(state)
             if is_last and group.start and (group.stop + options.position) % options.chunk_size:
-                opened = [weight.clone() for weight in state.weights]
-            state, work = run_group(
-                group,
-                options,
-                state,
-                None if group.start else inputs.anchor,
-                inputs.tokens,
-                inputs.gates,
-                reads,
-                slots,
-                keep=self.keep,
-                write_last=options.need_state or not is_last,
-            )
-            slots.next_group()
-            if work is not None:
+                opened = [matrices.weight.contiguous().clone() for matrices in state]
+            spare = [shared] if shared is not None else [
+                self._matrices(inputs.weights, self.n_parts) for _ in range(group.n_tiles)
+            ]
+            work = make_group_work(
+                group, state, options.residual, options.coarse, arena,
+                None if plan.training else 1,
+            )  # fmt: skip
+            if plan.training:
+                if not plan.keep_states:
+                    work.states.append(self._copied(state))
                 self.kept.append(work)
+                lasting = arena.mark()
+            out = reads[:, group.start : group.stop]
+            if group.padded > group.length:
+                rows, _, width = reads.shape
+                out = arena.take(rows, group.n_chunks * group.padded, width, dtype=reads.dtype)
+            made = self._prepare(group, graph=False)
+            state = run_group(
+                group, options, made, state, self._anchor(group), out, work, spare,
+                Workspace(arena), keep_states=plan.keep_states,
+                write_last=options.need_state or not is_last,
+            )  # fmt: skip
+            if group.padded > group.length:
+                chunks = out.unflatten(1, (group.n_chunks, group.padded))[:, :, : group.length]
+                reads[:, group.start : group.stop] = chunks.flatten(1, 2)
+            arena.release(lasting)
         if options.need_state:
-            if self.keep:
-                state = state.clone()
-            self.after = [*state.weights, *(state.momentum or ()), *opened]
+            weights, momentum = (
+                [m.oriented(m.parts[part]).contiguous().clone() for m in state]
+                for part in (0, -1)
+            )
+            self.after = [*weights, *(momentum if self.n_parts == 2 else ()), *opened]
+
+    def _copied(self, state: State) -> State:
+        copies = self._matrices([m.weight for m in state], self.n_parts)
+        for copy, matrices in zip(copies, state, strict=True):
+            copy.stacked.copy_(matrices.stacked)
+        return copies
 
     def run_backward(
         self, reads_bar: Tensor, after_bars: list[Tensor], bars: list[Any]
     ) -> list[Tensor]:
         """Cotangents of the state; those of tokens and gates are written into ``bars``."""
-        options, inputs, n = self.options, self.inputs, self.options.n_layers
-        state_bars, opened_bars = None, None
+        options, inputs, n, arena = self.options, self.inputs, self.options.n_layers, self.arena
+        first = arena.mark()
+        opened_bars: State | None = None
         if options.need_state:
-            own = [bar.clone() for bar in after_bars]
-            n_momentum = 0 if inputs.gates.log_momentum is None else n
-            state_bars = ScanState(own[:n], own[n : n + n_momentum] or None)
-            opened_bars = own[n + n_momentum :] or None
-        open_bars = [torch.zeros_like(weight) for weight in inputs.anchor or ()]
-        reads = torch.empty_like(inputs.tokens[0])  # Made again, and not wanted.
-        slots, scratch = Slots(reuse=True, apart=True), Workspace(keep=True)
-        for index in range(len(self.groups) - 1, -1, -1):
-            group = self.groups[index]
-            anchor = None if group.start else inputs.anchor
-            work = self.kept.pop() if self.keep else None
-            if work is None:
-                _, work = run_group(
-                    group,
-                    options,
-                    self.starts.pop(),
-                    anchor,
-                    inputs.tokens,
-                    inputs.gates,
-                    reads,
-                    slots,
-                    keep=True,
-                    write_last=False,
-                )
-                slots.next_group()
-            assert work is not None
-            state_bars = run_group_backward(
-                group,
-                options,
-                work,
-                reads_bar,
-                state_bars,
-                # What the open chunk's start is asked for besides comes in with its group.
-                opened_bars if index == len(self.groups) - 1 else None,
-                None if anchor is None else open_bars,
+            momentum_bars = after_bars[n : 2 * n] if self.n_parts == 2 else None
+            state_bars = self._filled(after_bars[:n], momentum_bars, self.n_parts)
+            if opened := after_bars[self.n_parts * n :]:
+                opened_bars = self._filled(opened, None, 1)
+        else:
+            state_bars = self._matrices(inputs.weights, self.n_parts)
+        anchor_bars: State | None = None
+        if inputs.anchor is not None:
+            anchor_bars = self._matrices(inputs.anchor, 1)
+            for bar in anchor_bars:
+                bar.stacked.zero_()
+        lasting = arena.mark()
+        for group in reversed(self.plan.groups):
+            is_last = group is self.plan.groups[-1]
+            GroupBackward(
+                group, options, self._prepare(group, graph=True), self.kept.pop(),
+                self._anchor(group), reads_bar, state_bars, arena,
+                written=options.need_state or not is_last,
+            ).run(
                 bars[:3],
                 bars[3:],
-                scratch,
-            )
-        assert state_bars is not None
-        momentum_bars = (state_bars.momentum or []) if options.has_momentum else []
-        return [*state_bars.weights, *momentum_bars, *open_bars]
+                # What the open chunk's start is asked for besides comes in with its group.
+                None if group.start else anchor_bars,
+                opened_bars if is_last else None,
+            )  # fmt: skip
+            arena.release(lasting)
+        found = [m.oriented(m.parts[0]).clone() for m in state_bars]
+        if options.has_momentum:
+            # Without momentum gates, a buffer that was given has no part in anything.
+            unused = self.n_parts == 1
+            momentum = (m.oriented(m.parts[-1]) for m in state_bars)
+            found += [torch.zeros_like(x) if unused else x.clone() for x in momentum]
+        found += [m.oriented(m.parts[0]).clone() for m in anchor_bars or ()]
+        arena.release(first)
+        return found
+
+
+def _empty_faded(state: State) -> None:
+    """Put zeros for matrices that have faded to next to nothing.
+
+    Their products would underflow, which takes a CPU ten times as long as any others. A forget
+    rate above the step size lets a memory fade so far; what it then reads is nothing anyway.
+    """
+    if state[0].stacked.device.type != "cpu":
+        return
+    # Products of two such numbers are what underflows.
+    least = torch.finfo(state[0].stacked.dtype).tiny ** 0.45
+    for matrices in state:
+        for part in matrices.parts:
+            low, high = torch.aminmax(part)
+            if -least < low and high < least:
+                part.zero_()

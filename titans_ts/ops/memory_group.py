@@ -1,4 +1,4 @@
-"""A group of chunks, forward and backward: what the scan does between two saved states."""
+"""A group of chunks, forward: what the scan does between two saved states."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.ops.memory_scan import (
-    ChunkErrors,
-    Layers,
-    ScanState,
-    Tile,
-    TileReads,
-    chunk_errors,
-    chunk_errors_backward,
-    read_at,
-    read_at_backward,
-    read_start,
-    tile_backward,
-    tile_read,
-    tile_write,
-)
+from titans_ts.ops.arena import Arena, Workspace
+from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
+from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, overlap, spread, write
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.memory_tables import GateTables, TileTables, gate_tables
-from titans_ts.ops.workspace import Workspace
+from titans_ts.ops.memory_tables import GateTables, gate_tables
 
-__all__ = ["Group", "GroupWork", "ScanOptions", "Slots", "run_group", "run_group_backward"]
+__all__ = [
+    "Group",
+    "GroupWork",
+    "Prepared",
+    "ScanOptions",
+    "State",
+    "make_group_work",
+    "prepare_group",
+    "remake_states",
+    "run_group",
+    "to_tiles",
+]
+
+State = list[Matrices]  # one entry a layer
 
 
 class ScanOptions(NamedTuple):
@@ -57,71 +57,125 @@ class Group(NamedTuple):
         return self.start + self.n_chunks * self.length
 
     @property
-    def n_tiles(self) -> int:
-        """Of each chunk."""
+    def tiles_per_chunk(self) -> int:
         return -(-self.length // self.tile)
 
     @property
-    def tile_lengths(self) -> list[int]:
-        last = self.length - (self.n_tiles - 1) * self.tile
-        return ([self.tile] * (self.n_tiles - 1) + [last]) * self.n_chunks
+    def n_tiles(self) -> int:
+        return self.n_chunks * self.tiles_per_chunk
+
+    @property
+    def padded(self) -> int:
+        """Length of a chunk whose last tile is filled up with masked tokens."""
+        return self.tiles_per_chunk * self.tile
 
     def span(self, number: int) -> slice:
         """Tokens of a tile, counted from its chunk's start."""
-        return slice(number * self.tile, min((number + 1) * self.tile, self.length))
+        return slice(number * self.tile, (number + 1) * self.tile)
 
 
-class ChunkWork(NamedTuple):
-    """What the forward pass of one chunk leaves for the backward pass."""
+class Prepared(NamedTuple):
+    """What takes no state: the tokens in tiles, the gates as numbers, the first layer's factors."""
 
-    states: list[ScanState]  # before each tile
-    anchor: list[Tensor]
-    made: ChunkErrors
-    reads: list[TileReads]  # of each tile; with coarse reads one, of the chunk
-
-
-class Slots:
-    """Workspaces for one tile after the other.
-
-    ``reuse``: a group may have those of the group before. ``apart``: the tiles of a group have
-    one each; otherwise, with ``reuse``, all have the same.
-    """
-
-    def __init__(self, *, reuse: bool, apart: bool = False) -> None:
-        self.reuse, self.apart = reuse, apart or not reuse
-        self._slots: list[Workspace] = []
-        self._taken = 0
-
-    def next(self) -> Workspace:
-        index = self._taken if self.apart else 0
-        if index == len(self._slots):
-            self._slots.append(Workspace(keep=self.apart))
-        self._taken += 1
-        return self._slots[index]
-
-    def next_group(self) -> None:
-        if self.reuse:
-            self._taken = 0
+    queries: Tensor  # (rows, padded time, width)
+    keys: Tensor
+    values: Tensor
+    gates: MemoryGates  # leaves of the graph of ``graph``, where it has one
+    graph: GateTables
+    tables: list[list[LayerTables]]  # of each tile and layer
+    reads: Tensor | None  # (tiles, layers, rows, tokens, parts, 1); None: coarse
+    ends: Tensor  # same shape
+    looked: Tensor | None  # (tiles, rows, tokens, parts * width): queries, spread; None: coarse
+    scores: Tensor | None  # (tiles, rows, tokens, tokens): keys times queries; None: coarse
+    weighted: Tensor | None  # those times what each write weighs
+    factors: Tensor  # (tiles, rows, tokens, parts * width): keys, spread
+    both: Tensor | None  # (chunks, rows, 2 * padded length, width): keys, then queries; coarse only
 
 
 class GroupWork(NamedTuple):
-    queries: Tensor  # (chunks, rows, width, tokens)
-    keys: Tensor
-    values: Tensor
-    gates: MemoryGates  # leaves of the tables' graph
-    tables: GateTables
-    chunks: list[ChunkWork]
+    """What a group's forward pass leaves for its backward pass.
+
+    Lists of layers, each of shape (chunks or tiles, rows, tokens, ...). What is cheap to make
+    again is not here.
+    """
+
+    before: list[Tensor]  # of errors: each layer's product, up to the last but one
+    back: list[Tensor]  # of errors: what came back through the next layer
+    error: Tensor  # of the last layer
+    output: Tensor | None  # of the last layer; with ``residual`` only
+    read_before: list[Tensor]  # of reads: each layer's product, up to the last but one
+    found: list[Tensor | None]  # of reads: what a narrowing layer's matrices answer
+    scores: list[Tensor | None]  # of reads: inputs times hidden, from the second layer on
+    read_output: Tensor | None  # with ``residual`` only
+    states: list[list[Matrices]]  # of each tile and layer, before it; or before the first only
 
 
-def _columns(tokens: Tensor, group: Group) -> Tensor:
-    """Tokens of a group as (chunks, rows, width, tokens)."""
-    cut = tokens[:, group.start : group.stop].unflatten(1, (group.n_chunks, group.length))
-    return cut.permute(1, 0, 3, 2).contiguous()
+def to_tiles(tokens: Tensor, tile: int) -> Tensor:
+    """(rows, time, ...) as (tiles, rows, tile, ...), a view."""
+    return tokens.unflatten(1, (-1, tile)).transpose(0, 1)
 
 
-def _rows(columns: Tensor) -> Tensor:
-    """Back to (rows, time, width)."""
-    return columns.permute(1, 0, 3, 2).flatten(1, 2)
+def prepare_group(
+    group: Group,
+    options: ScanOptions,
+    tokens: tuple[Tensor, Tensor, Tensor],
+    gates: MemoryGates,
+    arena: Arena,
+    *,
+    n_parts: int,
+    graph: bool,
+) -> Prepared:
+    """Everything of a group that takes no state.
+
+    ``graph``: keep the graph from the gates to their tables, for :func:`torch.autograd.grad`.
+    """
+    queries, keys, values = (_padded(x[:, group.start : group.stop], group, arena) for x in tokens)
+    gates = _cut_gates(gates, group)
+    if graph:
+        step, log_momentum, log_keep = map(_leaf, gates[:3])
+        gates = MemoryGates(step, log_momentum, log_keep, gates.observed)
+    with torch.set_grad_enabled(graph):
+        made = gate_tables(gates, n_tiles=group.n_tiles, reads=not options.coarse)
+    ends = _columns(made.weights, made.buffer)
+    reads = None if options.coarse else _columns(made.start, made.pushed)
+    writes = None if made.writes is None else made.writes.detach()
+    tables = _per_tile(reads, writes, ends, made)
+
+    def room(width: int) -> Tensor:
+        rows = keys.shape[0]
+        return arena.take(group.n_tiles, rows, group.tile, width, dtype=keys.dtype)
+
+    width = keys.shape[-1]
+    key_tiles = to_tiles(keys, group.tile)
+    factors = spread(key_tiles, ends[:, 0], room(n_parts * width))
+    looked = scores = weighted = both = None
+    if reads is not None:
+        assert writes is not None
+        query_tiles = to_tiles(queries, group.tile)
+        looked = spread(query_tiles, reads[:, 0], room(n_parts * width))
+        scores = torch.matmul(key_tiles, query_tiles.mT, out=room(group.tile))
+        weighted = torch.mul(scores, writes[:, 0], out=room(group.tile))
+    else:
+        both = arena.take(
+            group.n_chunks, len(keys), 2 * group.padded, width, dtype=keys.dtype
+        )
+        halves = both.split(group.padded, 2)
+        halves[0].copy_(to_tiles(keys, group.padded))
+        halves[1].copy_(to_tiles(queries, group.padded))
+    return Prepared(
+        queries, keys, values, gates, made, tables, reads, ends, looked, scores, weighted, factors,
+        both,
+    )  # fmt: skip
+
+
+def _padded(tokens: Tensor, group: Group, arena: Arena) -> Tensor:
+    if group.padded == group.length:
+        return tokens
+    rows, _, width = tokens.shape
+    out = arena.take(rows, group.n_chunks, group.padded, width, dtype=tokens.dtype)
+    out[:, :, : group.length] = tokens.unflatten(1, (group.n_chunks, group.length))
+    out[:, :, group.length :] = 0
+    return out.flatten(1, 2)
 
 
 def _cut_gates(gates: MemoryGates, group: Group) -> MemoryGates:
@@ -129,7 +183,7 @@ def _cut_gates(gates: MemoryGates, group: Group) -> MemoryGates:
     cut: list[Any] = [
         None if gate is None else gate[..., group.start : group.stop] for gate in gates
     ]
-    short = group.n_tiles * group.tile - group.length
+    short = group.padded - group.length
     if short:
         step = cut[0]
         if cut[3] is None:
@@ -141,194 +195,361 @@ def _cut_gates(gates: MemoryGates, group: Group) -> MemoryGates:
     return MemoryGates(*cut)
 
 
-def run_group(
-    group: Group,
-    options: ScanOptions,
-    state: ScanState,
-    anchor: list[Tensor] | None,
-    tokens: tuple[Tensor, Tensor, Tensor],
-    gates: MemoryGates,
-    reads: Tensor,
-    slots: Slots,
-    *,
-    keep: bool,
-    write_last: bool,
-) -> tuple[ScanState, GroupWork | None]:
-    """Chunks of a group, one after the other; what they read is written into ``reads``."""
-    state = _emptied(state)
-    q, k, v = (_columns(x, group) for x in tokens)
-    gates = _cut_gates(gates, group)
-    if keep:
-        step, log_momentum, log_keep = map(_leaf, gates[:3])
-        gates = MemoryGates(step, log_momentum, log_keep, gates.observed)
-    with torch.set_grad_enabled(keep):
-        tables = gate_tables(
-            gates, n_tiles=group.n_chunks * group.n_tiles, reads=not options.coarse
-        )
-    graph = tables
-    tables = GateTables(*map(_detached, tables))
-    chunks = []
-    of_tiles = tables.tiles(group.tile_lengths)
-    for c in range(group.n_chunks):
-        at = state.weights if anchor is None else anchor
-        first_token = group.start + c * group.length
-        reads_of, states, made = [], [], None
-        for j in range(group.n_tiles):
-            table, span, space = of_tiles[c * group.n_tiles + j], group.span(j), slots.next()
-            query, started = q[c][..., span], None
-            if not options.coarse:
-                started = read_start(state, query, table, space)
-            if made is None:
-                made = chunk_errors(at, k[c], v[c], space, residual=options.residual)
-                if options.coarse:
-                    y, read = read_at(at, q[c], space, residual=options.residual)
-                    reads[:, first_token : first_token + group.length] = y.mT
-                    reads_of.append(read)
-            tile = _tile(made.inputs, made.errors, table, group, span)
-            if started is not None:
-                y, read = tile_read(state, query, started, tile, space, residual=options.residual)
-                reads[:, first_token + span.start : first_token + span.stop] = y.mT
-                reads_of.append(read)
-            states.append(state)
-            if write_last or (c, j) != (group.n_chunks - 1, group.n_tiles - 1):
-                state = tile_write(state, tile, space)
-        assert made is not None
-        if keep:
-            chunks.append(ChunkWork(states, at, made, reads_of))
-    work = GroupWork(q, k, v, gates, graph, chunks) if keep else None
-    return state, work
-
-
-def _tile(inputs: Any, errors: Any, tables: TileTables, group: Group, span: slice) -> Tile:
-    if group.n_tiles > 1:
-        inputs, errors = ([x[..., span] for x in xs] for xs in (inputs, errors))
-    return Tile(inputs, errors, tables)
-
-
-def run_group_backward(
-    group: Group,
-    options: ScanOptions,
-    work: GroupWork,
-    reads_bar: Tensor,
-    state_bars: ScanState | None,
-    anchor_bars: list[Tensor] | None,
-    open_bars: list[Tensor] | None,
-    bars: list[Tensor],
-    gate_bars: list[Tensor | None],
-    scratch: Workspace,
-) -> ScanState:
-    """Cotangents of the state before a group; those of its tokens are written into ``bars``."""
-    tables = GateTables(*map(_detached, work.tables))
-    # Not everything is reached: a first tile has no buffer to push, a last one may not be written.
-    table_bars = GateTables(*map(_zeros, tables))
-    of_tiles = tables.tiles(group.tile_lengths)
-    bars_of_tiles = table_bars.tiles(group.tile_lengths, numbers=False)
-    y_bar = _columns(reads_bar, group)
-    q_bar, k_bar, v_bar = (torch.empty_like(x) for x in (work.queries, work.keys, work.values))
-    for c in range(group.n_chunks - 1, -1, -1):
-        states, anchor, made, reads = work.chunks[c]
-        x_bars = [scratch.zeros("x bar", i, x) for i, x in enumerate(made.inputs)]
-        e_bars = [scratch.zeros("e bar", i, e) for i, e in enumerate(made.errors)]
-        for j in range(group.n_tiles - 1, -1, -1):
-            span = group.span(j)
-            index = c * group.n_tiles + j
-            tile = _tile(made.inputs, made.errors, of_tiles[index], group, span)
-            tile_bars = _tile(x_bars, e_bars, bars_of_tiles[index], group, span)
-            read_bar, state_bars = tile_backward(
-                states[j],
-                tile,
-                None if options.coarse else reads[j],
-                y_bar[c][..., span],
-                state_bars,
-                tile_bars,
-                scratch,
-                residual=options.residual,
-            )
-            if read_bar is not None:
-                q_bar[c][..., span] = read_bar
-        assert state_bars is not None
-        at_start = state_bars.weights if open_bars is None else open_bars
-        if options.coarse:
-            q_bar[c] = read_at_backward(
-                anchor,
-                reads[0],
-                y_bar[c],
-                at_start,
-                scratch,
-                residual=options.residual,
-            )
-        if anchor_bars is not None:
-            for bar, more in zip(at_start, anchor_bars, strict=True):
-                bar += more
-        k_bar[c], v_bar[c] = chunk_errors_backward(
-            anchor,
-            work.keys[c],
-            work.values[c],
-            made,
-            x_bars,
-            e_bars,
-            None if options.first_order else at_start,
-            scratch,
-            residual=options.residual,
-        )
-        work.chunks[c] = None  # type: ignore[call-overload]  # Its memory is wanted now.
-    for total, bar in zip(bars, (q_bar, k_bar, v_bar), strict=True):
-        total[:, group.start : group.stop] = _rows(bar)
-    _gates_backward(group, work, table_bars, gate_bars)
-    assert state_bars is not None
-    return state_bars
-
-
-def _gates_backward(
-    group: Group, work: GroupWork, table_bars: GateTables, gate_bars: list[Tensor | None]
-) -> None:
-    made = [(t, b) for t, b in zip(work.tables, table_bars, strict=True) if t is not None]
-    made = [(table, bar) for table, bar in made if table.requires_grad]
-    leaves = [gate for gate in work.gates[:3] if gate is not None]
-    found = torch.autograd.grad(
-        [table for table, _ in made],
-        leaves,
-        [bar for _, bar in made],
-        allow_unused=True,
-        materialize_grads=True,
-    )
-    totals = [bar for bar in gate_bars if bar is not None]
-    width = group.n_tiles * group.tile
-    for total, bar in zip(totals, found, strict=True):
-        chunks = bar.unflatten(-1, (group.n_chunks, width))[..., : group.length]
-        total[..., group.start : group.stop] = chunks.flatten(-2)
-
-
-def _emptied(state: ScanState) -> ScanState:
-    """The same state, with zeros for matrices that have faded to next to nothing.
-
-    Their products would underflow, which takes a CPU ten times as long as any others. A forget
-    rate above the step size lets a memory fade so far; what it then reads is nothing anyway.
-    """
-    if state.weights[0].device.type != "cpu":
-        return state
-    # Products of two such numbers are what underflows.
-    least = torch.finfo(state.weights[0].dtype).tiny ** 0.45
-
-    def emptied(matrices: Layers) -> Layers:
-        return [
-            torch.zeros_like(matrix)
-            if torch.linalg.vector_norm(matrix, torch.inf) < least
-            else matrix
-            for matrix in matrices
-        ]
-
-    momentum = state.momentum
-    return ScanState(emptied(state.weights), None if momentum is None else emptied(momentum))
-
-
 def _leaf(gate: Tensor | None) -> Any:
     return None if gate is None else gate.detach().requires_grad_()
 
 
-def _detached(table: Tensor | None) -> Any:
-    return None if table is None else table.detach()
+def _columns(weight: Tensor, buffer: Tensor | None) -> Tensor:
+    """(..., 1, tokens) of both, as (..., tokens, parts, 1)."""
+    parts = [weight] if buffer is None else [weight, buffer]
+    return torch.stack([part.detach().mT for part in parts], -2)
 
 
-def _zeros(table: Tensor | None) -> Any:
-    return None if table is None else torch.zeros_like(table)
+def _per_tile(
+    reads: Tensor | None, writes: Tensor | None, ends: Tensor, made: GateTables
+) -> list[list[LayerTables]]:
+    n_layers, n_rows = made.start.shape[1:3]
+    moves = [x.detach() for x in (made.start_end, made.pushed_end, made.fade_end) if x is not None]
+    each: list[Any]
+    if n_rows == 1 and made.start.device.type == "cpu":
+        each = torch.stack([move.flatten(0, 2).flatten() for move in moves], -1).tolist()
+    else:
+        each = list(zip(*(move.flatten(0, 1).unbind() for move in moves), strict=True))
+
+    def split(table: Tensor | None) -> Any:
+        # One call for all of them: the scan asks for thousands.
+        return [None] * len(each) if table is None else table.flatten(0, 1).unbind()
+
+    flat = list(map(LayerTables, split(reads), split(writes), split(ends), each))
+    return [flat[i : i + n_layers] for i in range(0, len(flat), n_layers)]
+
+
+def make_group_work(
+    group: Group, state: State, residual: bool, coarse: bool, arena: Arena, n: int | None
+) -> GroupWork:
+    """Room for a group's work; ``n`` chunks and tiles of it, None for all."""
+    n_chunks, n_tiles = (group.n_chunks, group.n_tiles) if n is None else (n, n)
+    like = state[0].stacked
+    rows = len(like)
+    sizes = [state[0].weight.shape[1], *(matrices.weight.shape[2] for matrices in state)]
+    chunk = group.padded * (2 if coarse else 1)
+
+    def room(count: int, tokens: int, width: int) -> Tensor:
+        return arena.take(count, rows, tokens, width, dtype=like.dtype)
+
+    def found(layer: int) -> Tensor | None:
+        matrices = state[layer]
+        if coarse or matrices.widening:
+            return None
+        return room(n_tiles, group.tile, len(matrices.parts) * sizes[layer + 1])
+
+    def scores(layer: int) -> Tensor | None:
+        return None if coarse or layer == 0 else room(n_tiles, group.tile, group.tile)
+
+    inner, layers = sizes[1:-1], range(len(state))
+    return GroupWork(
+        [room(n_chunks, chunk, size) for size in inner],
+        [room(n_chunks, group.padded, size) for size in inner],
+        room(n_chunks, group.padded, sizes[-1]),
+        room(n_chunks, chunk, sizes[-1]) if residual or coarse else None,
+        [] if coarse else [room(n_tiles, group.tile, size) for size in inner],
+        [found(layer) for layer in layers],
+        [scores(layer) for layer in layers],
+        room(n_tiles, group.tile, sizes[-1]) if residual and not coarse else None,
+        [],
+    )
+
+
+class _Errors(NamedTuple):
+    """The factors of a chunk's gradients."""
+
+    inputs: list[Tensor]  # per layer, (rows, tokens, width_in)
+    errors: list[Tensor]  # per layer, (rows, tokens, width_out)
+
+
+def run_group(
+    group: Group,
+    options: ScanOptions,
+    made: Prepared,
+    state: State,
+    anchor: State | None,
+    reads: Tensor,
+    work: GroupWork,
+    spare: list[State],
+    scratch: Workspace,
+    *,
+    keep_states: bool,
+    write_last: bool,
+) -> State:
+    """Chunks of a group, one after the other.
+
+    Parameters
+    ----------
+    made : Prepared
+    state : list of Matrices
+        Before the group.
+    anchor : list of Matrices, optional
+        Where the group's chunk takes its gradients; None: at its start.
+    reads : Tensor of shape (rows, padded time, width)
+        Written.
+    work : GroupWork
+        Written; a group that is not kept has room for one chunk and tile, which all share.
+    spare : list of states
+        Where the states after the tiles go, in turn; one of them may be ``state`` itself.
+    keep_states : bool
+        Whether there is one in ``spare`` for each tile, and ``work`` is to list them.
+    write_last : bool
+        Whether the last tile's writes are wanted.
+
+    Returns
+    -------
+    list of Matrices
+        State after the group.
+    """
+    keys, values = (to_tiles(x, group.padded).unbind() for x in (made.keys, made.values))
+    queries, out = (to_tiles(x, group.tile).unbind() for x in (made.queries, reads))
+    factors = made.factors.unbind()
+    space = _Space(work)
+    last = len(state) - 1
+    for c in range(group.n_chunks):
+        at = anchor or state
+        if anchor is None and group.tiles_per_chunk > 1 and not keep_states:
+            at = _held(state, scratch)
+        errors: _Errors | None = None
+        for j in range(group.tiles_per_chunk):
+            t, span = c * group.tiles_per_chunk + j, group.span(j)
+            started = None
+            if made.looked is not None:
+                # Asked before the errors: it finds the first layer's matrices in the cache,
+                # where the write before has left them.
+                started = space.read_before(0, t, out[t])
+                torch.bmm(made.looked[t], state[0].stacked, out=started)
+            if errors is None:
+                if made.both is None:
+                    errors = _errors(space, c, at, keys[c], values[c], options, scratch)
+                else:
+                    read = reads[:, c * group.padded : (c + 1) * group.padded]
+                    errors = _errors_and_reads(space, c, at, made.both[c], values[c], read, scratch,
+                                               residual=options.residual)  # fmt: skip
+            x, e = _cut(errors, span, group)
+            tables = made.tables[t]
+            if started is not None:
+                assert made.weighted is not None
+                _read(space, t, state, x, e, tables, made.weighted[t], queries[t], started, out[t],
+                      scratch, residual=options.residual)  # fmt: skip
+            if keep_states:
+                work.states.append(state)
+            if write_last or t < group.n_tiles - 1:
+                after = spare[t % len(spare)]
+                # The last layer's matrices were read last and are still cached, the first's are
+                # read next.
+                for layer in range(last, -1, -1):
+                    narrow, wide = _sides(state[layer], x[layer], e[layer])
+                    factor = factors[t] if layer == 0 else _factor(narrow, tables[layer], scratch)
+                    write(state[layer], after[layer], factor, wide, tables[layer].moves)
+                state = after
+    return state
+
+
+def remake_states(
+    group: Group,
+    made: Prepared,
+    inputs: list[Tensor],
+    errors: list[Tensor],
+    states: list[State],
+    scratch: Workspace,
+) -> None:
+    """Write the group's tiles once more: ``states[0]`` is given, and the others are filled."""
+    factors = made.factors.unbind()
+    xs, es = ([_tile_views(x, group) for x in factors_of] for factors_of in (inputs, errors))
+    for t in range(group.n_tiles - 1):
+        for layer, old in enumerate(states[t]):
+            narrow, wide = _sides(old, xs[layer][t], es[layer][t])
+            tables = made.tables[t][layer]
+            factor = factors[t] if layer == 0 else _factor(narrow, tables, scratch)
+            write(old, states[t + 1][layer], factor, wide, tables.moves)
+
+
+def _tile_views(chunks: Tensor, group: Group) -> list[Tensor]:
+    """(chunks, rows, padded length, width) as a list of (rows, tile, width)."""
+    return [tile for chunk in chunks.unbind() for tile in chunk.split(group.tile, 1)]
+
+
+class _Space:
+    """Where the results of a chunk and of a tile go: a :class:`GroupWork`, by number."""
+
+    def __init__(self, work: GroupWork) -> None:
+        self._work = work
+        lists = (work.before, work.back, work.read_before, work.found, work.scores)
+        self._views = [[None if x is None else x.unbind() for x in layers] for layers in lists]
+
+    def _at(self, which: int, layer: int, number: int) -> Any:
+        views: Any = self._views[which][layer]
+        return None if views is None else views[number % len(views)]
+
+    def before(self, layer: int, chunk: int) -> Any:
+        return self._at(0, layer, chunk)
+
+    def back(self, layer: int, chunk: int) -> Any:
+        return self._at(1, layer, chunk)
+
+    def read_before(self, layer: int, tile: int, reads: Tensor) -> Any:
+        """Of the last layer, the reads themselves."""
+        if layer < len(self._views[2]):
+            return self._at(2, layer, tile)
+        output = self._work.read_output
+        return reads if output is None else output[tile % len(output)]
+
+    def found(self, layer: int, tile: int) -> Any:
+        return self._at(3, layer, tile)
+
+    def scores(self, layer: int, tile: int) -> Any:
+        return self._at(4, layer, tile)
+
+    def error(self, chunk: int) -> Tensor:
+        return self._work.error[chunk % len(self._work.error)]
+
+    def output(self, chunk: int) -> Tensor:
+        assert self._work.output is not None
+        return self._work.output[chunk % len(self._work.output)]
+
+
+def _errors(
+    space: _Space,
+    c: int,
+    anchor: State,
+    keys: Tensor,
+    values: Tensor,
+    options: ScanOptions,
+    scratch: Workspace,
+) -> _Errors:
+    """As ``memory_net.memory_errors``."""
+    x, last = keys, len(anchor) - 1
+    inputs = [x]
+    for layer in range(last):
+        x = _silu("x", layer, torch.bmm(x, anchor[layer].weight, out=space.before(layer, c)), scratch)
+        inputs.append(x)
+    error = space.error(c)
+    if options.residual:
+        output = torch.bmm(x, anchor[last].weight, out=space.output(c))
+        error.copy_(_residual_error(output, keys, values))
+    else:
+        # 2 (f(k) - v) in one go.
+        torch.baddbmm(values, x, anchor[last].weight, beta=-2, alpha=2, out=error)
+    return _Errors(inputs, _errors_from(space, c, anchor, error, None, scratch))
+
+
+def _errors_and_reads(
+    space: _Space,
+    c: int,
+    anchor: State,
+    both: Tensor,
+    values: Tensor,
+    reads: Tensor,
+    scratch: Workspace,
+    *,
+    residual: bool,
+) -> _Errors:
+    """Errors, and reads of the same fixed weights: keys and queries in one product each."""
+    x, last, n = both, len(anchor) - 1, values.shape[1]
+    inputs = [x[:, :n]]
+    for layer in range(last):
+        x = _silu("x", layer, torch.bmm(x, anchor[layer].weight, out=space.before(layer, c)), scratch)
+        inputs.append(x[:, :n])
+    output = torch.bmm(x, anchor[last].weight, out=space.output(c))
+    answer, read = output[:, :n], output[:, n:]
+    error = space.error(c)
+    if residual:
+        error.copy_(_residual_error(answer, both[:, :n], values))
+        torch.add(both[:, n:], _layer_norm(read), out=reads)
+    else:
+        torch.sub(answer, values, out=error).mul_(2)
+        reads.copy_(read)
+    return _Errors(inputs, _errors_from(space, c, anchor, error, n, scratch))
+
+
+def _errors_from(
+    space: _Space,
+    c: int,
+    anchor: State,
+    error: Tensor,
+    n: int | None,
+    scratch: Workspace,
+) -> list[Tensor]:
+    """From the last layer's error back to the first's; ``n`` tokens of what was kept are keys."""
+    errors = [error]
+    for layer in range(len(anchor) - 1, 0, -1):
+        back = torch.bmm(errors[0], anchor[layer].weight_t, out=space.back(layer - 1, c))
+        before = space.before(layer - 1, c)[:, :n]
+        made = scratch.take("e", layer, back, tuple(back.shape))
+        errors.insert(0, torch.ops.aten.silu_backward.grad_input(back, before, grad_input=made))
+    return errors
+
+
+def _read(
+    space: _Space,
+    t: int,
+    state: State,
+    inputs: list[Tensor],
+    errors: list[Tensor],
+    tables: list[LayerTables],
+    weighted: Tensor,
+    queries: Tensor,
+    started: Tensor,
+    reads: Tensor,
+    scratch: Workspace,
+    *,
+    residual: bool,
+) -> None:
+    """Read after each token of a tile."""
+    y, last = started.baddbmm_(weighted.mT, errors[0], alpha=-1), len(state) - 1
+    for layer in range(1, last + 1):
+        h = _silu("h", layer, y, scratch)
+        y = space.read_before(layer, t, reads)
+        table = tables[layer]
+        look_up(state[layer], h, table.reads, y, space.found(layer, t), scratch)
+        overlap(inputs[layer], h, errors[layer], table.writes, space.scores(layer, t), y, scratch)
+    if residual:
+        torch.add(queries, _layer_norm(y), out=reads)
+
+
+def _sides(matrices: Matrices, x: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """The narrow and the wide vectors of a layer's writes."""
+    return (x, error) if matrices.widening else (error, x)
+
+
+def _factor(narrow: Tensor, tables: LayerTables, scratch: Workspace) -> Tensor:
+    n_parts = tables.ends.shape[-2]
+    shape = (*narrow.shape[:-1], n_parts * narrow.shape[-1])
+    return spread(narrow, tables.ends, scratch.take("factor", 0, narrow, shape))
+
+
+def _cut(errors: _Errors, span: slice, group: Group) -> tuple[list[Tensor], list[Tensor]]:
+    if group.tiles_per_chunk == 1:
+        return errors.inputs, errors.errors
+    inputs, outer = ([x[:, span] for x in xs] for xs in errors)
+    return inputs, outer
+
+
+def _held(state: State, scratch: Workspace) -> State:
+    """A copy of the weights: the state moves on while a chunk still asks for its anchor."""
+    held = []
+    for layer, matrices in enumerate(state):
+        weight = matrices.parts[0]
+        copy = scratch.take("anchor", layer, weight, tuple(weight.shape)).copy_(weight)
+        held.append(Matrices(copy, 1, matrices.widening))
+    return held
+
+
+def _silu(name: str, layer: int, x: Tensor, scratch: Workspace) -> Tensor:
+    return torch.ops.aten.silu.out(x, out=scratch.take(name, layer, x, tuple(x.shape)))
+
+
+def _layer_norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPS)
+
+
+def _residual_error(output: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Gradient of ``|k + LayerNorm(o) - v|^2`` with respect to o."""
+    return layer_norm_backward(output, 2 * (keys + _layer_norm(output) - values))
+

@@ -28,7 +28,7 @@ from titans_ts.ops.memory_linear_tiles import (
     to_tiles,
 )
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.workspace import Workspace
+from titans_ts.ops.arena import Arena, Workspace
 
 __all__ = ["linear_memory"]
 
@@ -163,7 +163,7 @@ class _RowScan:
         self.weights, self.momentum = cut[6:]
         self.halves = 1 if self.gates.log_momentum is None else 2
         self.after = self.weights
-        self._work = Workspace()
+        self._work = Workspace(Arena(self.keys.device))
         n_rows, time, self.width = self.keys.shape
         # Calls cost a GPU more, against its arithmetic.
         group_tokens = GROUP_TOKENS if self.keys.device.type == "cpu" else 16 * GROUP_TOKENS

@@ -1,0 +1,469 @@
+"""A group of chunks, backward: derived in README.md, tile by tile and layer by layer in reverse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from titans_ts.ops.arena import Arena, Workspace
+from titans_ts.ops.memory_group import (
+    Group,
+    GroupWork,
+    Prepared,
+    ScanOptions,
+    State,
+    remake_states,
+    to_tiles,
+)
+from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
+from titans_ts.ops.memory_scan import (
+    LayerTables,
+    Matrices,
+    dots,
+    look_up_backward,
+    move_back,
+    overlap_backward,
+    spread,
+    weigh,
+    write_backward,
+)
+
+__all__ = ["GroupBackward"]
+
+_silu_backward = torch.ops.aten.silu_backward.grad_input
+
+
+class GroupBackward:
+    """Cotangents of a group's tokens, gates and start from those of its reads and its end.
+
+    Parameters
+    ----------
+    group : Group
+    options : ScanOptions
+    made : Prepared
+        With the graph of its tables.
+    work : GroupWork
+        What the forward pass kept.
+    anchor : list of Matrices, optional
+        Where the group's chunk took its gradients; None: at its start.
+    reads_bar : Tensor of shape (rows, time, width)
+        Of all tokens of the scan.
+    state_bars : list of Matrices
+        Of the state after the group; moved to before it.
+    written : bool
+        Whether the last tile's writes were wanted; if not, ``state_bars`` hold nothing yet.
+    arena : Arena
+        What is taken from it is of no use after :meth:`run`.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        options: ScanOptions,
+        made: Prepared,
+        work: GroupWork,
+        anchor: State | None,
+        reads_bar: Tensor,
+        state_bars: State,
+        arena: Arena,
+        *,
+        written: bool,
+    ) -> None:
+        self.group, self.options, self.made, self.work = group, options, made, work
+        self.anchor, self.state_bars, self.written = anchor, state_bars, written
+        self.arena, self.scratch = arena, Workspace(arena)
+        self.last = len(state_bars) - 1
+        self.reads_bar = self._padded(reads_bar[:, group.start : group.stop])
+        # Made again, for all chunks at once: a pass over what was kept costs less than keeping it.
+        n = group.padded  # of coarse work, tokens after these are queries
+        self.z_all = work.before
+        self.inputs = [self._silu(z) for z in work.before]
+        self.errors = [
+            _silu_backward(u, z[:, :, :n], grad_input=self._like(u))
+            for u, z in zip(work.back, work.before, strict=True)
+        ]
+        self.errors.append(work.error)
+        self.bends = [
+            self._bend(z[:, :, :n], x[:, :, :n], u)
+            for z, x, u in zip(work.before, self.inputs, work.back, strict=True)
+        ]
+        self.hidden = [self._silu(y) for y in work.read_before]
+        self.states = self._states()
+        self.queries_bar, self.keys_bar, self.values_bar = (
+            self._room(group.n_chunks, group.padded, x.shape[-1])
+            for x in (made.queries, made.keys, made.values)
+        )
+        self.table_bars, self.reads_table_bar, self.ends_bar, self.writes_bar, self.moves_bar = (
+            self._table_bars()
+        )
+
+    # -- room ----------------------------------------------------------------------------------
+
+    def _room(self, *shape: int) -> Tensor:
+        number, *others = shape
+        like = self.made.keys
+        return self.arena.take(number, len(like), *others, dtype=like.dtype)
+
+    def _like(self, x: Tensor) -> Tensor:
+        return self.arena.take(*x.shape, dtype=x.dtype)
+
+    def _silu(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.silu.out(x, out=self._like(x))
+
+    def _bend(self, z: Tensor, x: Tensor, back: Tensor) -> Tensor:
+        """The second derivative of SiLU, times what came back: ``g (1 - g) (2 + z - 2 x) u``.
+
+        With g the sigmoid of z and x = z g.
+        """
+        gate = torch.sigmoid(z, out=self._like(back))
+        bend = torch.sub(z, x, alpha=2, out=self._like(back)).add_(2).mul_(back)
+        return bend.mul_(gate.addcmul_(gate, gate, value=-1))
+
+    def _padded(self, bar: Tensor) -> Tensor:
+        group = self.group
+        if group.padded == group.length:
+            return bar
+        out = self.arena.take(
+            len(bar), group.n_chunks, group.padded, bar.shape[-1], dtype=bar.dtype
+        )
+        out[:, :, group.length :] = 0
+        out[:, :, : group.length] = bar.unflatten(1, (group.n_chunks, group.length))
+        return out.flatten(1, 2)
+
+    def _states(self) -> list[State]:
+        """The state before each tile."""
+        states = list(self.work.states)
+        if len(states) == self.group.n_tiles:
+            return states
+        (start,), n = states, self.group.padded
+        for _ in range(self.group.n_tiles - 1):
+            states.append(
+                [Matrices(self._like(m.stacked), len(m.parts), m.widening) for m in start]
+            )
+        remake_states(
+            self.group,
+            self.made,
+            [to_tiles(self.made.keys, n), *(x[:, :, :n] for x in self.inputs)],
+            self.errors,
+            states,
+            self.scratch,
+        )
+        return states
+
+    def _table_bars(self) -> Any:
+        made, n_layers = self.made, self.last + 1
+        group = self.group
+        # Not everything is reached: a last tile may not be written.
+        ends_bar = self._zeros(made.ends)
+        moves_bar = torch.zeros(group.n_tiles, n_layers, len(made.keys), 3, dtype=ends_bar.dtype,
+                                device=ends_bar.device)  # fmt: skip
+        reads_bar = writes_bar = None
+        split: list[Any] = [[None] * (group.n_tiles * n_layers)] * 2
+        if made.reads is not None:
+            assert made.graph.writes is not None
+            reads_bar, writes_bar = self._like(made.reads), self._like(made.graph.writes)
+            split = [bar.flatten(0, 1).unbind() for bar in (reads_bar, writes_bar)]
+        flat = list(
+            map(LayerTables, *split, ends_bar.flatten(0, 1).unbind(), moves_bar.flatten(0, 1).unbind())
+        )
+        per_tile = [flat[i : i + n_layers] for i in range(0, len(flat), n_layers)]
+        return per_tile, reads_bar, ends_bar, writes_bar, moves_bar
+
+    def _zeros(self, x: Tensor) -> Tensor:
+        return self._like(x).zero_()
+
+    # -- the chunks in reverse -----------------------------------------------------------------
+
+    def run(
+        self,
+        token_bars: list[Tensor],
+        gate_bars: list[Tensor | None],
+        anchor_bars: State | None,
+        opened_bars: State | None,
+    ) -> None:
+        """Write the cotangents.
+
+        Parameters
+        ----------
+        token_bars : list of Tensor of shape (rows, time, width)
+            Of queries, keys and values, of the whole scan; written for the group's tokens.
+        gate_bars : list of Tensor, or None where there is no such gate
+            Likewise.
+        anchor_bars : list of Matrices, optional
+            Of an anchor that was given; added to.
+        opened_bars : list of Matrices, optional
+            Added to the cotangents of the state before the last chunk, where it starts.
+        """
+        group, made, n_layers = self.group, self.made, self.last + 1
+        sizes = [made.keys.shape[-1], *(e.shape[-1] for e in self.errors)]
+        factors_bar = self._like(made.factors)
+        looked_bar = weighted_bar = None
+        if made.looked is not None:
+            assert made.weighted is not None
+            looked_bar, weighted_bar = self._like(made.looked), self._like(made.weighted)
+        self._layer0 = (factors_bar, looked_bar, weighted_bar)
+        key_chunks = to_tiles(made.keys, group.padded).unbind()
+        self._first_views = [
+            None if x is None else x.unbind()
+            for x in (made.looked, made.weighted, made.factors, *self._layer0)
+        ]
+        self._y_bars = to_tiles(self.reads_bar, group.tile).unbind()
+        written = self.written
+        for c in range(group.n_chunks - 1, -1, -1):
+            x_bars = [
+                None if layer == 0 else self.scratch.take("x bar", layer, made.keys, shape)
+                for layer in range(n_layers)
+                for shape in [(len(made.keys), group.padded, sizes[layer])]
+            ]
+            e_bars = [
+                self.scratch.take("e bar", layer, made.keys, (len(made.keys), group.padded, size))
+                for layer, size in enumerate(sizes[1:])
+            ]
+            for j in range(group.tiles_per_chunk - 1, -1, -1):
+                self._tile(c, j, key_chunks[c], x_bars, e_bars, written=written)
+                written = True
+            anchor = self.anchor or self.states[c * group.tiles_per_chunk]
+            at_start = self.state_bars if self.anchor is None else anchor_bars
+            assert at_start is not None
+            if opened_bars is not None and c == group.n_chunks - 1:
+                for bar, more in zip(self.state_bars, opened_bars, strict=True):
+                    bar.parts[0].add_(more.parts[0])
+            self._chunk_errors(c, key_chunks[c], anchor, at_start, x_bars, e_bars)
+        self._first_layer()
+        bars = self.queries_bar, self.keys_bar, self.values_bar
+        for total, bar in zip(token_bars, bars, strict=True):
+            tokens = bar.transpose(0, 1).flatten(1, 2)
+            if group.padded > group.length:
+                chunks = tokens.unflatten(1, (group.n_chunks, group.padded))
+                tokens = chunks[:, :, : group.length].flatten(1, 2)
+            total[:, group.start : group.stop] = tokens
+        self._gates(gate_bars)
+
+    def _tile(
+        self,
+        c: int,
+        j: int,
+        keys: Tensor,
+        x_bars: list[Any],
+        e_bars: list[Tensor],
+        *,
+        written: bool,
+    ) -> None:
+        """A tile's writes and, before them, its reads; what is asked of the chunk's factors."""
+        group, scratch, coarse = self.group, self.scratch, self.options.coarse
+        t, span = c * group.tiles_per_chunk + j, group.span(j)
+        looked, weighted, factors, factors_bar, looked_bar, weighted_bar = (
+            None if views is None else views[t] for views in self._first_views
+        )
+        tables, bars = self.made.tables[t], self.table_bars[t]
+        bar = self._y_bars[t]
+        if not coarse and self.options.residual:
+            self.queries_bar[c][:, span] = bar
+            assert self.work.read_output is not None
+            bar = layer_norm_backward(self.work.read_output[t], bar)
+        for layer in range(self.last, -1, -1):
+            state, state_bar = self.states[t][layer], self.state_bars[layer]
+            e, e_bar = self.errors[layer][c][:, span], e_bars[layer][:, span]
+            x = self.inputs[layer - 1][c][:, span] if layer else keys[:, span]
+            x_bar = x_bars[layer][:, span] if layer else None
+            self._write(layer, state, state_bar, x, e, x_bar, e_bar, tables[layer], bars[layer],
+                        factors, factors_bar, written=written)  # fmt: skip
+            moves = tables[layer].moves if written else None
+            if coarse:
+                move_back(state_bar, moves, None, None)
+                continue
+            if layer == 0:
+                torch.bmm(bar, state.stacked_t, out=looked_bar)
+                move_back(state_bar, moves, looked, bar)
+                e_bar.baddbmm_(weighted, bar, alpha=-1)
+                torch.bmm(e, bar.mT, out=weighted_bar)
+                continue
+            h, y = self.hidden[layer - 1][t], self.work.read_before[layer - 1][t]
+            h_bar = scratch.take("h bar", layer, h, tuple(h.shape))
+            found, scores = self.work.found[layer], self.work.scores[layer]
+            assert scores is not None
+            look_up_backward(state, h, None if found is None else found[t], bar,
+                             tables[layer]._replace(moves=moves), bars[layer], state_bar, h_bar,
+                             scratch)  # fmt: skip
+            overlap_backward(x, h, e, scores[t], bar, tables[layer], bars[layer], x_bar, h_bar,
+                             e_bar, scratch)  # fmt: skip
+            bar = _silu_backward(h_bar, y, grad_input=h_bar)
+
+    def _write(
+        self,
+        layer: int,
+        state: Matrices,
+        state_bar: Matrices,
+        x: Tensor,
+        e: Tensor,
+        x_bar: Tensor | None,
+        e_bar: Tensor,
+        tables: LayerTables,
+        bars: LayerTables,
+        factors: Tensor | None,
+        factors_bar: Tensor | None,
+        *,
+        written: bool,
+    ) -> None:
+        if not written:
+            e_bar.zero_()
+            if x_bar is None:
+                assert factors_bar is not None
+                factors_bar.zero_()
+            else:
+                x_bar.zero_()
+            return
+        narrow, wide = (x, e) if state.widening else (e, x)
+        narrow_bar, wide_bar = (x_bar, e_bar) if state.widening else (e_bar, x_bar)
+        if layer:
+            shape = (*narrow.shape[:-1], len(state.parts) * narrow.shape[-1])
+            factors = spread(narrow, tables.ends, self.scratch.take("factor", 0, narrow, shape))
+            factors_bar = self.scratch.take("factor bar", 0, narrow, shape)
+        assert factors is not None
+        assert factors_bar is not None
+        assert wide_bar is not None
+        write_backward(state, state_bar, factors, wide, bars.moves, factors_bar, wide_bar)
+        if layer:
+            assert narrow_bar is not None
+            dots(factors_bar, narrow, bars.ends, self.scratch)
+            weigh(factors_bar, tables.ends, narrow_bar)
+
+    def _chunk_errors(
+        self,
+        c: int,
+        keys: Tensor,
+        anchor: State,
+        anchor_bars: State,
+        x_bars: list[Any],
+        e_bars: list[Tensor],
+    ) -> None:
+        """The errors' own derivative; with coarse reads, theirs too."""
+        last, n = self.last, self.group.padded
+        learns_anchor = not self.options.first_order
+        z_bars = []
+        for layer in range(last):
+            bar, z = e_bars[layer], self.work.before[layer][c][:, :n]
+            z_bars.append(self.bends[layer][c].mul_(bar))
+            back_bar = _silu_backward(bar, z, grad_input=bar)
+            e_bars[layer + 1].baddbmm_(back_bar, anchor[layer + 1].weight)
+            if learns_anchor:
+                anchor_bars[layer + 1].add_product(back_bar, self.errors[layer + 1][c])
+        key_bar = None
+        if self.options.residual:
+            key_bar, self.values_bar[c], output_bar = self._residual(c, keys, e_bars[last])
+        else:
+            output_bar = e_bars[last].mul_(2)
+            torch.neg(output_bar, out=self.values_bar[c])
+        z_bars.append(output_bar)
+        if self.options.coarse:
+            self._coarse_reads(c, anchor, anchor_bars)
+        for layer in range(last, 0, -1):
+            bar = z_bars[layer]
+            if learns_anchor:
+                anchor_bars[layer].add_product(self.inputs[layer - 1][c][:, :n], bar)
+            x_bar = x_bars[layer].baddbmm_(bar, anchor[layer].weight_t)
+            z = self.work.before[layer - 1][c][:, :n]
+            z_bars[layer - 1] += _silu_backward(x_bar, z, grad_input=x_bar)
+        if learns_anchor:
+            anchor_bars[0].add_product(keys, z_bars[0])
+        torch.bmm(z_bars[0], anchor[0].weight_t, out=self.keys_bar[c])
+        if key_bar is not None:
+            self.keys_bar[c] += key_bar
+
+    def _coarse_reads(self, c: int, anchor: State, anchor_bars: State) -> None:
+        """Reads of the chunk's anchor."""
+        n, both = self.group.padded, self.made.both
+        assert both is not None
+        bar = to_tiles(self.reads_bar, n)[c]
+        first = bar
+        if self.options.residual:
+            assert self.work.output is not None
+            bar = layer_norm_backward(self.work.output[c][:, n:], bar)
+        for layer in range(self.last, -1, -1):
+            h = (self.inputs[layer - 1] if layer else both)[c][:, n:]
+            anchor_bars[layer].add_product(h, bar)
+            h_bar = self.scratch.take("h bar", layer, h, tuple(h.shape))
+            torch.bmm(bar, anchor[layer].weight_t, out=h_bar)
+            if layer:
+                z = self.work.before[layer - 1][c][:, n:]
+                bar = _silu_backward(h_bar, z, grad_input=h_bar)
+        self.queries_bar[c] = h_bar + first if self.options.residual else h_bar
+
+    def _residual(self, c: int, keys: Tensor, bar: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cotangents of keys, values and the last layer's output, by autograd."""
+        assert self.work.output is not None
+        n = self.group.padded
+        output = self.work.output[c][:, :n]
+        values = to_tiles(self.made.values, n)[c]
+        with torch.enable_grad():
+            output, keys, values = (x.detach().requires_grad_() for x in (output, keys, values))
+            normed = torch.nn.functional.layer_norm(output, output.shape[-1:], eps=LAYER_NORM_EPS)
+            error = layer_norm_backward(output, 2 * (keys + normed - values))
+            output_bar, key_bar, value_bar = torch.autograd.grad(error, (output, keys, values), bar)
+        return key_bar, value_bar, output_bar
+
+    # -- what takes no state -------------------------------------------------------------------
+
+    def _first_layer(self) -> None:
+        """The first layer's factors and scores, of all tiles at once."""
+        group, made = self.group, self.made
+        factors_bar, looked_bar, weighted_bar = self._layer0
+        keys = to_tiles(made.keys, group.tile)
+        dots(factors_bar, keys, self.ends_bar[:, 0], self.scratch)
+        more = self._like(keys)
+        self._add_tiles(self.keys_bar, weigh(factors_bar, made.ends[:, 0], more))
+        if looked_bar is None:
+            return
+        assert made.reads is not None and made.scores is not None and made.graph.writes is not None
+        assert self.reads_table_bar is not None and self.writes_bar is not None
+        queries = to_tiles(made.queries, group.tile)
+        dots(looked_bar, queries, self.reads_table_bar[:, 0], self.scratch)
+        weighted_bar.neg_()
+        torch.mul(weighted_bar, made.scores, out=self.writes_bar[:, 0])
+        scores_bar = weighted_bar.mul_(made.graph.writes.detach()[:, 0])
+        self._add_tiles(self.keys_bar, torch.matmul(scores_bar, queries, out=more))
+        torch.matmul(scores_bar.mT, keys, out=more)
+        weigh(looked_bar, made.reads[:, 0], more, add=True)
+        self._add_tiles(self.queries_bar, more, new=not self.options.residual)
+
+    def _add_tiles(self, chunks: Tensor, tiles: Tensor, *, new: bool = False) -> None:
+        """Add (tiles, rows, tile, width) to (chunks, rows, padded length, width)."""
+        group = self.group
+        into = chunks.unflatten(2, (group.tiles_per_chunk, group.tile)).transpose(1, 2)
+        tiles = tiles.unflatten(0, (group.n_chunks, group.tiles_per_chunk))
+        if new:
+            into.copy_(tiles)
+        else:
+            into.add_(tiles)
+
+    def _gates(self, gate_bars: list[Tensor | None]) -> None:
+        group, made = self.group, self.made
+
+        def part(bar: Tensor | None, number: int) -> Tensor | None:
+            """Back to (tiles, layers, rows, 1, tokens)."""
+            if bar is None or number == bar.shape[-2]:
+                return None
+            return bar[..., number, :].mT
+
+        moves = [self.moves_bar[..., i, None, None] for i in range(3)]
+        reads = self.reads_table_bar
+        bars = [part(reads, 0), part(reads, 1), self.writes_bar]
+        bars += [part(self.ends_bar, 0), part(self.ends_bar, 1), *moves]
+        wanted = [
+            (table, bar)
+            for table, bar in zip(made.graph, bars, strict=True)
+            if table is not None and bar is not None and table.requires_grad
+        ]
+        found = torch.autograd.grad(
+            [table for table, _ in wanted],
+            [gate for gate in made.gates[:3] if gate is not None],
+            [bar for _, bar in wanted],
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        totals = [bar for bar in gate_bars if bar is not None]
+        for total, bar in zip(totals, found, strict=True):
+            chunks = bar.unflatten(-1, (group.n_chunks, group.padded))[..., : group.length]
+            total[..., group.start : group.stop] = chunks.flatten(-2)
