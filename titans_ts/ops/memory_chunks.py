@@ -266,11 +266,11 @@ class _RowScan:
                     matrices.parts[1].copy_(matrices.oriented(momentum[layer]))
         return state
 
-    def _prepare(self, group: Group, *, graph: bool) -> Prepared:
+    def _prepare(self, group: Group) -> Prepared:
         inputs = self.inputs
         return prepare_group(
             group, self.options, inputs.tokens, inputs.gates, self.arena,
-            n_parts=self.n_parts, graph=graph,
+            n_parts=self.n_parts,
         )  # fmt: skip
 
     def _anchor(self, group: Group) -> State | None:
@@ -307,7 +307,7 @@ class _RowScan:
             if group.padded > group.length:
                 rows, _, width = reads.shape
                 out = arena.take(rows, group.n_chunks * group.padded, width, dtype=reads.dtype)
-            made = self._prepare(group, graph=False)
+            made = self._prepare(group)
             state = run_group(
                 group, options, made, state, self._anchor(group), out, work, spare,
                 Workspace(arena), keep_states=plan.keep_states,
@@ -353,7 +353,7 @@ class _RowScan:
         for group in reversed(self.plan.groups):
             is_last = group is self.plan.groups[-1]
             GroupBackward(
-                group, options, self._prepare(group, graph=True), self.kept.pop(),
+                group, options, self._prepare(group), self.kept.pop(),
                 self._anchor(group), reads_bar, state_bars, arena,
                 written=options.need_state or not is_last,
             ).run(

@@ -12,7 +12,7 @@ from titans_ts.ops.arena import Arena, Workspace
 from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
 from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, overlap, spread, write
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.memory_tables import GateTables, gate_tables
+from titans_ts.ops.memory_tables import GateTables, TableWork, make_tables
 
 __all__ = [
     "Group",
@@ -80,8 +80,8 @@ class Prepared(NamedTuple):
     queries: Tensor  # (rows, padded time, width)
     keys: Tensor
     values: Tensor
-    gates: MemoryGates  # leaves of the graph of ``graph``, where it has one
-    graph: GateTables
+    table_work: TableWork
+    writes: Tensor | None  # (tiles, layers, rows, tokens, tokens); None: coarse
     tables: list[list[LayerTables]]  # of each tile and layer
     reads: Tensor | None  # (tiles, layers, rows, tokens, parts, 1); None: coarse
     ends: Tensor  # same shape
@@ -123,23 +123,16 @@ def prepare_group(
     arena: Arena,
     *,
     n_parts: int,
-    graph: bool,
 ) -> Prepared:
-    """Everything of a group that takes no state.
-
-    ``graph``: keep the graph from the gates to their tables, for :func:`torch.autograd.grad`.
-    """
+    """Everything of a group that takes no state."""
     queries, keys, values = (_padded(x[:, group.start : group.stop], group, arena) for x in tokens)
-    gates = _cut_gates(gates, group)
-    if graph:
-        step, log_momentum, log_keep = map(_leaf, gates[:3])
-        gates = MemoryGates(step, log_momentum, log_keep, gates.observed)
-    with torch.set_grad_enabled(graph):
-        made = gate_tables(gates, n_tiles=group.n_tiles, reads=not options.coarse)
+    made, table_work = make_tables(
+        _cut_gates(gates, group), n_tiles=group.n_tiles, arena=arena, reads=not options.coarse
+    )
     ends = _columns(made.weights, made.buffer)
     reads = None if options.coarse else _columns(made.start, made.pushed)
-    writes = None if made.writes is None else made.writes.detach()
-    tables = _per_tile(reads, writes, ends, made)
+    writes = made.writes
+    tables = _per_tile(reads, ends, made)
 
     def room(width: int) -> Tensor:
         rows = keys.shape[0]
@@ -163,8 +156,8 @@ def prepare_group(
         halves[0].copy_(to_tiles(keys, group.padded))
         halves[1].copy_(to_tiles(queries, group.padded))
     return Prepared(
-        queries, keys, values, gates, made, tables, reads, ends, looked, scores, weighted, factors,
-        both,
+        queries, keys, values, table_work, writes, tables, reads, ends, looked, scores, weighted,
+        factors, both,
     )  # fmt: skip
 
 
@@ -195,21 +188,15 @@ def _cut_gates(gates: MemoryGates, group: Group) -> MemoryGates:
     return MemoryGates(*cut)
 
 
-def _leaf(gate: Tensor | None) -> Any:
-    return None if gate is None else gate.detach().requires_grad_()
-
-
 def _columns(weight: Tensor, buffer: Tensor | None) -> Tensor:
     """(..., 1, tokens) of both, as (..., tokens, parts, 1)."""
     parts = [weight] if buffer is None else [weight, buffer]
-    return torch.stack([part.detach().mT for part in parts], -2)
+    return torch.stack([part.mT for part in parts], -2)
 
 
-def _per_tile(
-    reads: Tensor | None, writes: Tensor | None, ends: Tensor, made: GateTables
-) -> list[list[LayerTables]]:
+def _per_tile(reads: Tensor | None, ends: Tensor, made: GateTables) -> list[list[LayerTables]]:
     n_layers, n_rows = made.start.shape[1:3]
-    moves = [x.detach() for x in (made.start_end, made.pushed_end, made.fade_end) if x is not None]
+    moves = [x for x in (made.start_end, made.pushed_end, made.fade_end) if x is not None]
     each: list[Any]
     if n_rows == 1 and made.start.device.type == "cpu":
         each = torch.stack([move.flatten(0, 2).flatten() for move in moves], -1).tolist()
@@ -220,7 +207,7 @@ def _per_tile(
         # One call for all of them: the scan asks for thousands.
         return [None] * len(each) if table is None else table.flatten(0, 1).unbind()
 
-    flat = list(map(LayerTables, split(reads), split(writes), split(ends), each))
+    flat = list(map(LayerTables, split(reads), split(made.writes), split(ends), each))
     return [flat[i : i + n_layers] for i in range(0, len(flat), n_layers)]
 
 

@@ -29,6 +29,7 @@ from titans_ts.ops.memory_scan import (
     weigh,
     write_backward,
 )
+from titans_ts.ops.memory_tables import GateTables, tables_backward
 
 __all__ = ["GroupBackward"]
 
@@ -43,7 +44,6 @@ class GroupBackward:
     group : Group
     options : ScanOptions
     made : Prepared
-        With the graph of its tables.
     work : GroupWork
         What the forward pass kept.
     anchor : list of Matrices, optional
@@ -95,9 +95,7 @@ class GroupBackward:
             self._room(group.n_chunks, group.padded, x.shape[-1])
             for x in (made.queries, made.keys, made.values)
         )
-        self.table_bars, self.reads_table_bar, self.ends_bar, self.writes_bar, self.moves_bar = (
-            self._table_bars()
-        )
+        self._make_table_bars()
 
     # -- room ----------------------------------------------------------------------------------
 
@@ -152,27 +150,27 @@ class GroupBackward:
         )
         return states
 
-    def _table_bars(self) -> Any:
-        made, n_layers = self.made, self.last + 1
-        group = self.group
+    def _make_table_bars(self) -> None:
+        made, group, n_layers = self.made, self.group, self.last + 1
         # Not everything is reached: a last tile may not be written.
-        ends_bar = self._zeros(made.ends)
-        moves_bar = torch.zeros(group.n_tiles, n_layers, len(made.keys), 3, dtype=ends_bar.dtype,
-                                device=ends_bar.device)  # fmt: skip
-        reads_bar = writes_bar = None
+        self.ends_bar = self._like(made.ends).zero_()
+        lead = group.n_tiles, n_layers, len(made.keys)
+        self.moves_bar = self.arena.take(*lead, 3, dtype=made.ends.dtype).zero_()
+        # The table of writes lies above the row of what was pushed, as tables_backward wants it.
+        n_rows = group.tile + (made.ends.shape[-2] > 1)
+        self.summed_bar = self.arena.take(
+            *lead, n_rows, made.table_work.n_columns, dtype=made.ends.dtype
+        )
+        self.reads_table_bar = self.writes_bar = None
         split: list[Any] = [[None] * (group.n_tiles * n_layers)] * 2
         if made.reads is not None:
-            assert made.graph.writes is not None
-            reads_bar, writes_bar = self._like(made.reads), self._like(made.graph.writes)
-            split = [bar.flatten(0, 1).unbind() for bar in (reads_bar, writes_bar)]
-        flat = list(
-            map(LayerTables, *split, ends_bar.flatten(0, 1).unbind(), moves_bar.flatten(0, 1).unbind())
-        )
-        per_tile = [flat[i : i + n_layers] for i in range(0, len(flat), n_layers)]
-        return per_tile, reads_bar, ends_bar, writes_bar, moves_bar
-
-    def _zeros(self, x: Tensor) -> Tensor:
-        return self._like(x).zero_()
+            self.reads_table_bar = self._like(made.reads)
+            self.writes_bar = self.summed_bar[..., : group.tile, :]
+            split = [self.reads_table_bar.flatten(0, 1).unbind()]
+            split.append(self.writes_bar.flatten(0, 1).unbind())
+        bars = (*split, self.ends_bar.flatten(0, 1).unbind(), self.moves_bar.flatten(0, 1).unbind())
+        flat = list(map(LayerTables, *bars))
+        self.table_bars = [flat[i : i + n_layers] for i in range(0, len(flat), n_layers)]
 
     # -- the chunks in reverse -----------------------------------------------------------------
 
@@ -416,13 +414,13 @@ class GroupBackward:
         self._add_tiles(self.keys_bar, weigh(factors_bar, made.ends[:, 0], more))
         if looked_bar is None:
             return
-        assert made.reads is not None and made.scores is not None and made.graph.writes is not None
+        assert made.reads is not None and made.scores is not None and made.writes is not None
         assert self.reads_table_bar is not None and self.writes_bar is not None
         queries = to_tiles(made.queries, group.tile)
         dots(looked_bar, queries, self.reads_table_bar[:, 0], self.scratch)
         weighted_bar.neg_()
         torch.mul(weighted_bar, made.scores, out=self.writes_bar[:, 0])
-        scores_bar = weighted_bar.mul_(made.graph.writes.detach()[:, 0])
+        scores_bar = weighted_bar.mul_(made.writes[:, 0])
         self._add_tiles(self.keys_bar, torch.matmul(scores_bar, queries, out=more))
         torch.matmul(scores_bar.mT, keys, out=more)
         weigh(looked_bar, made.reads[:, 0], more, add=True)
@@ -441,29 +439,19 @@ class GroupBackward:
     def _gates(self, gate_bars: list[Tensor | None]) -> None:
         group, made = self.group, self.made
 
-        def part(bar: Tensor | None, number: int) -> Tensor | None:
+        def part(bar: Any, number: int) -> Any:
             """Back to (tiles, layers, rows, 1, tokens)."""
             if bar is None or number == bar.shape[-2]:
                 return None
             return bar[..., number, :].mT
 
         moves = [self.moves_bar[..., i, None, None] for i in range(3)]
-        reads = self.reads_table_bar
-        bars = [part(reads, 0), part(reads, 1), self.writes_bar]
-        bars += [part(self.ends_bar, 0), part(self.ends_bar, 1), *moves]
-        wanted = [
-            (table, bar)
-            for table, bar in zip(made.graph, bars, strict=True)
-            if table is not None and bar is not None and table.requires_grad
-        ]
-        found = torch.autograd.grad(
-            [table for table, _ in wanted],
-            [gate for gate in made.gates[:3] if gate is not None],
-            [bar for _, bar in wanted],
-            allow_unused=True,
-            materialize_grads=True,
+        reads, ends = self.reads_table_bar, self.ends_bar
+        bars = GateTables(
+            part(reads, 0), part(reads, 1), self.writes_bar, part(ends, 0), part(ends, 1), *moves
         )
-        totals = [bar for bar in gate_bars if bar is not None]
-        for total, bar in zip(totals, found, strict=True):
-            chunks = bar.unflatten(-1, (group.n_chunks, group.padded))[..., : group.length]
-            total[..., group.start : group.stop] = chunks.flatten(-2)
+        found = tables_backward(made.table_work, bars, self.summed_bar, self.arena)
+        for total, bar in zip(gate_bars, found, strict=True):
+            if total is not None and bar is not None:
+                chunks = bar.unflatten(-1, (group.n_chunks, group.padded))[..., : group.length]
+                total[..., group.start : group.stop] = chunks.flatten(-2)

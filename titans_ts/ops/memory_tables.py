@@ -7,28 +7,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.autograd.function import once_differentiable
 
+from titans_ts.ops.arena import Arena
 from titans_ts.ops.memory_state import MemoryGates
 
-__all__ = ["GateTables", "TileTables", "gate_tables"]
-
-
-class TileTables(NamedTuple):
-    """A :class:`GateTables` of one tile: a list per field, one entry a layer, or None.
-
-    Entries are tensors; of the last three, plain numbers where there is one row, on a CPU: a
-    factor that a product takes along.
-    """
-
-    start: Any
-    pushed: Any
-    writes: Any
-    weights: Any
-    buffer: Any
-    start_end: Any
-    pushed_end: Any
-    fade_end: Any
+__all__ = ["GateTables", "TableWork", "gate_tables", "make_tables", "tables_backward"]
 
 
 class GateTables(NamedTuple):
@@ -46,126 +30,253 @@ class GateTables(NamedTuple):
     start: Tensor  # (tiles, layers, rows, 1, tokens): B
     pushed: Tensor | None  # same shape: D; None without momentum
     writes: Tensor | None  # (tiles, layers, rows, tokens, tokens): A transposed, zero for i > t
-    weights: Tensor  # (tiles, rows, layers, 1, tokens): a, the last column of ``writes``
+    weights: Tensor  # (tiles, layers, rows, 1, tokens): a, the last column of ``writes``
     buffer: Tensor | None  # same shape: r; None without momentum
     start_end: Tensor  # (tiles, layers, rows, 1, 1): beta
     pushed_end: Tensor | None  # same shape: gamma
     fade_end: Tensor | None  # same shape: rho
 
-    def tiles(self, lengths: list[int], *, numbers: bool = True) -> list[TileTables]:
-        """Tables of each tile; ``lengths`` says where one is shorter than the others.
 
-        ``numbers=False`` leaves them all tensors, to be written to.
-        """
-        n_layers = self.start.shape[1]
-        # One call for all of them: the scan asks for thousands.
-        split: list[Any] = [table if table is None else table.flatten(0, 1) for table in self]
-        numbers = numbers and self.start.shape[2] == 1 and self.start.device.type == "cpu"
-        for i, table in enumerate(split):
-            if table is not None:
-                is_number = numbers and self._fields[i].endswith("_end")
-                split[i] = table.flatten().tolist() if is_number else table.unbind(0)
-        result = []
-        for number, length in enumerate(lengths):
-            of_tile = slice(number * n_layers, (number + 1) * n_layers)
-            tile = TileTables(*(None if x is None else list(x[of_tile]) for x in split))
-            if length < self.start.shape[-1]:
-                tile = tile._replace(
-                    start=_shortened(tile.start, length),
-                    pushed=_shortened(tile.pushed, length),
-                    writes=_shortened(tile.writes, length, length),
-                    weights=_shortened(tile.weights, length),
-                    buffer=_shortened(tile.buffer, length),
-                )
-            result.append(tile)
-        return result
+class TableWork(NamedTuple):
+    """What the derivative of the tables needs; with one row more than tokens, see ``carried``."""
+
+    start: Tensor  # (tiles, layers, rows, tokens)
+    fade: Tensor | None  # (..., tokens, columns): F; None: nothing is forgotten, nothing masked
+    carried: Tensor | None  # (..., tokens + 1, tokens): H without step sizes; None: no momentum
+    steps: Tensor  # (..., tokens + 1, 1), the last one 1
+    forgets: bool
+
+    @property
+    def n_columns(self) -> int:
+        """Tokens after which weights are wanted: all, or the last one only."""
+        return self.start.shape[-1] if self.fade is None else self.fade.shape[-1]
 
 
-def _shortened(tables: list[Tensor] | None, n: int, rows: int | None = None) -> Any:
-    return tables if tables is None else [table[..., :rows, :n] for table in tables]
+def make_tables(
+    gates: MemoryGates, *, n_tiles: int, arena: Arena, reads: bool = True
+) -> tuple[GateTables, TableWork]:
+    """Tables of equally long tiles, without derivatives.
 
+    With K and M the running sums of log keep and log momentum inside a tile::
 
-def gate_tables(gates: MemoryGates, *, n_tiles: int, reads: bool = True) -> GateTables:
-    """Tables of equally long tiles.
+        F_st = exp(K_t - K_s) observed_s,  H_is = step_i exp(M_s - M_i),  writes = H F
+
+    and zeros where t comes before s, or s before i. One row more of H, without a step size and
+    with M = 0 in the place of M_i, says what is left of the buffer at the tile's start: pushed.
 
     Parameters
     ----------
     gates : MemoryGates
         Of shape (rows, layers, n_tiles * tokens); ``observed`` (rows, 1, n_tiles * tokens).
     n_tiles : int
+    arena : Arena
+        Where the tables lie.
     reads : bool, default True
         False: only what the state after each tile needs; ``writes`` is None.
 
     Returns
     -------
-    GateTables
+    tables : GateTables
+    work : TableWork
+        For :func:`tables_backward`.
     """
+    step = _in_tiles(gates.step_size, n_tiles)
+    n, lead = step.shape[-1], step.shape[:-1]
+    columns = slice(None) if reads else slice(n - 1, None)
 
-    def in_tiles(gate: Tensor | None) -> Tensor | None:
-        if gate is None:
-            return None
-        return gate.unflatten(-1, (n_tiles, -1)).permute(2, 1, 0, 3).contiguous()
+    def take(*shape: int) -> Tensor:
+        return arena.take(*lead, *shape, dtype=step.dtype)
 
-    step, log_momentum, log_keep, observed = map(in_tiles, gates)
-    assert step is not None
-    n = step.shape[-1]
-    ends = slice(None) if reads else slice(n - 1, None)
-    start = torch.ones_like(step)
-    fade = _upper(n, n, step)[:, ends].expand(*step.shape, -1)
-    if log_keep is not None:
-        keep = log_keep.cumsum(-1)
-        fade = _decay(keep, keep)[..., ends]
-        start = keep.clamp(min=_least(keep)).exp()
-    start = start[..., None, :]
-    if log_momentum is None:
-        writes = fade * step[..., None]
-        weights = writes[..., -1][..., None, :]
-        return GateTables(
-            start, None, writes if reads else None, weights, None, start[..., -1:], None, None
+    steps = take(n + 1, 1)
+    steps[..., :n, 0], steps[..., n, 0] = step, 1.0
+    upper, start = _upper(n, n, step)[:, columns], take(n)
+    fade: Tensor | None = None
+    forgets = gates.log_keep is not None
+    if gates.log_keep is None:
+        start.fill_(1.0)
+    else:
+        keep = _in_tiles(gates.log_keep, n_tiles).cumsum(-1)
+        fade = _decay(keep, keep[..., columns], upper, take(n, upper.shape[-1]))
+        torch.exp(keep.clamp(min=_least(keep)), out=start)
+    start_row = start[..., None, :]
+    if gates.log_momentum is None:
+        written = take(n, upper.shape[-1])
+        torch.mul(upper if fade is None else fade, steps[..., :n, :], out=written)
+        tables = GateTables(
+            start_row,
+            None,
+            written if reads else None,
+            written[..., -1][..., None, :],
+            None,
+            start_row[..., -1:],
+            None,
+            None,
         )
-    if observed is not None:
+        return tables, TableWork(start, fade, None, steps, forgets)
+    if gates.observed is not None:
         # A masked token keeps the momentum buffer, but does not add it to the weights.
-        fade = fade * observed[..., None]
-    momentum = log_momentum.cumsum(-1)
-    # One row more than tokens: what is left of the buffer at the tile's start.
-    carried = _decay(F.pad(momentum, (0, 1)), momentum, scale=F.pad(step, (0, 1), value=1.0))
-    summed = carried @ fade
-    pushed = summed[..., n:, :]
-    writes = summed[..., :n, :]
-    return GateTables(
-        start,
+        seen = _in_tiles(gates.observed, n_tiles)[..., None]
+        if fade is None:
+            fade = take(n, upper.shape[-1]).copy_(upper.expand(*lead, -1, -1))
+        fade.mul_(seen)
+    momentum = _in_tiles(gates.log_momentum, n_tiles).cumsum(-1)
+    since = take(n + 1)
+    since[..., :n], since[..., n] = momentum, 0.0
+    carried = _decay(since, momentum, _upper(n + 1, n, step), take(n + 1, n))
+    scaled, summed = torch.mul(carried, steps, out=take(n + 1, n)), take(n + 1, upper.shape[-1])
+    torch.matmul(scaled, upper if fade is None else fade, out=summed)
+    written, pushed = summed[..., :n, :], summed[..., n:, :]
+    tables = GateTables(
+        start_row,
         pushed,
-        writes if reads else None,
-        writes[..., -1][..., None, :],
-        carried[..., :n, -1][..., None, :],
-        start[..., -1:],
+        written if reads else None,
+        written[..., -1][..., None, :],
+        scaled[..., :n, -1][..., None, :],
+        start_row[..., -1:],
         pushed[..., -1:],
-        carried[..., n:, -1:],
+        scaled[..., n:, -1:],
+    )
+    return tables, TableWork(start, fade, carried, steps, forgets)
+
+
+def tables_backward(
+    work: TableWork, bars: GateTables, summed_bar: Tensor, arena: Arena
+) -> list[Tensor | None]:
+    """Cotangents of step sizes, log momentum and log keep, of shape (rows, layers, time).
+
+    Parameters
+    ----------
+    work : TableWork
+    bars : GateTables
+        Of the tables; None: zero.
+    summed_bar : Tensor of shape (tiles, layers, rows, tokens + 1, columns)
+        Written, save that its first rows are those of ``bars.writes`` already. Without momentum it
+        has as many rows as tokens.
+    arena : Arena
+        For what lies between.
+    """
+    start, fade, carried, steps, forgets = work
+    lead, n = start.shape[:-1], start.shape[-1]
+    if bars.writes is None:
+        summed_bar[..., :n, :] = 0
+    summed_bar[..., :n, -1] += bars.weights[..., 0, :]
+    keep_bar = torch.zeros_like(start) if forgets else None
+    if keep_bar is not None:
+        if bars.start is not None:
+            torch.mul(start, bars.start[..., 0, :], out=keep_bar)
+        keep_bar[..., -1] += start[..., -1] * bars.start_end[..., 0, 0]
+    if carried is None:
+        product = summed_bar if fade is None else summed_bar.mul_(fade)
+        if fade is None:
+            product = summed_bar.mul_(_upper(n, n, start)[:, -work.n_columns :])
+        step_bar = product.sum(-1)
+        _add_exponents(keep_bar, product.mul_(steps[..., :n, :]))
+        return [_out_of_tiles(step_bar), None, _reversed_sums(keep_bar)]
+    assert bars.buffer is not None and bars.pushed_end is not None and bars.fade_end is not None
+    if bars.pushed is None:
+        summed_bar[..., n, :] = 0
+    else:
+        summed_bar[..., n, :] = bars.pushed[..., 0, :]
+    summed_bar[..., n, -1] += bars.pushed_end[..., 0, 0]
+    columns = _upper(n, n, start)[:, -work.n_columns :] if fade is None else fade
+    carried_bar = arena.take(*lead, n + 1, n, dtype=start.dtype)
+    torch.matmul(summed_bar, columns.mT, out=carried_bar)
+    carried_bar[..., :n, -1] += bars.buffer[..., 0, :]
+    carried_bar[..., n, -1] += bars.fade_end[..., 0, 0]
+    product = carried_bar.mul_(carried)
+    sums = product.sum(-1, keepdim=True)
+    # M_s is the later of two times in its column, and the earlier one in its row.
+    momentum_bar = torch.matmul(steps.mT, product)[..., 0, :]
+    momentum_bar -= sums[..., :n, 0] * steps[..., :n, 0]
+    if keep_bar is not None:
+        fade_bar = arena.take(*lead, n, work.n_columns, dtype=start.dtype)
+        scaled = torch.mul(carried, steps, out=carried_bar)
+        torch.matmul(scaled.mT, summed_bar, out=fade_bar)
+        _add_exponents(keep_bar, fade_bar.mul_(columns))
+    return [_out_of_tiles(sums[..., :n, 0]), _reversed_sums(momentum_bar), _reversed_sums(keep_bar)]
+
+
+def _add_exponents(keep_bar: Tensor | None, product: Tensor) -> None:
+    """Of ``exp(K_t - K_s)``, given its value times its cotangent."""
+    if keep_bar is None:
+        return
+    keep_bar[..., -product.shape[-1] :] += product.sum(-2)
+    keep_bar -= product.sum(-1)
+
+
+def gate_tables(gates: MemoryGates, *, n_tiles: int) -> GateTables:
+    """As :func:`make_tables`, with derivatives."""
+    step, log_momentum, log_keep, observed = gates
+    made = iter(_Tables.apply(n_tiles, observed, step, log_momentum, log_keep))
+    has_momentum = log_momentum is not None
+    missing = () if has_momentum else ("pushed", "buffer", "pushed_end", "fade_end")
+    return GateTables(
+        *(None if name in missing else next(made) for name in GateTables._fields)  # type: ignore[arg-type]
     )
 
 
-def _decay(since: Tensor, until: Tensor, scale: Tensor | None = None) -> Tensor:
-    """``exp(until_t - since_s)`` in row s and column t, zero where t comes before s.
+class _Tables(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        n_tiles: int,
+        observed: Tensor | None,
+        step: Tensor,
+        log_momentum: Tensor | None,
+        log_keep: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        gates = MemoryGates(step, log_momentum, log_keep, observed)
+        arena = Arena(step.device)
+        tables, ctx.work = make_tables(gates, n_tiles=n_tiles, arena=arena)
+        ctx.present = [table is not None for table in tables]
+        # Some of them are parts of others, which outputs must not be.
+        return tuple(table.clone() for table in tables if table is not None)
 
-    Rows may be one more than columns: the last is never before anything. ``scale`` multiplies rows.
-    """
-    mask = _upper(since.shape[-1], until.shape[-1], until)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        given = iter(outer)
+        bars = GateTables(*(next(given) if there else None for there in ctx.present))  # type: ignore[arg-type]
+        work: TableWork = ctx.work
+        assert bars.writes is not None
+        arena = Arena(work.start.device)
+        summed_bar = bars.writes.clone()
+        if work.carried is not None:
+            summed_bar = torch.nn.functional.pad(summed_bar, (0, 0, 0, 1))
+        return (None, None, *tables_backward(work, bars, summed_bar, arena))
+
+
+def _in_tiles(gate: Tensor, n_tiles: int) -> Tensor:
+    """(rows, layers, time) as (tiles, layers, rows, tokens)."""
+    return gate.unflatten(-1, (n_tiles, -1)).permute(2, 1, 0, 3).contiguous()
+
+
+def _out_of_tiles(bar: Tensor) -> Tensor:
+    return bar.permute(2, 1, 0, 3).flatten(-2)
+
+
+def _reversed_sums(bar: Tensor | None) -> Tensor | None:
+    """The way back through running sums, and out of tiles."""
+    if bar is None:
+        return None
+    return _out_of_tiles(bar.flip(-1).cumsum(-1).flip(-1))
+
+
+def _decay(since: Tensor, until: Tensor, mask: Tensor, out: Tensor) -> Tensor:
+    """``exp(until_t - since_s)`` in row s and column t, zero where ``mask`` is."""
     most = -_least(until)
     # Asked of a GPU, this question would have to be waited for.
-    if until.device.type == "cpu" and -float(until.detach()[..., -1].amin()) < most:
-        rows = (-since).exp()
-        rows = rows if scale is None else rows * scale
-        return (until.exp()[..., None, :] * rows[..., :, None]).mul_(mask)
-    # Multiplied by the mask before exp as well as after: what overflows where t comes before s
-    # would make the backward pass ``inf * 0``.
-    gap = (until[..., None, :] - since[..., :, None]) * mask
-    decay = gap.clamp(min=-most).exp() * mask
-    return decay if scale is None else decay * scale[..., None]
+    if until.device.type == "cpu" and -float(until[..., -1].amin()) < most:
+        torch.mul(until.exp()[..., None, :], (-since).exp()[..., :, None], out=out)
+        return out.mul_(mask)
+    # Multiplied by the mask before exp as well as after, where it might overflow.
+    torch.sub(until[..., None, :], since[..., :, None], out=out)
+    return out.mul_(mask).clamp_(min=-most).exp_().mul_(mask)
 
 
 def _upper(rows: int, columns: int, like: Tensor) -> Tensor:
     """Ones on and above the diagonal, and in a row more than there are columns."""
-    ones = like.new_ones(rows, columns, requires_grad=False)
+    ones = torch.ones(rows, columns, dtype=like.dtype, device=like.device)
     ones[:columns].triu_()
     return ones
 
