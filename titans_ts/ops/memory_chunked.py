@@ -12,7 +12,7 @@ from torch import Tensor
 from titans_ts.ops.memory_chunks import ScanOptions, scan_chunks
 from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
-from titans_ts.ops.memory_step import memory_step
+from titans_ts.ops.memory_step import memory_step, settled
 from titans_ts.ops.memory_tile import close_tile, open_tile, read_after_each, write_tile
 from titans_ts.ops.memory_triton import supports, triton_available, triton_scan
 
@@ -94,6 +94,7 @@ def memory_chunked(
     semantics: dict[str, Any] = {"chunk_size": chunk_size, "residual": residual, "coarse": coarse}
     if n == 1 and not torch.is_grad_enabled():
         return memory_step(state, queries, keys, values, gates, **semantics)
+    state = settled(state)
     form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if n <= SHORT else _by_scan
     others = {"residual": residual, "coarse": coarse, "first_order": first_order}
     if form is _by_scan and triton_available(keys.device):

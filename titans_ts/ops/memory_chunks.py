@@ -181,9 +181,7 @@ class _Plan(NamedTuple):
     keep_states: bool  # of every tile, for the backward pass; otherwise of every group
 
 
-def _plan(
-    n_tokens: int, weights: list[Tensor], options: ScanOptions, *, training: bool
-) -> _Plan:
+def _plan(n_tokens: int, weights: list[Tensor], options: ScanOptions, *, training: bool) -> _Plan:
     """What to keep: everything while that is little, else no states but those of groups."""
     size, element = options.chunk_size, weights[0].element_size()
     n_tiles = -(-n_tokens // min(size, MAX_TILE))
@@ -291,9 +289,11 @@ class _RowScan:
             _empty_faded(state)
             if is_last and group.start and (group.stop + options.position) % options.chunk_size:
                 opened = [matrices.weight.contiguous().clone() for matrices in state]
-            spare = [shared] if shared is not None else [
-                self._matrices(inputs.weights, self.n_parts) for _ in range(group.n_tiles)
-            ]
+            spare = (
+                [shared]
+                if shared is not None
+                else [self._matrices(inputs.weights, self.n_parts) for _ in range(group.n_tiles)]
+            )
             work = make_group_work(
                 group, state, options.residual, options.coarse, arena,
                 None if plan.training else 1,
@@ -319,8 +319,7 @@ class _RowScan:
             arena.release(lasting)
         if options.need_state:
             weights, momentum = (
-                [m.oriented(m.parts[part]).contiguous().clone() for m in state]
-                for part in (0, -1)
+                [m.oriented(m.parts[part]).contiguous().clone() for m in state] for part in (0, -1)
             )
             self.after = [*weights, *(momentum if self.n_parts == 2 else ()), *opened]
 

@@ -149,9 +149,7 @@ def prepare_group(
         scores = torch.matmul(key_tiles, query_tiles.mT, out=room(group.tile))
         weighted = torch.mul(scores, writes[:, 0], out=room(group.tile))
     else:
-        both = arena.take(
-            group.n_chunks, len(keys), 2 * group.padded, width, dtype=keys.dtype
-        )
+        both = arena.take(group.n_chunks, len(keys), 2 * group.padded, width, dtype=keys.dtype)
         halves = both.split(group.padded, 2)
         halves[0].copy_(to_tiles(keys, group.padded))
         halves[1].copy_(to_tiles(queries, group.padded))
@@ -414,7 +412,9 @@ def _errors(
     x, last = keys, len(anchor) - 1
     inputs = [x]
     for layer in range(last):
-        x = _silu("x", layer, torch.bmm(x, anchor[layer].weight, out=space.before(layer, c)), scratch)
+        x = _silu(
+            "x", layer, torch.bmm(x, anchor[layer].weight, out=space.before(layer, c)), scratch
+        )
         inputs.append(x)
     error = space.error(c)
     if options.residual:
@@ -441,7 +441,9 @@ def _errors_and_reads(
     x, last, n = both, len(anchor) - 1, values.shape[1]
     inputs = [x[:, :n]]
     for layer in range(last):
-        x = _silu("x", layer, torch.bmm(x, anchor[layer].weight, out=space.before(layer, c)), scratch)
+        x = _silu(
+            "x", layer, torch.bmm(x, anchor[layer].weight, out=space.before(layer, c)), scratch
+        )
         inputs.append(x[:, :n])
     output = torch.bmm(x, anchor[last].weight, out=space.output(c))
     answer, read = output[:, :n], output[:, n:]
@@ -539,4 +541,3 @@ def _layer_norm(x: Tensor) -> Tensor:
 def _residual_error(output: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Gradient of ``|k + LayerNorm(o) - v|^2`` with respect to o."""
     return layer_norm_backward(output, 2 * (keys + _layer_norm(output) - values))
-

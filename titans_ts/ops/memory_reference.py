@@ -7,6 +7,7 @@ from torch import Tensor
 
 from titans_ts.ops.memory_net import memory_errors, read_memory
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, momentum_or_zeros
+from titans_ts.ops.memory_step import settled
 
 __all__ = ["memory_reference"]
 
@@ -58,7 +59,8 @@ def memory_reference(
     state : MemoryState
         Memory after the last token.
     """
-    weights, _, anchor, position = state
+    state = settled(state)
+    weights, anchor, position = state.weights, state.anchor, state.position
     momentum = momentum_or_zeros(state)
     reads = []
     for t in range(keys.shape[-2]):

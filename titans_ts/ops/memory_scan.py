@@ -117,9 +117,7 @@ def look_up(
     """
     if state.widening:
         shape = (*h.shape[:-1], len(state.parts) * h.shape[-1])
-        return torch.bmm(
-            spread(h, reads, work.take("looked", 0, h, shape)), state.stacked, out=out
-        )
+        return torch.bmm(spread(h, reads, work.take("looked", 0, h, shape)), state.stacked, out=out)
     assert found is not None
     return weigh(torch.bmm(h, state.stacked_t, out=found), reads, out)
 
