@@ -48,6 +48,11 @@ class RMSNorm(nn.RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
+    def step(self, x: Tensor) -> Tensor:
+        """:meth:`forward` for a few numbers, where torch's own takes long to be called."""
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
+        return x * x.square().mean(-1, keepdim=True).add_(eps).rsqrt_() * self.weight
+
 
 def persistent_tokens(n: int, dim: int) -> nn.Parameter | None:
     """Learnt tokens that come before a sequence (Titans, section 3.3), or None for none.
@@ -87,6 +92,13 @@ class CausalConv(nn.Module):
             out = torch.addcmul(out, joined[:, i : i + time], self.weight[:, i])
         stop = joined.shape[1] - n_open
         return out, carry(joined[:, stop - (self.width - 1) : stop])
+
+    def step(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
+        """:meth:`forward` of one token, ``x`` of shape (batch, dim)."""
+        if tail is None:
+            tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[1])
+        joined = torch.cat((tail, x[:, None]), 1)
+        return (joined * self.weight.t()).sum(1), joined[:, 1:]
 
 
 class SwiGLU(nn.Module):

@@ -21,6 +21,7 @@ from titans_ts.nn.layers import (
 )
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
+from titans_ts.ops.memory_step import StepRates, memory_step
 from titans_ts.ops.memory_tile import (
     MemoryTile,
     close_tile,
@@ -120,6 +121,8 @@ class NeuralMemory(nn.Module):
         y : Tensor of shape (batch, time, dim)
         state : NeuralMemoryState or None
         """
+        if x.shape[1] == 1 and state is not None and _is_stream(x):
+            return self._step(x, state, observed)
         n_first = 0
         if state is None and self.persistent is not None:
             n_first = len(self.persistent)
@@ -293,11 +296,68 @@ class NeuralMemory(nn.Module):
             observed = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
         return mask_gates(MemoryGates(step_size, log_momentum, log_keep), observed)
 
+    def _step(
+        self, x: Tensor, state: NeuralMemoryState, observed: Tensor | None
+    ) -> tuple[Tensor, NeuralMemoryState]:
+        """One token, as :meth:`forward` has it, in fewer operations: their calls are the cost."""
+        batch, heads = len(x), self.n_heads
+        x = mask_tokens(x, observed)[:, 0]
+        mixed, tail = F.linear(x, self.qkv.weight), state.tail
+        if self.conv is not None:
+            mixed, tail = self.conv.step(mixed, tail)
+        pairs, values = F.silu(mixed).view(batch, 3, heads, -1).split((2, 1), 1)
+        pairs = pairs / torch.linalg.vector_norm(pairs, dim=-1, keepdim=True).clamp_min_(1e-12)
+        read, memory = memory_step(
+            state.memory,
+            pairs.transpose(1, 2).reshape(batch * heads, 2, -1),
+            values.reshape(batch * heads, 1, -1),
+            self._rates(x, observed),
+            chunk_size=self.chunk_size,
+            residual=self.residual,
+            coarse=self.coarse,
+        )
+        normed = self.read_norm.step(read).view(batch, -1)
+        y = F.linear(normed * F.silu(F.linear(x, self.out_gate.weight)), self.out.weight)
+        return y[:, None], NeuralMemoryState(memory, tail)
+
+    def _rates(self, x: Tensor, observed: Tensor | None) -> StepRates:
+        """:meth:`_gates` of one token, ``x`` of shape (batch, dim)."""
+        logits = F.linear(x, self.gates.weight, self.gates.bias)
+        shape = (3, -1, self.n_layers, 1)
+        if len(x) == 1:
+            step, momentum, forget = torch.sigmoid(logits).view(shape).unbind()
+        else:
+            logits = logits.unflatten(-1, (3, self.n_heads, -1)).transpose(0, 1)
+            step, momentum, forget = torch.sigmoid(logits).reshape(shape).unbind()
+        step = step * (self.max_step_size / self.chunk_size)
+        keep = decay = None
+        if self.has_momentum:
+            # 1 - sigmoid(x) and sigmoid(-x) differ by rounding only.
+            step, decay = torch.addcmul(step, step, momentum, value=-1), momentum
+        if self.has_forgetting:
+            keep = 1 - forget
+        if observed is None and self.writes:
+            return StepRates(step, decay, keep, None)
+        seen = x.new_zeros(len(x), 1, dtype=torch.bool)
+        if self.writes and observed is not None:
+            seen = observed
+        seen = seen.repeat_interleave(self.n_heads, 0)[..., None]
+
+        def masked(rate: Tensor | None, otherwise: float) -> Any:
+            return None if rate is None else torch.where(seen, rate, otherwise)
+
+        return StepRates(masked(step, 0.0), masked(decay, 1.0), masked(keep, 1.0), seen)
+
     def _normed(self, reads: Tensor) -> Tensor:
         return self.read_norm(reads).transpose(1, 2).flatten(-2)
 
     def _answer(self, reads: Tensor, x: Tensor) -> Tensor:
         return self.out(self._normed(reads).to(x.dtype) * F.silu(self.out_gate(x)))
+
+
+def _is_stream(x: Tensor) -> bool:
+    """Whether nobody wants derivatives or less precision."""
+    return not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:

@@ -14,17 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from titans_ts.ops.arena import Arena, Workspace, borrow, give_back
-from titans_ts.ops.memory_group import (
-    Group,
-    GroupWork,
-    Prepared,
-    ScanOptions,
-    State,
-    make_group_work,
-    prepare_group,
-    run_group,
-)
+from titans_ts.ops.memory_group import GroupWork, State, make_group_work, run_group
 from titans_ts.ops.memory_group_backward import GroupBackward
+from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, prepare_group
 from titans_ts.ops.memory_scan import Matrices
 from titans_ts.ops.memory_state import MemoryGates
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from titans_ts.ops.arena import Arena, Workspace
-from titans_ts.ops.memory_group import (
-    Group,
-    GroupWork,
-    Prepared,
-    ScanOptions,
-    State,
-    remake_states,
-    to_tiles,
-)
+from titans_ts.ops.memory_group import GroupWork, State
 from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
+from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, padded, to_tiles
+from titans_ts.ops.memory_remake import remake_group
 from titans_ts.ops.memory_scan import (
     LayerTables,
     Matrices,
@@ -34,6 +28,17 @@ from titans_ts.ops.memory_tables import GateTables, tables_backward
 __all__ = ["GroupBackward"]
 
 _silu_backward = torch.ops.aten.silu_backward.grad_input
+
+
+class _FirstLayer(NamedTuple):
+    """What takes no state in the first layer, and its cotangents; of all tiles, or of one."""
+
+    looked: Any  # None, as are the next and their cotangents: reads are coarse
+    weighted: Any
+    factors: Any
+    looked_bar: Any
+    weighted_bar: Any
+    factors_bar: Any
 
 
 class GroupBackward:
@@ -75,29 +80,21 @@ class GroupBackward:
         self.anchor, self.state_bars, self.written = anchor, state_bars, written
         self.arena, self.scratch = arena, Workspace(arena)
         self.last = len(state_bars) - 1
-        self.reads_bar = self._padded(reads_bar[:, group.start : group.stop])
-        # Made again, for all chunks at once: a pass over what was kept costs less than keeping it.
-        n = group.padded  # of coarse work, tokens after these are queries
-        self.z_all = work.before
-        self.inputs = [self._silu(z) for z in work.before]
-        self.errors = [
-            _silu_backward(u, z[:, :, :n], grad_input=self._like(u))
-            for u, z in zip(work.back, work.before, strict=True)
-        ]
-        self.errors.append(work.error)
-        self.bends = [
-            self._bend(z[:, :, :n], x[:, :, :n], u)
-            for z, x, u in zip(work.before, self.inputs, work.back, strict=True)
-        ]
-        self.hidden = [self._silu(y) for y in work.read_before]
-        self.states = self._states()
+        self.reads_bar = padded(reads_bar[:, group.start : group.stop], group, arena)
+        self.remade = remake_group(group, made, work, arena, self.scratch)
         self.queries_bar, self.keys_bar, self.values_bar = (
             self._room(group.n_chunks, group.padded, x.shape[-1])
             for x in (made.queries, made.keys, made.values)
         )
         self._make_table_bars()
-
-    # -- room ----------------------------------------------------------------------------------
+        self.first = _FirstLayer(
+            made.looked,
+            made.weighted,
+            made.factors,
+            None if made.looked is None else self._like(made.looked),
+            None if made.weighted is None else self._like(made.weighted),
+            self._like(made.factors),
+        )
 
     def _room(self, *shape: int) -> Tensor:
         number, *others = shape
@@ -106,49 +103,6 @@ class GroupBackward:
 
     def _like(self, x: Tensor) -> Tensor:
         return self.arena.take(*x.shape, dtype=x.dtype)
-
-    def _silu(self, x: Tensor) -> Tensor:
-        return torch.ops.aten.silu.out(x, out=self._like(x))
-
-    def _bend(self, z: Tensor, x: Tensor, back: Tensor) -> Tensor:
-        """The second derivative of SiLU, times what came back: ``g (1 - g) (2 + z - 2 x) u``.
-
-        With g the sigmoid of z and x = z g.
-        """
-        gate = torch.sigmoid(z, out=self._like(back))
-        bend = torch.sub(z, x, alpha=2, out=self._like(back)).add_(2).mul_(back)
-        return bend.mul_(gate.addcmul_(gate, gate, value=-1))
-
-    def _padded(self, bar: Tensor) -> Tensor:
-        group = self.group
-        if group.padded == group.length:
-            return bar
-        out = self.arena.take(
-            len(bar), group.n_chunks, group.padded, bar.shape[-1], dtype=bar.dtype
-        )
-        out[:, :, group.length :] = 0
-        out[:, :, : group.length] = bar.unflatten(1, (group.n_chunks, group.length))
-        return out.flatten(1, 2)
-
-    def _states(self) -> list[State]:
-        """The state before each tile."""
-        states = list(self.work.states)
-        if len(states) == self.group.n_tiles:
-            return states
-        (start,), n = states, self.group.padded
-        for _ in range(self.group.n_tiles - 1):
-            states.append(
-                [Matrices(self._like(m.stacked), len(m.parts), m.widening) for m in start]
-            )
-        remake_states(
-            self.group,
-            self.made,
-            [to_tiles(self.made.keys, n), *(x[:, :, :n] for x in self.inputs)],
-            self.errors,
-            states,
-            self.scratch,
-        )
-        return states
 
     def _make_table_bars(self) -> None:
         made, group, n_layers = self.made, self.group, self.last + 1
@@ -161,7 +115,8 @@ class GroupBackward:
         self.summed_bar = self.arena.take(
             *lead, n_rows, made.table_work.n_columns, dtype=made.ends.dtype
         )
-        self.reads_table_bar = self.writes_bar = None
+        self.reads_table_bar: Any = None
+        self.writes_bar: Any = None
         split: list[Any] = [[None] * (group.n_tiles * n_layers)] * 2
         if made.reads is not None:
             self.reads_table_bar = self._like(made.reads)
@@ -195,19 +150,10 @@ class GroupBackward:
             Added to the cotangents of the state before the last chunk, where it starts.
         """
         group, made, n_layers = self.group, self.made, self.last + 1
-        sizes = [made.keys.shape[-1], *(e.shape[-1] for e in self.errors)]
-        factors_bar = self._like(made.factors)
-        looked_bar = weighted_bar = None
-        if made.looked is not None:
-            assert made.weighted is not None
-            looked_bar, weighted_bar = self._like(made.looked), self._like(made.weighted)
-        self._layer0 = (factors_bar, looked_bar, weighted_bar)
+        sizes = [made.keys.shape[-1], *(e.shape[-1] for e in self.remade.errors)]
         key_chunks = to_tiles(made.keys, group.padded).unbind()
-        self._first_views = [
-            None if x is None else x.unbind()
-            for x in (made.looked, made.weighted, made.factors, *self._layer0)
-        ]
-        self._y_bars = to_tiles(self.reads_bar, group.tile).unbind()
+        first = [None if x is None else x.unbind() for x in self.first]
+        y_bars = to_tiles(self.reads_bar, group.tile).unbind()
         written = self.written
         for c in range(group.n_chunks - 1, -1, -1):
             x_bars = [
@@ -220,9 +166,13 @@ class GroupBackward:
                 for layer, size in enumerate(sizes[1:])
             ]
             for j in range(group.tiles_per_chunk - 1, -1, -1):
-                self._tile(c, j, key_chunks[c], x_bars, e_bars, written=written)
+                t = c * group.tiles_per_chunk + j
+                of_first = _FirstLayer(*(None if views is None else views[t] for views in first))
+                self._tile(
+                    c, j, key_chunks[c], y_bars[t], of_first, x_bars, e_bars, written=written
+                )
                 written = True
-            anchor = self.anchor or self.states[c * group.tiles_per_chunk]
+            anchor = self.anchor or self.remade.states[c * group.tiles_per_chunk]
             at_start = self.state_bars if self.anchor is None else anchor_bars
             assert at_start is not None
             if opened_bars is not None and c == group.n_chunks - 1:
@@ -230,9 +180,9 @@ class GroupBackward:
                     bar.parts[0].add_(more.parts[0])
             self._chunk_errors(c, key_chunks[c], anchor, at_start, x_bars, e_bars)
         self._first_layer()
-        bars = self.queries_bar, self.keys_bar, self.values_bar
-        for total, bar in zip(token_bars, bars, strict=True):
-            tokens = bar.transpose(0, 1).flatten(1, 2)
+        found = self.queries_bar, self.keys_bar, self.values_bar
+        for total, found_bar in zip(token_bars, found, strict=True):
+            tokens = found_bar.transpose(0, 1).flatten(1, 2)
             if group.padded > group.length:
                 chunks = tokens.unflatten(1, (group.n_chunks, group.padded))
                 tokens = chunks[:, :, : group.length].flatten(1, 2)
@@ -244,6 +194,8 @@ class GroupBackward:
         c: int,
         j: int,
         keys: Tensor,
+        bar: Tensor,
+        first: _FirstLayer,
         x_bars: list[Any],
         e_bars: list[Tensor],
         *,
@@ -252,33 +204,29 @@ class GroupBackward:
         """A tile's writes and, before them, its reads; what is asked of the chunk's factors."""
         group, scratch, coarse = self.group, self.scratch, self.options.coarse
         t, span = c * group.tiles_per_chunk + j, group.span(j)
-        looked, weighted, factors, factors_bar, looked_bar, weighted_bar = (
-            None if views is None else views[t] for views in self._first_views
-        )
         tables, bars = self.made.tables[t], self.table_bars[t]
-        bar = self._y_bars[t]
         if not coarse and self.options.residual:
             self.queries_bar[c][:, span] = bar
             assert self.work.read_output is not None
             bar = layer_norm_backward(self.work.read_output[t], bar)
         for layer in range(self.last, -1, -1):
-            state, state_bar = self.states[t][layer], self.state_bars[layer]
-            e, e_bar = self.errors[layer][c][:, span], e_bars[layer][:, span]
-            x = self.inputs[layer - 1][c][:, span] if layer else keys[:, span]
-            x_bar = x_bars[layer][:, span] if layer else None
+            state, state_bar = self.remade.states[t][layer], self.state_bars[layer]
+            e, e_bar = self.remade.errors[layer][c][:, span], e_bars[layer][:, span]
+            x = self.remade.inputs[layer - 1][c][:, span] if layer else keys[:, span]
+            x_bar: Any = x_bars[layer][:, span] if layer else None
             self._write(layer, state, state_bar, x, e, x_bar, e_bar, tables[layer], bars[layer],
-                        factors, factors_bar, written=written)  # fmt: skip
+                        first, written=written)  # fmt: skip
             moves = tables[layer].moves if written else None
             if coarse:
                 move_back(state_bar, moves, None, None)
                 continue
             if layer == 0:
-                torch.bmm(bar, state.stacked_t, out=looked_bar)
-                move_back(state_bar, moves, looked, bar)
-                e_bar.baddbmm_(weighted, bar, alpha=-1)
-                torch.bmm(e, bar.mT, out=weighted_bar)
+                torch.bmm(bar, state.stacked_t, out=first.looked_bar)
+                move_back(state_bar, moves, first.looked, bar)
+                e_bar.baddbmm_(first.weighted, bar, alpha=-1)
+                torch.bmm(e, bar.mT, out=first.weighted_bar)
                 continue
-            h, y = self.hidden[layer - 1][t], self.work.read_before[layer - 1][t]
+            h, y = self.remade.hidden[layer - 1][t], self.work.read_before[layer - 1][t]
             h_bar = scratch.take("h bar", layer, h, tuple(h.shape))
             found, scores = self.work.found[layer], self.work.scores[layer]
             assert scores is not None
@@ -296,22 +244,18 @@ class GroupBackward:
         state_bar: Matrices,
         x: Tensor,
         e: Tensor,
-        x_bar: Tensor | None,
+        x_bar: Any,
         e_bar: Tensor,
         tables: LayerTables,
         bars: LayerTables,
-        factors: Tensor | None,
-        factors_bar: Tensor | None,
+        first: _FirstLayer,
         *,
         written: bool,
     ) -> None:
+        factors, factors_bar = first.factors, first.factors_bar
         if not written:
             e_bar.zero_()
-            if x_bar is None:
-                assert factors_bar is not None
-                factors_bar.zero_()
-            else:
-                x_bar.zero_()
+            (factors_bar if x_bar is None else x_bar).zero_()
             return
         narrow, wide = (x, e) if state.widening else (e, x)
         narrow_bar, wide_bar = (x_bar, e_bar) if state.widening else (e_bar, x_bar)
@@ -319,12 +263,8 @@ class GroupBackward:
             shape = (*narrow.shape[:-1], len(state.parts) * narrow.shape[-1])
             factors = spread(narrow, tables.ends, self.scratch.take("factor", 0, narrow, shape))
             factors_bar = self.scratch.take("factor bar", 0, narrow, shape)
-        assert factors is not None
-        assert factors_bar is not None
-        assert wide_bar is not None
         write_backward(state, state_bar, factors, wide, bars.moves, factors_bar, wide_bar)
         if layer:
-            assert narrow_bar is not None
             dots(factors_bar, narrow, bars.ends, self.scratch)
             weigh(factors_bar, tables.ends, narrow_bar)
 
@@ -343,11 +283,11 @@ class GroupBackward:
         z_bars = []
         for layer in range(last):
             bar, z = e_bars[layer], self.work.before[layer][c][:, :n]
-            z_bars.append(self.bends[layer][c].mul_(bar))
+            z_bars.append(self.remade.bends[layer][c].mul_(bar))
             back_bar = _silu_backward(bar, z, grad_input=bar)
             e_bars[layer + 1].baddbmm_(back_bar, anchor[layer + 1].weight)
             if learns_anchor:
-                anchor_bars[layer + 1].add_product(back_bar, self.errors[layer + 1][c])
+                anchor_bars[layer + 1].add_product(back_bar, self.remade.errors[layer + 1][c])
         key_bar = None
         if self.options.residual:
             key_bar, self.values_bar[c], output_bar = self._residual(c, keys, e_bars[last])
@@ -360,7 +300,7 @@ class GroupBackward:
         for layer in range(last, 0, -1):
             bar = z_bars[layer]
             if learns_anchor:
-                anchor_bars[layer].add_product(self.inputs[layer - 1][c][:, :n], bar)
+                anchor_bars[layer].add_product(self.remade.inputs[layer - 1][c][:, :n], bar)
             x_bar = x_bars[layer].baddbmm_(bar, anchor[layer].weight_t)
             z = self.work.before[layer - 1][c][:, :n]
             z_bars[layer - 1] += _silu_backward(x_bar, z, grad_input=x_bar)
@@ -380,7 +320,7 @@ class GroupBackward:
             assert self.work.output is not None
             bar = layer_norm_backward(self.work.output[c][:, n:], bar)
         for layer in range(self.last, -1, -1):
-            h = (self.inputs[layer - 1] if layer else both)[c][:, n:]
+            h = (self.remade.inputs[layer - 1] if layer else both)[c][:, n:]
             anchor_bars[layer].add_product(h, bar)
             h_bar = self.scratch.take("h bar", layer, h, tuple(h.shape))
             torch.bmm(bar, anchor[layer].weight_t, out=h_bar)
@@ -407,23 +347,26 @@ class GroupBackward:
     def _first_layer(self) -> None:
         """The first layer's factors and scores, of all tiles at once."""
         group, made = self.group, self.made
-        factors_bar, looked_bar, weighted_bar = self._layer0
+        looked_bar: Any = self.first.looked_bar
+        weighted_bar: Any = self.first.weighted_bar
+        factors_bar = self.first.factors_bar
         keys = to_tiles(made.keys, group.tile)
         dots(factors_bar, keys, self.ends_bar[:, 0], self.scratch)
         more = self._like(keys)
         self._add_tiles(self.keys_bar, weigh(factors_bar, made.ends[:, 0], more))
         if looked_bar is None:
             return
-        assert made.reads is not None and made.scores is not None and made.writes is not None
-        assert self.reads_table_bar is not None and self.writes_bar is not None
+        writes: Any = made.writes
+        reads: Any = made.reads
+        scores: Any = made.scores
         queries = to_tiles(made.queries, group.tile)
         dots(looked_bar, queries, self.reads_table_bar[:, 0], self.scratch)
         weighted_bar.neg_()
-        torch.mul(weighted_bar, made.scores, out=self.writes_bar[:, 0])
-        scores_bar = weighted_bar.mul_(made.writes[:, 0])
+        torch.mul(weighted_bar, scores, out=self.writes_bar[:, 0])
+        scores_bar = weighted_bar.mul_(writes[:, 0])
         self._add_tiles(self.keys_bar, torch.matmul(scores_bar, queries, out=more))
         torch.matmul(scores_bar.mT, keys, out=more)
-        weigh(looked_bar, made.reads[:, 0], more, add=True)
+        weigh(looked_bar, reads[:, 0], more, add=True)
         self._add_tiles(self.queries_bar, more, new=not self.options.residual)
 
     def _add_tiles(self, chunks: Tensor, tiles: Tensor, *, new: bool = False) -> None:

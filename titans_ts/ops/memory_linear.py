@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from titans_ts.ops.arena import Arena, Workspace
 from titans_ts.ops.memory_linear_tiles import (
     Group,
     Prepared,
@@ -28,7 +29,6 @@ from titans_ts.ops.memory_linear_tiles import (
     to_tiles,
 )
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.arena import Arena, Workspace
 
 __all__ = ["linear_memory"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from titans_ts.ops.arena import Workspace
 from titans_ts.ops.memory_state import MemoryGates
 from titans_ts.ops.memory_tables import gate_tables
-from titans_ts.ops.arena import Workspace
 
 __all__ = [
     "Group",

@@ -248,8 +248,8 @@ def write_backward(
         move_bars[:, 2:] = torch.bmm(flat[:, 1:], flat_bar[:, 1, :, None])[..., 0]
 
 
-def move_back(bar: Matrices, moves: Any, left: Tensor | None, right: Tensor | None) -> None:
-    """The cotangent before a tile from that after it, and ``left^T right`` added to it.
+def move_back(bar: Matrices, moves: Any, left: Any, right: Any) -> None:
+    """The cotangent before a tile from that after it, and ``left^T right`` added (None: nothing).
 
     ``moves=None``: nobody asked for the state after it, and ``bar`` holds nothing yet.
     """

@@ -59,21 +59,27 @@ class WriteLog:
 class PendingWrites(NamedTuple):
     """Writes that were not added up yet, as a stream leaves them inside a chunk.
 
-    A row is one head of one sequence. The buffers have room for more writes than there are.
+    A row is one head of one sequence. There is room for more writes than there are.
     """
 
-    inputs: tuple[Tensor, ...]  # per layer (rows, room, width_in): what each write fed in
-    errors: tuple[Tensor, ...]  # per layer (rows, room, width_out): its error there
+    # (rows, room, sum of all widths): of each write, what it fed into every layer, then its error
+    # there; zeros where there is none yet.
+    factors: Tensor
+    inputs: tuple[Tensor, ...]  # views of them: per layer (rows, room, width_in)
+    errors: tuple[Tensor, ...]  # per layer (rows, room, width_out)
     # (rows, layers, room + 2): what each write weighs in the weights now, then what the momentum
     # buffer and the weights of before do.
     shares: Tensor
     pushes: Tensor  # same shape: the same for the momentum buffer
-    count: int
+    weights: tuple[Tensor, ...]  # views of the state's, (rows, width_in, width_out)
+    momentum: tuple[Tensor, ...]
+    anchor: tuple[Tensor, ...]
+    filled: int  # number of writes
     log: WriteLog
 
     @property
     def room(self) -> int:
-        return self.inputs[0].shape[1]
+        return self.factors.shape[1]
 
 
 class MemoryState(NamedTuple):

@@ -172,7 +172,9 @@ def tables_backward(
         step_bar = product.sum(-1)
         _add_exponents(keep_bar, product.mul_(steps[..., :n, :]))
         return [_out_of_tiles(step_bar), None, _reversed_sums(keep_bar)]
-    assert bars.buffer is not None and bars.pushed_end is not None and bars.fade_end is not None
+    assert bars.buffer is not None
+    assert bars.pushed_end is not None
+    assert bars.fade_end is not None
     if bars.pushed is None:
         summed_bar[..., n, :] = 0
     else:
