@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
-from titans_ts.ops.memory_step import settled
 
 BATCH, HEADS, WIDTH, HIDDEN = 5, 3, 7, (11, 13, 17)
 
@@ -113,7 +112,7 @@ def make_problem(
 
 def flatten(reads: Tensor, state: MemoryState) -> dict[str, Tensor]:
     """Reads and final state as named tensors."""
-    state = settled(state)
+    state = state.settled()
     named = {"reads": reads}
     for name in ("weights", "momentum", "anchor"):
         for layer, tensor in enumerate(getattr(state, name)):

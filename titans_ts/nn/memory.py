@@ -20,8 +20,9 @@ from titans_ts.nn.layers import (
     persistent_tokens,
 )
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
+from titans_ts.ops.memory_pending import StepRates
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
-from titans_ts.ops.memory_step import StepRates, memory_step
+from titans_ts.ops.memory_step import memory_step
 from titans_ts.ops.memory_tile import (
     MemoryTile,
     close_tile,

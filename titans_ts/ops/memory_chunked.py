@@ -12,7 +12,7 @@ from torch import Tensor
 from titans_ts.ops.memory_chunks import ScanOptions, scan_chunks
 from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
-from titans_ts.ops.memory_step import memory_step, rates_of_gates, settled
+from titans_ts.ops.memory_step import memory_step, rates_of_gates
 from titans_ts.ops.memory_tile import close_tile, open_tile, read_after_each, write_tile
 from titans_ts.ops.memory_triton import supports, triton_available, triton_scan
 
@@ -97,7 +97,7 @@ def memory_chunked(
         pairs = torch.cat((queries, keys), -2).flatten(0, 1)
         read, after = memory_step(state, pairs, values.flatten(0, 1), rates, **semantics)
         return read.unflatten(0, lead), after
-    state = settled(state)
+    state = state.settled()
     form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if n <= SHORT else _by_scan
     others = {"residual": residual, "coarse": coarse, "first_order": first_order}
     if form is _by_scan and triton_available(keys.device):

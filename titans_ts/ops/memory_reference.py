@@ -7,7 +7,6 @@ from torch import Tensor
 
 from titans_ts.ops.memory_net import memory_errors, read_memory
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, momentum_or_zeros
-from titans_ts.ops.memory_step import settled
 
 __all__ = ["memory_reference"]
 
@@ -59,7 +58,7 @@ def memory_reference(
     state : MemoryState
         Memory after the last token.
     """
-    state = settled(state)
+    state = state.settled()
     weights, anchor, position = state.weights, state.anchor, state.position
     momentum = momentum_or_zeros(state)
     reads = []

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = [
-    "MemoryGates",
-    "MemoryState",
-    "PendingWrites",
-    "WriteLog",
-    "mask_gates",
-    "momentum_or_zeros",
-]
+from titans_ts.ops.memory_pending import PendingWrites
+
+__all__ = ["MemoryGates", "MemoryState", "mask_gates", "momentum_or_zeros"]
 
 
 class MemoryGates(NamedTuple):
@@ -33,60 +27,11 @@ class MemoryGates(NamedTuple):
     observed: Tensor | None = None
 
 
-class WriteLog:
-    """Says how far the buffers of pending writes are filled.
-
-    States of one stream share these buffers: each looks at its own writes only, and the newest one
-    may append. Whoever goes on from an older state must copy them first.
-    """
-
-    def __init__(self, filled: int = 0) -> None:
-        self.filled = filled
-        self._lock = Lock()
-
-    def extend(self, count: int) -> bool:
-        """Claim the place after ``count`` writes; False if it is taken."""
-        with self._lock:
-            if self.filled != count:
-                return False
-            self.filled += 1
-            return True
-
-    def __reduce__(self) -> tuple[type[WriteLog], tuple[int]]:
-        return WriteLog, (self.filled,)
-
-
-class PendingWrites(NamedTuple):
-    """Writes that were not added up yet, as a stream leaves them inside a chunk.
-
-    A row is one head of one sequence. There is room for more writes than there are.
-    """
-
-    # (rows, room, sum of all widths): of each write, what it fed into every layer, then its error
-    # there; zeros where there is none yet.
-    factors: Tensor
-    inputs: tuple[Tensor, ...]  # views of them: per layer (rows, room, width_in)
-    errors: tuple[Tensor, ...]  # per layer (rows, room, width_out)
-    # (rows, layers, room + 2): what each write weighs in the weights now, then what the momentum
-    # buffer and the weights of before do.
-    shares: Tensor
-    pushes: Tensor  # same shape: the same for the momentum buffer
-    weights: tuple[Tensor, ...]  # views of the state's, (rows, width_in, width_out)
-    momentum: tuple[Tensor, ...]
-    anchor: tuple[Tensor, ...]
-    filled: int  # number of writes
-    log: WriteLog
-
-    @property
-    def room(self) -> int:
-        return self.factors.shape[1]
-
-
 class MemoryState(NamedTuple):
     """A memory's content between two tokens. All of fixed size, however many tokens were read.
 
     ``anchor`` is where the open chunk takes its gradients: the weights at that chunk's start. With
-    pending writes, weights and momentum buffer are those before them (see ``settled``).
+    pending writes, weights and momentum buffer are those before them.
     """
 
     weights: tuple[Tensor, ...]  # per layer (batch or 1, heads, width_in, width_out)
@@ -94,6 +39,21 @@ class MemoryState(NamedTuple):
     anchor: tuple[Tensor, ...]  # same shapes; the same tensors as weights at a chunk's start
     position: int  # tokens already read of the open chunk, 0 .. chunk_size - 1
     pending: PendingWrites | None = None  # the last writes, of a stream; None: none
+
+    def settled(self) -> MemoryState:
+        """The same state with its pending writes added up."""
+        if self.pending is None:
+            return self
+        weights, momentum = self.pending.added_up()
+        lead = self.weights[0].shape[:2]
+        own = tuple(weight.unflatten(0, lead) for weight in weights)
+        buffers = tuple(buffer.unflatten(0, lead) for buffer in momentum)
+        anchor = self.anchor if self.pending.filled < self.position else self.weights
+        return MemoryState(own, buffers, anchor, self.position)
+
+    def __reduce__(self) -> tuple[type[MemoryState], tuple[object, ...]]:
+        # A copy is settled: the places in which pending writes wait belong to one stream.
+        return MemoryState, tuple(self.settled())
 
 
 def mask_gates(gates: MemoryGates, observed: Tensor | None) -> MemoryGates:

@@ -9,28 +9,18 @@ operations, so they are few, and their shapes are the same in every step.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from titans_ts.ops.memory_net import finish_read, output_error
-from titans_ts.ops.memory_state import MemoryGates, MemoryState, PendingWrites, WriteLog
+from titans_ts.ops.memory_pending import PendingWrites, StepRates, WriteLog, split_factors
+from titans_ts.ops.memory_state import MemoryGates, MemoryState
 
-__all__ = ["StepRates", "memory_step", "rates_of_gates", "settled"]
+__all__ = ["memory_step", "rates_of_gates"]
 
 # Writes that may wait: reading through more of them costs more than adding them up.
 MOST_PENDING = 64
-
-
-class StepRates(NamedTuple):
-    """The gates of one token as they are, not as logarithms; a row is a head of a sequence."""
-
-    step_size: Tensor  # (rows, layers, 1)
-    momentum: Tensor | None  # same shape; None: no momentum
-    keep: Tensor | None  # same shape; None: nothing is forgotten
-    observed: Tensor | None  # (rows, 1, 1), bool; None: observed
 
 
 def rates_of_gates(gates: MemoryGates) -> StepRates:
@@ -90,7 +80,7 @@ def memory_step(
     # Queries and keys meet the first layer together, so that it is passed over once.
     asked, first = torch.bmm(pairs, anchor[0]).split(1, 1)
     factors = _factors(anchor, keys, values, first, residual=residual)
-    pending = _appended(pending, factors, rates)
+    pending = pending.appended(factors, rates)
     if coarse:
         read = _read_at(anchor, asked)
     else:
@@ -101,32 +91,10 @@ def memory_step(
     position = state.position + 1
     after = MemoryState(state.weights, state.momentum, state.anchor, position, pending)
     if position == chunk_size or pending.filled == pending.room:
-        after = settled(after)
+        after = after.settled()
         if position == chunk_size:
             after = after._replace(anchor=after.weights, position=0)
     return read, after
-
-
-def settled(state: MemoryState) -> MemoryState:
-    """The same state with its pending writes added up."""
-    pending = state.pending
-    if pending is None:
-        return state
-    n, n_layers = pending.filled, len(state.weights)
-    shares, pushes = (x[..., None] for x in (pending.shares, pending.pushes))
-    news = _blank([*state.weights, *state.momentum])
-    for layer, old in enumerate(pending.weights):
-        x, error = pending.inputs[layer][:, :n], pending.errors[layer][:, :n]
-        weight = torch.mul(old, shares[:, layer, -1:], out=news[layer].flatten(0, 1))
-        if pending.momentum:
-            old_buffer = pending.momentum[layer]
-            weight.addcmul_(old_buffer, shares[:, layer, -2:-1])
-            buffer = news[n_layers + layer].flatten(0, 1)
-            torch.mul(old_buffer, pushes[:, layer, -2:-1], out=buffer)
-            buffer.baddbmm_((x * pushes[:, layer, :n]).mT, error, alpha=-1)
-        weight.baddbmm_((x * shares[:, layer, :n]).mT, error, alpha=-1)
-    anchor = state.anchor if n < state.position else state.weights
-    return MemoryState(tuple(news[:n_layers]), tuple(news[n_layers:]), anchor, state.position)
 
 
 def _opened(state: MemoryState, batch: int, chunk_size: int, *, has_momentum: bool) -> MemoryState:
@@ -150,7 +118,7 @@ def _opened(state: MemoryState, batch: int, chunk_size: int, *, has_momentum: bo
     own, buffers = (tuple(m.flatten(0, 1) for m in matrices) for matrices in (weights, momentum))
     pending = PendingWrites(
         factors,
-        *_sides(factors, widths),
+        *split_factors(factors, widths),
         shares,
         pushes,
         own,
@@ -160,31 +128,6 @@ def _opened(state: MemoryState, batch: int, chunk_size: int, *, has_momentum: bo
         WriteLog(),
     )
     return MemoryState(weights, momentum, anchor, state.position, pending)
-
-
-def _sides(factors: Tensor, widths: list[int]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and errors of every layer."""
-    parts = factors.split(widths, -1)
-    return parts[: len(parts) // 2], parts[len(parts) // 2 :]
-
-
-def _appended(pending: PendingWrites, factors: Tensor, rates: StepRates) -> PendingWrites:
-    """One write more."""
-    n, rows, log = pending.filled, pending.factors, pending.log
-    inputs, errors = pending.inputs, pending.errors
-    if not log.extend(n):
-        # Another stream went on from this state already: what it appended is its own.
-        rows, log = rows.clone(), WriteLog(n + 1)
-        rows[:, n + 1 :] = 0
-        inputs, errors = _sides(rows, [x.shape[-1] for x in (*inputs, *errors)])
-    rows[:, n : n + 1] = factors
-    step, momentum, keep, observed = rates
-    pushes = torch.zeros_like(pending.pushes) if momentum is None else pending.pushes * momentum
-    pushes[..., n : n + 1] = step
-    seen = pushes if observed is None else pushes * observed
-    shares = pending.shares + seen if keep is None else seen.addcmul(pending.shares, keep)
-    kept = pending.weights, pending.momentum, pending.anchor
-    return PendingWrites(rows, inputs, errors, shares, pushes, *kept, n + 1, log)
 
 
 def _read(pending: PendingWrites, queries: Tensor, asked: Tensor) -> Tensor:
@@ -216,17 +159,6 @@ def _read_at(weights: tuple[Tensor, ...], start: Tensor) -> Tensor:
     for weight in weights[1:]:
         y = torch.bmm(F.silu(y), weight)
     return y
-
-
-def _blank(matrices: list[Tensor]) -> list[Tensor]:
-    """Room for matrices of these shapes, all in one piece.
-
-    As pieces of their own, the allocator would give most of them back to the system each time,
-    and fetching them anew takes longer than to fill them.
-    """
-    sizes = [matrix.numel() for matrix in matrices]
-    pieces = matrices[0].new_empty(sum(sizes)).split(sizes)
-    return [piece.view(matrix.shape) for piece, matrix in zip(pieces, matrices, strict=True)]
 
 
 def _factors(

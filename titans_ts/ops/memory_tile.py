@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from titans_ts.ops.memory_net import finish_read, output_error, silu_backward
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
-from titans_ts.ops.memory_step import settled
 
 __all__ = [
     "MemoryTile",
@@ -89,7 +88,7 @@ def open_tile(state: MemoryState) -> MemoryTile:
         # Copied once here (not at all if it was made by close_tile), or else by every product.
         return tuple(tensor.transpose(0, 1).contiguous() for tensor in tensors)
 
-    state = settled(state)
+    state = state.settled()
     return MemoryTile(
         heads_first(state.weights),
         heads_first(state.momentum),
