@@ -275,6 +275,7 @@ def test_a_whole_backbone_costs_the_same_for_each_further_stretch_of_tokens(name
 
     # Short sequences take another form of the memory; MAC's segments are short at any length.
     few = 1 if name.startswith("mac") else 8
+    cost(3 * few)  # buffers that later calls use again count once, where they are made
     one, two, three = cost(few), cost(2 * few), cost(3 * few)
     # Not quite exactly: a first tile has no momentum yet, and a last one may be short.
     assert three - two == pytest.approx(two - one, rel=5e-3 if few == 1 else 0.05)

@@ -30,10 +30,17 @@ class Arena:
     """Pieces of memory, handed out one after the other and taken back in reverse.
 
     Elsewhere than on a CPU every piece is a tensor of its own: there the allocator keeps them.
+
+    Parameters
+    ----------
+    device : torch.device
+    block_bytes : int, optional
+        Asked of the system at a time, at least; 0 where pieces are few and nobody borrows them.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, block_bytes: int | None = None) -> None:
         self.device = device
+        self._block_bytes = BLOCK_BYTES if block_bytes is None else block_bytes
         self._blocks: list[Tensor] = []
         self._block, self._offset = 0, 0
 
@@ -57,7 +64,7 @@ class Arena:
     def _grow(self, room: int) -> Tensor:
         # Not as tensors of inference mode, which a later call with gradients could not use.
         with torch.inference_mode(False):
-            block = torch.empty(max(room, BLOCK_BYTES), dtype=torch.uint8)
+            block = torch.empty(max(room, self._block_bytes), dtype=torch.uint8)
         self._blocks.append(block)
         return block
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from titans_ts.ops.arena import Arena, Workspace
+from titans_ts.ops.arena import Arena, Workspace, borrow, give_back
 from titans_ts.ops.memory_linear_tiles import (
     Group,
     Prepared,
@@ -110,11 +110,14 @@ class _Linear(torch.autograd.Function):
         training = options.training and any(ctx.needs_input_grad)
         reads = tensors[0].new_empty(tensors[0].shape)
         size, kept, after = _rows_at_once(tensors[6]), [], []
+        arena = borrow(reads.device)
         for first in range(0, len(reads), size):
             rows = slice(first, first + size)
-            scan = _RowScan(options, observed, tensors, rows)
+            scan = _RowScan(options, observed, tensors, rows, arena)
             kept.append(scan.run(reads[rows], keep=training))
             after.append(scan.after)
+            arena.release()
+        give_back(arena)
         if training:
             ctx.options, ctx.size, ctx.kept = options, size, kept
             ctx.save_for_backward(observed, *tensors)
@@ -129,15 +132,18 @@ class _Linear(torch.autograd.Function):
         observed, *tensors = ctx.saved_tensors
         bars = [None if x is None else x.new_empty(x.shape) for x in tensors]
         after_bar = torch.cat(after_bars, 1) if after_bars else None
+        arena = borrow(reads_bar.device)
         for number, kept in enumerate(ctx.kept):
             rows = slice(number * ctx.size, (number + 1) * ctx.size)
-            scan = _RowScan(ctx.options, observed, tensors, rows)
+            scan = _RowScan(ctx.options, observed, tensors, rows, arena)
             scan.run_backward(
                 kept,
                 reads_bar[rows],
                 None if after_bar is None else after_bar[rows],
                 [None if bar is None else bar[rows] for bar in bars],
             )
+            arena.release()
+        give_back(arena)
         return (None, None, *bars)
 
 
@@ -152,7 +158,7 @@ class _RowScan:
     """The scan of some rows, forward or backward."""
 
     def __init__(
-        self, options: _Options, observed: Tensor | None, tensors: Any, rows: slice
+        self, options: _Options, observed: Tensor | None, tensors: Any, rows: slice, arena: Arena
     ) -> None:
         cut: list[Any] = [None if tensor is None else tensor[rows] for tensor in tensors]
         self.options = options
@@ -163,7 +169,7 @@ class _RowScan:
         self.weights, self.momentum = cut[6:]
         self.halves = 1 if self.gates.log_momentum is None else 2
         self.after = self.weights
-        self._work = Workspace(Arena(self.keys.device))
+        self._work = Workspace(arena)
         n_rows, time, self.width = self.keys.shape
         # Calls cost a GPU more, against its arithmetic.
         group_tokens = GROUP_TOKENS if self.keys.device.type == "cpu" else 16 * GROUP_TOKENS

@@ -228,7 +228,7 @@ class _Tables(torch.autograd.Function):
         log_keep: Tensor | None,
     ) -> tuple[Tensor, ...]:
         gates = MemoryGates(step, log_momentum, log_keep, observed)
-        arena = Arena(step.device)
+        arena = Arena(step.device, block_bytes=0)
         tables, ctx.work = make_tables(gates, n_tiles=n_tiles, arena=arena)
         ctx.present = [table is not None for table in tables]
         # Some of them are parts of others, which outputs must not be.
@@ -241,7 +241,7 @@ class _Tables(torch.autograd.Function):
         bars = GateTables(*(next(given) if there else None for there in ctx.present))  # type: ignore[arg-type]
         work: TableWork = ctx.work
         assert bars.writes is not None
-        arena = Arena(work.start.device)
+        arena = Arena(work.start.device, block_bytes=0)
         summed_bar = bars.writes.clone()
         if work.carried is not None:
             summed_bar = torch.nn.functional.pad(summed_bar, (0, 0, 0, 1))
