@@ -15,6 +15,10 @@ KINDS = {
     "three layers, no forgetting": {"depth": 3, "forget": False, "masked": True},
     "four layers, no momentum": {"depth": 4, "momentum": False},
     "neither momentum nor forgetting": {"momentum": False, "forget": False, "masked": True},
+    # With one row, the gates that act on whole matrices are plain numbers.
+    "one row": {"batch": 1, "heads": 1, "masked": True},
+    "one row and an open chunk": {"batch": 1, "heads": 1, "position": 3, "depth": 3},
+    "one row, no momentum": {"batch": 1, "heads": 1, "momentum": False, "position": 2},
 }
 # Chunk and time: whole chunks, a ragged end, one open chunk, and chunks of several tiles.
 LENGTHS = [(7, 35), (7, 23), (41, 29), (23, 61)]
@@ -26,6 +30,7 @@ def always_by_scan(monkeypatch):
     monkeypatch.setattr("titans_ts.ops.memory_chunked.SHORT", 0)
     monkeypatch.setattr("titans_ts.ops.memory_chunked.TILE_SIZE", 0)
     monkeypatch.setattr("titans_ts.ops.memory_chunks.MAX_TILE", 11)
+    monkeypatch.setattr("titans_ts.ops.memory_chunks.MAX_COARSE_TILE", 11)
 
 
 def problem(kind, chunk, time):
@@ -53,19 +58,22 @@ def test_without_derivatives_the_results_are_the_same(kind):
 
 
 @pytest.mark.parametrize("coarse", [False, True])
-def test_a_residual_memory_too(coarse):
+@pytest.mark.parametrize("chunk", [7, 13])
+def test_a_residual_memory_too(coarse, chunk):
     given = make_problem(time=23, max_step=0.01, position=3, masked=True)
-    options = {"chunk_size": 7, "residual": True, "coarse": coarse}
+    options = {"chunk_size": chunk, "residual": True, "coarse": coarse}
     expected = results_and_gradients(given, memory_reference, **options)
     assert_same(results_and_gradients(given, memory_chunked, **options), expected)
 
 
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("kind", ["a state per sequence and an open chunk", "one row"])
 @pytest.mark.parametrize("save_every", [None, 1, 2, 5])
-def test_work_that_is_made_again_gives_the_same_gradients(save_every, monkeypatch):
+def test_work_that_is_made_again_gives_the_same_gradients(save_every, kind, coarse, monkeypatch):
     monkeypatch.setattr("titans_ts.ops.memory_chunks.KEEP_BYTES", 0)
-    given = problem("a state per sequence and an open chunk", 5, 41)
-    expected = results_and_gradients(given, memory_reference, chunk_size=5)
-    options = {"chunk_size": 5, "save_every": save_every}
+    given = problem(kind, 5, 41)
+    expected = results_and_gradients(given, memory_reference, chunk_size=5, coarse=coarse)
+    options = {"chunk_size": 5, "save_every": save_every, "coarse": coarse}
     assert_same(results_and_gradients(given, memory_chunked, **options), expected)
 
 

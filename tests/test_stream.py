@@ -88,6 +88,22 @@ def test_a_copy_of_a_state_in_the_middle_of_a_chunk_goes_on_by_itself(copied):
     assert_same(flatten(torch.cat([reads, rest], -2), after), wanted(given, 9))
 
 
+@pytest.mark.parametrize("options", [{}, {"n_memory_heads": 2}, {"coarse_memory": True}], ids=str)
+def test_a_long_sequence_goes_through_a_module_in_stretches(options, monkeypatch):
+    config = BackboneConfig(dim=12, chunk_size=5, n_heads=2, n_persistent=3, **options)
+    torch.manual_seed(0)
+    module = NeuralMemory(config).double()
+    x, mask = torch.randn(2, 331, 12, dtype=torch.float64), torch.rand(2, 331) > 0.1
+    whole, after = module(x, observed=mask)
+    monkeypatch.setattr("titans_ts.nn.memory.STRETCH_TOKENS", 2 * 70)
+    pieces, after_pieces = module(x, observed=mask)
+    torch.testing.assert_close(pieces[mask], whole[mask], rtol=0, atol=1e-12)
+    for got, right in zip(after_pieces.memory.weights, after.memory.weights, strict=True):
+        torch.testing.assert_close(got, right, rtol=0, atol=1e-12)
+    _, nothing = module(x, observed=mask, need_state=False)
+    assert nothing is None
+
+
 def test_settling_changes_nothing_but_the_form():
     given = make_problem(time=9)
     _, state = stream(given, range(3), given.state)

@@ -35,6 +35,11 @@ from titans_ts.ops.memory_tile import (
 
 __all__ = ["MemorySession", "NeuralMemory", "NeuralMemoryState"]
 
+# Tokens, times sequences, that go through projections, gates and memory at a time where nobody
+# wants derivatives: enough for large products, few enough that the system need not hand out, and
+# zero, fresh memory for each.
+STRETCH_TOKENS = 4096
+
 
 class NeuralMemoryState(NamedTuple):
     """What a NeuralMemory carries from one call to the next."""
@@ -122,8 +127,14 @@ class NeuralMemory(nn.Module):
         y : Tensor of shape (batch, time, dim)
         state : NeuralMemoryState or None
         """
-        if x.shape[1] == 1 and state is not None and _is_stream(x):
-            return self._step(x, state, observed)
+        if not torch.is_grad_enabled():
+            if x.shape[1] == 1 and state is not None and not _is_autocast(x):
+                return self._step(x, state, observed)
+            chunks = max(STRETCH_TOKENS // len(x) // self.chunk_size, 1)
+            if x.shape[1] >= 2 * max(chunks * self.chunk_size, TILE_SIZE) and x.is_cpu:
+                return self._in_stretches(
+                    x, state, observed, chunks * self.chunk_size, need_state=need_state
+                )
         n_first = 0
         if state is None and self.persistent is not None:
             n_first = len(self.persistent)
@@ -149,6 +160,27 @@ class NeuralMemory(nn.Module):
             )
         y = self._answer(reads, x)[:, n_first:]
         return y, None if after is None else NeuralMemoryState(after, tail)
+
+    def _in_stretches(
+        self,
+        x: Tensor,
+        state: NeuralMemoryState | None,
+        observed: Tensor | None,
+        length: int,
+        *,
+        need_state: bool,
+    ) -> tuple[Tensor, NeuralMemoryState | None]:
+        """:meth:`forward` stretch by stretch, so that what lies between takes memory of one."""
+        y, time = torch.empty_like(x), x.shape[1]
+        for start in range(0, time, length):
+            now = slice(start, start + length)
+            y[:, now], state = self(
+                x[:, now],
+                state,
+                None if observed is None else observed[:, now],
+                need_state=need_state or start + length < time,
+            )
+        return y, state
 
     # -- step by step, for MAC, which reads, attends, and writes what attention made of it --------
 
@@ -217,6 +249,7 @@ class NeuralMemory(nn.Module):
                 gates,
                 chunk_size=self.chunk_size,
                 residual=self.residual,
+                coarse=self.coarse,
                 first_order=self.first_order,
             )
             n, heads_first = tile_length(tile), queries.transpose(0, 1).contiguous()
@@ -356,9 +389,8 @@ class NeuralMemory(nn.Module):
         return self.out(self._normed(reads).to(x.dtype) * F.silu(self.out_gate(x)))
 
 
-def _is_stream(x: Tensor) -> bool:
-    """Whether nobody wants derivatives or less precision."""
-    return not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
+def _is_autocast(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
@@ -371,6 +403,6 @@ def _product_dtype(x: Tensor) -> torch.dtype:
 
 def _full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """Memory and gates never run below float32."""
-    if not torch.is_autocast_enabled(x.device.type):
+    if not _is_autocast(x):
         return nullcontext()  # The other takes as long as a step of a stream's memory.
     return torch.autocast(x.device.type, enabled=False)

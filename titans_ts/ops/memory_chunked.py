@@ -70,7 +70,8 @@ def memory_chunked(
     residual : bool, default False
         The memory net is ``k + LayerNorm(mlp(k))``.
     coarse : bool, default False
-        All tokens of a chunk read the memory that the chunk found, at two thirds of the cost.
+        One step a chunk: all its tokens read the memory that the chunk found, and the momentum
+        and forgetting of its first token act once, at about half the cost.
     first_order : bool, default False
         Outer gradients do not pass through the weights at which inner gradients were taken.
     need_state : bool, default True
@@ -150,6 +151,7 @@ def _by_tiles(
             slice_gates(gates, now),
             chunk_size=chunk_size,
             residual=residual,
+            coarse=coarse,
             first_order=first_order,
         )
         reads.append(

@@ -24,7 +24,7 @@ __all__ = ["ScanOptions", "scan_chunks"]
 
 MAX_TILE = 64
 # Coarse reads attend to nothing, so that a longer tile only means fewer writes.
-MAX_COARSE_TILE = 256
+MAX_COARSE_TILE = 1024
 
 
 def plan_groups(n_tokens: int, options: ScanOptions) -> list[Group]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from titans_ts.ops.arena import Arena, Workspace
+from titans_ts.ops.memory_coarse import coarse_write
 from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, to_tiles
 from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, overlap, spread, write
@@ -121,7 +123,7 @@ def run_group(
     keys, values = (to_tiles(x, group.padded).unbind() for x in (made.keys, made.values))
     queries, out = (to_tiles(x, group.tile).unbind() for x in (made.queries, reads))
     factors = made.factors.unbind()
-    space = _Space(work)
+    space, writer = _Space(work), _writer(made)
     last = len(state) - 1
     for c in range(group.n_chunks):
         at = anchor or state
@@ -158,7 +160,7 @@ def run_group(
                 for layer in range(last, -1, -1):
                     narrow, wide = _sides(state[layer], x[layer], e[layer])
                     factor = factors[t] if layer == 0 else _factor(narrow, tables[layer], scratch)
-                    write(state[layer], after[layer], factor, wide, tables[layer].moves)
+                    writer(state[layer], after[layer], factor, wide, tables[layer].moves)
                 state = after
     return state
 
@@ -172,14 +174,14 @@ def remake_states(
     scratch: Workspace,
 ) -> None:
     """Write the group's tiles once more: ``states[0]`` is given, and the others are filled."""
-    factors = made.factors.unbind()
+    factors, writer = made.factors.unbind(), _writer(made)
     xs, es = ([_tile_views(x, group) for x in factors_of] for factors_of in (inputs, errors))
     for t in range(group.n_tiles - 1):
         for layer, old in enumerate(states[t]):
             narrow, wide = _sides(old, xs[layer][t], es[layer][t])
             tables = made.tables[t][layer]
             factor = factors[t] if layer == 0 else _factor(narrow, tables, scratch)
-            write(old, states[t + 1][layer], factor, wide, tables.moves)
+            writer(old, states[t + 1][layer], factor, wide, tables.moves)
 
 
 def _tile_views(chunks: Tensor, group: Group) -> list[Tensor]:
@@ -327,6 +329,10 @@ def _read(
         overlap(inputs[layer], h, errors[layer], table.writes, space.scores(layer, t), y, scratch)
     if residual:
         torch.add(queries, _layer_norm(y), out=reads)
+
+
+def _writer(made: Prepared) -> Callable[..., None]:
+    return write if made.both is None else coarse_write
 
 
 def _sides(matrices: Matrices, x: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:

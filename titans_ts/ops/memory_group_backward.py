@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 from titans_ts.ops.arena import Arena, Workspace
+from titans_ts.ops.memory_coarse import (
+    CoarseTables,
+    CoarseWork,
+    coarse_tables_backward,
+    coarse_write_backward,
+)
 from titans_ts.ops.memory_group import GroupWork, State
 from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, padded, to_tiles
@@ -110,16 +116,15 @@ class GroupBackward:
         self.ends_bar = self._like(made.ends).zero_()
         lead = group.n_tiles, n_layers, len(made.keys)
         self.moves_bar = self.arena.take(*lead, 3, dtype=made.ends.dtype).zero_()
-        # The table of writes lies above the row of what was pushed, as tables_backward wants it.
-        n_rows = group.tile + (made.ends.shape[-2] > 1)
-        self.summed_bar = self.arena.take(
-            *lead, n_rows, made.table_work.n_columns, dtype=made.ends.dtype
-        )
         self.reads_table_bar: Any = None
         self.writes_bar: Any = None
+        self.summed_bar: Any = None
         split: list[Any] = [[None] * (group.n_tiles * n_layers)] * 2
         if made.reads is not None:
             self.reads_table_bar = self._like(made.reads)
+            # The table of writes lies above the row of what was pushed, as tables_backward wants.
+            n_rows = group.tile + (made.ends.shape[-2] > 1)
+            self.summed_bar = self.arena.take(*lead, n_rows, group.tile, dtype=made.ends.dtype)
             self.writes_bar = self.summed_bar[..., : group.tile, :]
             split = [self.reads_table_bar.flatten(0, 1).unbind()]
             split.append(self.writes_bar.flatten(0, 1).unbind())
@@ -218,7 +223,8 @@ class GroupBackward:
                         first, written=written)  # fmt: skip
             moves = tables[layer].moves if written else None
             if coarse:
-                move_back(state_bar, moves, None, None)
+                if not written:
+                    state_bar.stacked.zero_()
                 continue
             if layer == 0:
                 torch.bmm(bar, state.stacked_t, out=first.looked_bar)
@@ -260,10 +266,15 @@ class GroupBackward:
         narrow, wide = (x, e) if state.widening else (e, x)
         narrow_bar, wide_bar = (x_bar, e_bar) if state.widening else (e_bar, x_bar)
         if layer:
-            shape = (*narrow.shape[:-1], len(state.parts) * narrow.shape[-1])
+            shape = (*narrow.shape[:-1], tables.ends.shape[-2] * narrow.shape[-1])
             factors = spread(narrow, tables.ends, self.scratch.take("factor", 0, narrow, shape))
             factors_bar = self.scratch.take("factor bar", 0, narrow, shape)
-        write_backward(state, state_bar, factors, wide, bars.moves, factors_bar, wide_bar)
+        given = factors, wide
+        if self.options.coarse:
+            coarse_write_backward(state, state_bar, *given, tables.moves, bars.moves, factors_bar,
+                                  wide_bar, self.scratch)  # fmt: skip
+        else:
+            write_backward(state, state_bar, *given, bars.moves, factors_bar, wide_bar)
         if layer:
             dots(factors_bar, narrow, bars.ends, self.scratch)
             weigh(factors_bar, tables.ends, narrow_bar)
@@ -380,7 +391,7 @@ class GroupBackward:
             into.add_(tiles)
 
     def _gates(self, gate_bars: list[Tensor | None]) -> None:
-        group, made = self.group, self.made
+        made = self.made
 
         def part(bar: Any, number: int) -> Any:
             """Back to (tiles, layers, rows, 1, tokens)."""
@@ -389,11 +400,19 @@ class GroupBackward:
             return bar[..., number, :].mT
 
         moves = [self.moves_bar[..., i, None, None] for i in range(3)]
+        work = made.table_work
+        if isinstance(work, CoarseWork):
+            found = coarse_tables_backward(work, CoarseTables(self.ends_bar, *moves))
+            self._write_gates(gate_bars, found)
+            return
         reads, ends = self.reads_table_bar, self.ends_bar
         bars = GateTables(
             part(reads, 0), part(reads, 1), self.writes_bar, part(ends, 0), part(ends, 1), *moves
         )
-        found = tables_backward(made.table_work, bars, self.summed_bar, self.arena)
+        self._write_gates(gate_bars, tables_backward(work, bars, self.summed_bar, self.arena))
+
+    def _write_gates(self, gate_bars: list[Tensor | None], found: list[Tensor | None]) -> None:
+        group = self.group
         for total, bar in zip(gate_bars, found, strict=True):
             if total is not None and bar is not None:
                 chunks = bar.unflatten(-1, (group.n_chunks, group.padded))[..., : group.length]

@@ -65,8 +65,11 @@ class PendingWrites(NamedTuple):
     def room(self) -> int:
         return self.factors.shape[1]
 
-    def appended(self, factors: Tensor, rates: StepRates) -> PendingWrites:
-        """One write more: ``factors`` of shape (rows, 1, sum of all widths)."""
+    def appended(self, factors: Tensor, rates: StepRates, *, moves: bool) -> PendingWrites:
+        """One write more: ``factors`` of shape (rows, 1, sum of all widths).
+
+        ``moves=False``: only the gradient is added, as a coarse memory does inside a chunk.
+        """
         n, rows, log = self.filled, self.factors, self.log
         inputs, errors = self.inputs, self.errors
         if not log.extend(n):
@@ -76,12 +79,27 @@ class PendingWrites(NamedTuple):
             inputs, errors = split_factors(rows, [x.shape[-1] for x in (*inputs, *errors)])
         rows[:, n : n + 1] = factors
         step, momentum, keep, observed = rates
+        if not moves:
+            shares, pushes = self.shares.clone(), self.pushes.clone()
+            shares[..., n : n + 1], pushes[..., n : n + 1] = step, step
+            return self._moved(rows, inputs, errors, shares, pushes, log)
         pushes = torch.zeros_like(self.pushes) if momentum is None else self.pushes * momentum
         pushes[..., n : n + 1] = step
         seen = pushes if observed is None else pushes * observed
         shares = self.shares + seen if keep is None else seen.addcmul(self.shares, keep)
+        return self._moved(rows, inputs, errors, shares, pushes, log)
+
+    def _moved(
+        self,
+        factors: Tensor,
+        inputs: tuple[Tensor, ...],
+        errors: tuple[Tensor, ...],
+        shares: Tensor,
+        pushes: Tensor,
+        log: WriteLog,
+    ) -> PendingWrites:
         kept = self.weights, self.momentum, self.anchor
-        return PendingWrites(rows, inputs, errors, shares, pushes, *kept, n + 1, log)
+        return PendingWrites(factors, inputs, errors, shares, pushes, *kept, self.filled + 1, log)
 
     def added_up(self) -> tuple[list[Tensor], list[Tensor]]:
         """Weights and momentum buffers after the last write, (rows, width_in, width_out)."""

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from titans_ts.ops.arena import Arena
+from titans_ts.ops.memory_coarse import CoarseWork, coarse_tables
 from titans_ts.ops.memory_scan import LayerTables, spread
 from titans_ts.ops.memory_state import MemoryGates
-from titans_ts.ops.memory_tables import GateTables, TableWork, make_tables
+from titans_ts.ops.memory_tables import TableWork, make_tables
 
 __all__ = ["Group", "Prepared", "ScanOptions", "padded", "prepare_group", "to_tiles"]
 
@@ -66,7 +67,7 @@ class Prepared(NamedTuple):
     queries: Tensor  # (rows, padded time, width)
     keys: Tensor
     values: Tensor
-    table_work: TableWork
+    table_work: TableWork | CoarseWork
     writes: Tensor | None  # (tiles, layers, rows, tokens, tokens); None: coarse
     tables: list[list[LayerTables]]  # of each tile and layer
     reads: Tensor | None  # (tiles, layers, rows, tokens, parts, 1); None: coarse
@@ -94,13 +95,20 @@ def prepare_group(
 ) -> Prepared:
     """Everything of a group that takes no state."""
     queries, keys, values = (padded(x[:, group.start : group.stop], group, arena) for x in tokens)
-    made, table_work = make_tables(
-        _cut_gates(gates, group), n_tiles=group.n_tiles, arena=arena, reads=not options.coarse
-    )
-    ends = _columns(made.weights, made.buffer)
-    reads = None if options.coarse else _columns(made.start, made.pushed)
-    writes = made.writes
-    tables = _per_tile(reads, ends, made)
+    gates = _cut_gates(gates, group)
+    reads = writes = None
+    table_work: TableWork | CoarseWork
+    if options.coarse:
+        starts = _starts(group, options, gates.step_size.device)
+        coarse = coarse_tables(gates, starts)
+        table_work = CoarseWork(gates, starts, coarse)
+        ends, moves = coarse.steps, list(coarse[1:])
+    else:
+        made, table_work = make_tables(gates, n_tiles=group.n_tiles, arena=arena)
+        ends = _columns(made.weights, made.buffer)
+        reads, writes = _columns(made.start, made.pushed), made.writes
+        moves = [made.start_end, made.pushed_end, made.fade_end]
+    tables = _per_tile(reads, writes, ends, moves)
 
     def room(width: int) -> Tensor:
         rows = keys.shape[0]
@@ -108,7 +116,7 @@ def prepare_group(
 
     width = keys.shape[-1]
     key_tiles = to_tiles(keys, group.tile)
-    factors = spread(key_tiles, ends[:, 0], room(n_parts * width))
+    factors = spread(key_tiles, ends[:, 0], room(ends.shape[-2] * width))
     looked = scores = weighted = both = None
     if reads is not None:
         assert writes is not None
@@ -161,18 +169,27 @@ def _columns(weight: Tensor, buffer: Tensor | None) -> Tensor:
     return torch.stack([part.mT for part in parts], -2)
 
 
-def _per_tile(reads: Tensor | None, ends: Tensor, made: GateTables) -> list[list[LayerTables]]:
-    n_layers, n_rows = made.start.shape[1:3]
-    moves = [x for x in (made.start_end, made.pushed_end, made.fade_end) if x is not None]
+def _starts(group: Group, options: ScanOptions, device: torch.device) -> Tensor:
+    """Which tiles start a chunk: none of one that was open before."""
+    tile = torch.arange(group.n_tiles, device=device)
+    opened = options.position > 0 and group.start == 0
+    return (tile % group.tiles_per_chunk == 0) & (not opened)
+
+
+def _per_tile(
+    reads: Tensor | None, writes: Tensor | None, ends: Tensor, moves: list[Tensor | None]
+) -> list[list[LayerTables]]:
+    n_layers, n_rows = ends.shape[1:3]
+    given = [move for move in moves if move is not None]
     each: list[Any]
-    if n_rows == 1 and made.start.device.type == "cpu":
-        each = torch.stack([move.flatten(0, 2).flatten() for move in moves], -1).tolist()
+    if n_rows == 1 and ends.device.type == "cpu":
+        each = torch.stack([move.flatten(0, 2).flatten() for move in given], -1).tolist()
     else:
-        each = list(zip(*(move.flatten(0, 1).unbind() for move in moves), strict=True))
+        each = list(zip(*(move.flatten(0, 1).unbind() for move in given), strict=True))
 
     def split(table: Tensor | None) -> Any:
         # One call for all of them: the scan asks for thousands.
         return [None] * len(each) if table is None else table.flatten(0, 1).unbind()
 
-    flat = list(map(LayerTables, split(reads), split(made.writes), split(ends), each))
+    flat = list(map(LayerTables, split(reads), split(writes), split(ends), each))
     return [flat[i : i + n_layers] for i in range(0, len(flat), n_layers)]

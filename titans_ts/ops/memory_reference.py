@@ -48,7 +48,9 @@ def memory_reference(
     residual : bool, default False
         The memory net is ``k + LayerNorm(mlp(k))``.
     coarse : bool, default False
-        ``y_t = f(q_t; W)`` at the weights where t's chunk started.
+        One step a chunk: ``y_t = f(q_t; W)`` at the weights where t's chunk started; momentum and
+        forgetting, those of the chunk's first token, act once. Tokens after the first take
+        ``S_t = S_{t-1} - theta_t G_t`` and ``W_t = W_{t-1} - theta_t G_t``.
     first_order : bool, default False
         G_t is no function of the weights where it is taken, as far as derivatives go.
 
@@ -70,22 +72,25 @@ def memory_reference(
         inputs, errors = memory_errors(
             fixed, keys[..., now, :], values[..., now, :], residual=residual
         )
-        buffers = []
+        # Coarsely, the memory moves on once a chunk: other tokens only add their gradients.
+        moves = not coarse or position == 0
+        buffers, gradients = [], []
         for layer in range(len(weights)):
             step = gates.step_size[:, :, layer, t, None, None]
             push = -step * (inputs[layer].mT @ errors[layer])
+            gradients.append(push)
             if gates.log_momentum is not None:
-                decay = gates.log_momentum[:, :, layer, t, None, None].exp()
+                decay = gates.log_momentum[:, :, layer, t, None, None].exp() if moves else 1.0
                 push = push + decay * momentum[layer]
             buffers.append(push)
         kept = weights
-        if gates.log_keep is not None:
+        if gates.log_keep is not None and moves:
             keep = gates.log_keep[..., t, None, None].exp()
             kept = tuple(keep[:, :, layer] * weight for layer, weight in enumerate(weights))
-        pushes = buffers
+        pushes = buffers if moves else gradients
         if gates.observed is not None:
             seen = gates.observed[:, 0, 0, t, None, None, None]
-            pushes = [torch.where(seen, push, torch.zeros_like(push)) for push in buffers]
+            pushes = [torch.where(seen, push, torch.zeros_like(push)) for push in pushes]
         weights = tuple(old + push for old, push in zip(kept, pushes, strict=True))
         if gates.log_momentum is not None:
             momentum = tuple(buffers)

@@ -24,6 +24,7 @@ __all__ = [
     "look_up",
     "look_up_backward",
     "move_back",
+    "move_dots",
     "overlap",
     "overlap_backward",
     "spread",
@@ -236,16 +237,21 @@ def write_backward(
     # Not of what is there before (beta is 0), and negative: a product alone could not be that.
     factor_bar.baddbmm_(wide, state_bar.stacked_t, beta=0, alpha=-1)
     wide_bar.baddbmm_(factor, state_bar.stacked, beta=0, alpha=-1)
+    move_dots(state, state_bar, move_bars)
+
+
+def move_dots(state: Matrices, state_bar: Matrices, out: Tensor) -> None:
+    """Cotangents of a tile's moves, (rows, 3), from those of the state after it."""
     n_parts, rows = len(state.parts), len(state.stacked)
     flat, flat_bar = (m.stacked.view(rows, n_parts, -1) for m in (state, state_bar))
     if rows == 1:
-        torch.mv(flat[0], flat_bar[0, 0], out=move_bars[0, :n_parts])
+        torch.mv(flat[0], flat_bar[0, 0], out=out[0, :n_parts])
         if n_parts == 2:
-            torch.dot(flat[0, 1], flat_bar[0, 1], out=move_bars[0, 2])
+            torch.dot(flat[0, 1], flat_bar[0, 1], out=out[0, 2])
         return
-    move_bars[:, :n_parts] = torch.bmm(flat, flat_bar[:, 0, :, None])[..., 0]
+    out[:, :n_parts] = torch.bmm(flat, flat_bar[:, 0, :, None])[..., 0]
     if n_parts == 2:
-        move_bars[:, 2:] = torch.bmm(flat[:, 1:], flat_bar[:, 1, :, None])[..., 0]
+        out[:, 2:] = torch.bmm(flat[:, 1:], flat_bar[:, 1, :, None])[..., 0]
 
 
 def move_back(bar: Matrices, moves: Any, left: Any, right: Any) -> None:

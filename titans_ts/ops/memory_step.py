@@ -80,7 +80,7 @@ def memory_step(
     # Queries and keys meet the first layer together, so that it is passed over once.
     asked, first = torch.bmm(pairs, anchor[0]).split(1, 1)
     factors = _factors(anchor, keys, values, first, residual=residual)
-    pending = pending.appended(factors, rates)
+    pending = pending.appended(factors, rates, moves=not coarse or state.position == 0)
     if coarse:
         read = _read_at(anchor, asked)
     else:

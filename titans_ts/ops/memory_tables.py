@@ -29,7 +29,7 @@ class GateTables(NamedTuple):
 
     start: Tensor  # (tiles, layers, rows, 1, tokens): B
     pushed: Tensor | None  # same shape: D; None without momentum
-    writes: Tensor | None  # (tiles, layers, rows, tokens, tokens): A transposed, zero for i > t
+    writes: Tensor  # (tiles, layers, rows, tokens, tokens): A transposed, zero for i > t
     weights: Tensor  # (tiles, layers, rows, 1, tokens): a, the last column of ``writes``
     buffer: Tensor | None  # same shape: r; None without momentum
     start_end: Tensor  # (tiles, layers, rows, 1, 1): beta
@@ -41,20 +41,13 @@ class TableWork(NamedTuple):
     """What the derivative of the tables needs; with one row more than tokens, see ``carried``."""
 
     start: Tensor  # (tiles, layers, rows, tokens)
-    fade: Tensor | None  # (..., tokens, columns): F; None: nothing is forgotten, nothing masked
+    fade: Tensor | None  # (..., tokens, tokens): F; None: nothing is forgotten, nothing masked
     carried: Tensor | None  # (..., tokens + 1, tokens): H without step sizes; None: no momentum
     steps: Tensor  # (..., tokens + 1, 1), the last one 1
     forgets: bool
 
-    @property
-    def n_columns(self) -> int:
-        """Tokens after which weights are wanted: all, or the last one only."""
-        return self.start.shape[-1] if self.fade is None else self.fade.shape[-1]
 
-
-def make_tables(
-    gates: MemoryGates, *, n_tiles: int, arena: Arena, reads: bool = True
-) -> tuple[GateTables, TableWork]:
+def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[GateTables, TableWork]:
     """Tables of equally long tiles, without derivatives.
 
     With K and M the running sums of log keep and log momentum inside a tile::
@@ -71,8 +64,6 @@ def make_tables(
     n_tiles : int
     arena : Arena
         Where the tables lie.
-    reads : bool, default True
-        False: only what the state after each tile needs; ``writes`` is None.
 
     Returns
     -------
@@ -82,30 +73,29 @@ def make_tables(
     """
     step = _in_tiles(gates.step_size, n_tiles)
     n, lead = step.shape[-1], step.shape[:-1]
-    columns = slice(None) if reads else slice(n - 1, None)
 
     def take(*shape: int) -> Tensor:
         return arena.take(*lead, *shape, dtype=step.dtype)
 
     steps = take(n + 1, 1)
     steps[..., :n, 0], steps[..., n, 0] = step, 1.0
-    upper, start = _upper(n, n, step)[:, columns], take(n)
+    upper, start = _upper(n, n, step), take(n)
     fade: Tensor | None = None
     forgets = gates.log_keep is not None
     if gates.log_keep is None:
         start.fill_(1.0)
     else:
         keep = _in_tiles(gates.log_keep, n_tiles).cumsum(-1)
-        fade = _decay(keep, keep[..., columns], upper, take(n, upper.shape[-1]))
+        fade = _decay(keep, keep, upper, take(n, n))
         torch.exp(keep.clamp(min=_least(keep)), out=start)
     start_row = start[..., None, :]
     if gates.log_momentum is None:
-        written = take(n, upper.shape[-1])
+        written = take(n, n)
         torch.mul(upper if fade is None else fade, steps[..., :n, :], out=written)
         tables = GateTables(
             start_row,
             None,
-            written if reads else None,
+            written,
             written[..., -1][..., None, :],
             None,
             start_row[..., -1:],
@@ -117,19 +107,19 @@ def make_tables(
         # A masked token keeps the momentum buffer, but does not add it to the weights.
         seen = _in_tiles(gates.observed, n_tiles)[..., None]
         if fade is None:
-            fade = take(n, upper.shape[-1]).copy_(upper.expand(*lead, -1, -1))
+            fade = take(n, n).copy_(upper.expand(*lead, -1, -1))
         fade.mul_(seen)
     momentum = _in_tiles(gates.log_momentum, n_tiles).cumsum(-1)
     since = take(n + 1)
     since[..., :n], since[..., n] = momentum, 0.0
     carried = _decay(since, momentum, _upper(n + 1, n, step), take(n + 1, n))
-    scaled, summed = torch.mul(carried, steps, out=take(n + 1, n)), take(n + 1, upper.shape[-1])
+    scaled, summed = torch.mul(carried, steps, out=take(n + 1, n)), take(n + 1, n)
     torch.matmul(scaled, upper if fade is None else fade, out=summed)
     written, pushed = summed[..., :n, :], summed[..., n:, :]
     tables = GateTables(
         start_row,
         pushed,
-        written if reads else None,
+        written,
         written[..., -1][..., None, :],
         scaled[..., :n, -1][..., None, :],
         start_row[..., -1:],
@@ -148,8 +138,8 @@ def tables_backward(
     ----------
     work : TableWork
     bars : GateTables
-        Of the tables; None: zero.
-    summed_bar : Tensor of shape (tiles, layers, rows, tokens + 1, columns)
+        Of the tables.
+    summed_bar : Tensor of shape (tiles, layers, rows, tokens + 1, tokens)
         Written, save that its first rows are those of ``bars.writes`` already. Without momentum it
         has as many rows as tokens.
     arena : Arena
@@ -157,30 +147,25 @@ def tables_backward(
     """
     start, fade, carried, steps, forgets = work
     lead, n = start.shape[:-1], start.shape[-1]
-    if bars.writes is None:
-        summed_bar[..., :n, :] = 0
     summed_bar[..., :n, -1] += bars.weights[..., 0, :]
     keep_bar = torch.zeros_like(start) if forgets else None
     if keep_bar is not None:
-        if bars.start is not None:
-            torch.mul(start, bars.start[..., 0, :], out=keep_bar)
+        torch.mul(start, bars.start[..., 0, :], out=keep_bar)
         keep_bar[..., -1] += start[..., -1] * bars.start_end[..., 0, 0]
     if carried is None:
         product = summed_bar if fade is None else summed_bar.mul_(fade)
         if fade is None:
-            product = summed_bar.mul_(_upper(n, n, start)[:, -work.n_columns :])
+            product = summed_bar.mul_(_upper(n, n, start))
         step_bar = product.sum(-1)
         _add_exponents(keep_bar, product.mul_(steps[..., :n, :]))
         return [_out_of_tiles(step_bar), None, _reversed_sums(keep_bar)]
     assert bars.buffer is not None
     assert bars.pushed_end is not None
     assert bars.fade_end is not None
-    if bars.pushed is None:
-        summed_bar[..., n, :] = 0
-    else:
-        summed_bar[..., n, :] = bars.pushed[..., 0, :]
+    assert bars.pushed is not None
+    summed_bar[..., n, :] = bars.pushed[..., 0, :]
     summed_bar[..., n, -1] += bars.pushed_end[..., 0, 0]
-    columns = _upper(n, n, start)[:, -work.n_columns :] if fade is None else fade
+    columns = _upper(n, n, start) if fade is None else fade
     carried_bar = arena.take(*lead, n + 1, n, dtype=start.dtype)
     torch.matmul(summed_bar, columns.mT, out=carried_bar)
     carried_bar[..., :n, -1] += bars.buffer[..., 0, :]
@@ -191,7 +176,7 @@ def tables_backward(
     momentum_bar = torch.matmul(steps.mT, product)[..., 0, :]
     momentum_bar -= sums[..., :n, 0] * steps[..., :n, 0]
     if keep_bar is not None:
-        fade_bar = arena.take(*lead, n, work.n_columns, dtype=start.dtype)
+        fade_bar = arena.take(*lead, n, n, dtype=start.dtype)
         scaled = torch.mul(carried, steps, out=carried_bar)
         torch.matmul(scaled.mT, summed_bar, out=fade_bar)
         _add_exponents(keep_bar, fade_bar.mul_(columns))
@@ -202,7 +187,7 @@ def _add_exponents(keep_bar: Tensor | None, product: Tensor) -> None:
     """Of ``exp(K_t - K_s)``, given its value times its cotangent."""
     if keep_bar is None:
         return
-    keep_bar[..., -product.shape[-1] :] += product.sum(-2)
+    keep_bar += product.sum(-2)
     keep_bar -= product.sum(-1)
 
 
@@ -240,7 +225,6 @@ class _Tables(torch.autograd.Function):
         given = iter(outer)
         bars = GateTables(*(next(given) if there else None for there in ctx.present))  # type: ignore[arg-type]
         work: TableWork = ctx.work
-        assert bars.writes is not None
         arena = Arena(work.start.device, block_bytes=0)
         summed_bar = bars.writes.clone()
         if work.carried is not None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from titans_ts.ops.memory_coarse import coarse_gates
 from titans_ts.ops.memory_net import finish_read, output_error, silu_backward
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 
@@ -45,6 +46,7 @@ class MemoryTile(NamedTuple):
     keep_sum: Tensor | None = None  # cumulative log keep, same shape
     observed: Tensor | None = None  # (1, batch, 1, time): False where a token changes nothing
     table: GateTable | None = None  # the combinations after the newest tokens
+    coarse: bool = False  # ``observed`` then says which tokens move the memory on
 
     def detached(self) -> MemoryTile:
         """The same numbers, through which no derivative passes."""
@@ -110,6 +112,7 @@ def write_tile(
     *,
     chunk_size: int,
     residual: bool,
+    coarse: bool = False,
     first_order: bool = False,
 ) -> MemoryTile:
     """Write tokens; chunk after chunk, since each takes its gradients where it starts.
@@ -122,6 +125,8 @@ def write_tile(
         Batch first, as callers hold them; the same of them None in every call for one tile.
     chunk_size : int
     residual : bool
+    coarse : bool, default False
+        As in ``memory_reference``; the same in every call for one tile.
     first_order : bool, default False
         Derivatives do not pass through the weights at which gradients are taken.
 
@@ -132,7 +137,9 @@ def write_tile(
     before, n_new = tile_length(tile), keys.shape[-2]
     if n_new == 0:
         return tile
-    tile = _append_gates(tile, gates)
+    if coarse:
+        gates = coarse_gates(gates, (tile.position + before) % chunk_size, chunk_size)
+    tile = _append_gates(tile._replace(coarse=coarse), gates)
     # One row more than the new tokens: a chunk's anchor is the state before its first token.
     table = _gate_table(tile, range(max(before - 1, 0), before + n_new))
     tile = tile._replace(table=table)
@@ -376,13 +383,18 @@ def _gate_table(tile: MemoryTile, rows: range) -> GateTable:
         start = keep[..., picked].exp()
     if momentum is None:
         return GateTable(start, None, fade * step[..., None, :], rows)
+    pushing = fade
     if tile.observed is not None:
         # A masked token keeps the momentum buffer, but does not add it to the weights.
-        fade = fade.masked_fill(~tile.observed[..., None, :], 0.0)
+        pushing = fade.masked_fill(~tile.observed[..., None, :], 0.0)
     gap = momentum[..., :, None] - momentum[..., None, :]
     carry = gap.masked_fill(token > token[:, None], -torch.inf).exp()
-    pushed = (fade @ momentum.exp()[..., None])[..., 0] if tile.momentum else None
-    return GateTable(start, pushed, (fade @ carry) * step[..., None, :], rows)
+    pushed = (pushing @ momentum.exp()[..., None])[..., 0] if tile.momentum else None
+    writes = pushing @ carry
+    if tile.coarse:
+        # What does not move the memory on is added as it is, besides.
+        writes = writes + (fade - pushing)
+    return GateTable(start, pushed, writes * step[..., None, :], rows)
 
 
 def _rows_of_table(tile: MemoryTile, rows: range) -> GateTable:
