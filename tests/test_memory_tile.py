@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from memory_problems import assert_same, flatten, make_problem
+from memory_problems import assert_same, flatten, make_problem, results_and_gradients
 
-from titans_ts.ops.memory_chunked import slice_gates
+from titans_ts.ops.memory_chunked import memory_chunked, slice_gates
 from titans_ts.ops.memory_net import read_memory
 from titans_ts.ops.memory_reference import memory_reference
-from titans_ts.ops.memory_state import mask_gates
+from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
 from titans_ts.ops.memory_tile import close_tile, open_tile, read_tile, tile_length, write_tile
 
 TIME = 23
@@ -121,3 +121,43 @@ def test_a_tile_that_was_written_to_can_still_be_written_another_way():
     assert tile_length(first) == 11
     after = flatten(problem.queries, close_tile(first, chunk_size=4))
     assert_same(after, before, tolerance=0)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 97])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("state", STATES)
+def test_a_coarse_memory_takes_one_step_a_chunk_in_tiles_too(state, masked, chunk_size):
+    state = state | {"position": min(state["position"], chunk_size - 1)}
+    problem = make_problem(time=TIME, masked=masked, **state)
+    options = {"chunk_size": chunk_size, "coarse": True}
+    assert_same(
+        results_and_gradients(problem, memory_chunked, **options),
+        results_and_gradients(problem, memory_reference, **options),
+    )
+
+
+def test_a_coarse_tile_may_be_written_in_several_calls():
+    problem = make_problem(time=TIME, masked=True, position=3)
+    options = {"chunk_size": 4, "residual": False, "coarse": True}
+    _, expected = problem.solve(memory_reference, **options)
+    tile, start = open_tile(problem.state), 0
+    for stop in (2, 3, 11, 17, TIME):
+        tile = write(tile, problem, start, stop, options)
+        start = stop
+    after = close_tile(tile, chunk_size=4)
+    assert_same(flatten(problem.queries, after), flatten(problem.queries, expected))
+
+
+def test_a_coarse_chunk_moves_on_once_on_paper():
+    """A memory of one number: two chunks of two tokens, with key and value 1."""
+    ones = torch.ones(1, 1, 4, 1, dtype=torch.float64)
+    half = torch.full((1, 1, 1, 4), 0.5, dtype=torch.float64)
+    gates = MemoryGates(0.25 * half, half.log(), half.log())
+    weight = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    state = MemoryState((weight,), (), (weight,), 0)
+    # Step size 1/8, gradient 2 (w - 1): the first chunk takes -1/8 * 2 * -1 twice at w = 0, so that
+    # S = W = 1/2; the second, at w = 1/2, S = 1/4 + 1/4 and W = 1/4 + 1/2.
+    reads, after = memory_chunked(state, ones, ones, ones, gates, chunk_size=2, coarse=True)
+    assert reads.flatten().tolist() == pytest.approx([0, 0, 0.5, 0.5])
+    assert after.momentum[0].item() == pytest.approx(0.5)
+    assert after.weights[0].item() == pytest.approx(0.75)
