@@ -61,8 +61,9 @@ class BackboneConfig:
     momentum, forgetting : bool
         Whether surprise is carried on, and whether old memory fades.
     coarse_memory : bool
-        All tokens of a chunk read the memory that the chunk found, for two thirds of the
-        arithmetic; they do not see, through the memory, the tokens before them in their chunk.
+        One step a chunk: its tokens read the memory that the chunk found, and do not see, through
+        it, the tokens before them in their chunk; momentum and forgetting act once, as its first
+        token says. About half the arithmetic.
     first_order : bool
         Training treats the weights at which a chunk's gradients are taken as constants: cheaper,
         and calmer where gradients through many updates grow.
