@@ -25,6 +25,7 @@ from titans_ts.nn.layers import (
     at_least_float32,
     carry,
     mask_tokens,
+    unit_length,
 )
 from titans_ts.nn.memory import MemorySession, NeuralMemory, NeuralMemoryState
 
@@ -222,7 +223,7 @@ class MACBlock(Block):
         if self.query_conv is not None:
             queries, tail = self.query_conv(queries, tail, n_open=n_open)
         queries = queries.unflatten(-1, (self.memory.n_heads, -1)).transpose(1, 2)
-        return F.normalize(F.silu(at_least_float32(queries)), dim=-1), tail
+        return unit_length(F.silu(at_least_float32(queries))), tail
 
     def _segment(
         self, x: Tensor, tokens: SegmentTokens, queries: Tensor, session: MemorySession

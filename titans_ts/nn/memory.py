@@ -18,6 +18,7 @@ from titans_ts.nn.layers import (
     at_least_float32,
     mask_tokens,
     persistent_tokens,
+    unit_length,
 )
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
 from titans_ts.ops.memory_pending import StepRates
@@ -313,7 +314,7 @@ class NeuralMemory(nn.Module):
             F.silu(at_least_float32(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
         )
         queries_keys, values = heads.split([2 * self.n_heads, self.n_heads], dim=1)
-        queries, keys = F.normalize(queries_keys, dim=-1).chunk(2, dim=1)
+        queries, keys = unit_length(queries_keys).chunk(2, dim=1)
         return queries, keys, values, tail
 
     def _gates(self, x: Tensor, observed: Tensor | None) -> MemoryGates:

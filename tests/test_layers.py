@@ -1,0 +1,40 @@
+"""Small layers against torch's own."""
+
+import torch
+from torch.nn import functional as F
+
+from titans_ts.nn.layers import CausalConv, RMSNorm, unit_length
+
+
+def test_vectors_of_unit_length_are_torchs_and_so_is_their_derivative():
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 7, dtype=torch.float64)
+    x[1, 2] = 0.0  # has no direction, and stays zero
+    leaf, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weight = torch.randn_like(x)
+    found, expected = unit_length(leaf), F.normalize(other, dim=-1)
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
+    (gradient,) = torch.autograd.grad((weight * found).sum(), leaf)
+    (right,) = torch.autograd.grad((weight * expected).sum(), other)
+    torch.testing.assert_close(gradient, right, rtol=1e-12, atol=1e-14)
+
+
+def test_a_norm_of_a_few_numbers_is_the_one_of_many():
+    torch.manual_seed(0)
+    norm = RMSNorm(7).double()
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(3, 1, 7, dtype=torch.float64)
+    torch.testing.assert_close(norm.step(x), norm(x), rtol=1e-13, atol=0)
+
+
+def test_a_convolution_step_by_step_is_the_convolution():
+    torch.manual_seed(0)
+    conv = CausalConv(5, 4).double()
+    x = torch.randn(2, 11, 5, dtype=torch.float64)
+    whole, tail = conv(x)
+    rows, state = [], None
+    for token in x.unbind(1):
+        row, state = conv.step(token, state)
+        rows.append(row)
+    torch.testing.assert_close(torch.stack(rows, 1), whole, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(state, tail, rtol=0, atol=0)
