@@ -1,8 +1,8 @@
 """The scan over chunks as one autograd function: what to keep, what to make again.
 
 A chunk's errors are taken at the state it starts from; its reads and writes follow in tiles of at
-most ``MAX_TILE`` tokens. The states between chunks are kept at the start of every group of chunks
-only; the backward pass takes the groups in reverse and makes each anew.
+most ``MAX_TILE`` tokens. Of long sequences the states between chunks are kept at the start of every
+group of chunks only; the backward pass takes the groups in reverse and writes the others anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from titans_ts.ops.memory_state import MemoryGates
 
 __all__ = ["ScanOptions", "scan_chunks"]
 
-MAX_TILE = 64
+# Longer tiles are fewer and larger products; shorter ones attend over less.
+MAX_TILE = 128
 # Coarse reads attend to nothing, so that a longer tile only means fewer writes.
 MAX_COARSE_TILE = 1024
 
