@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from titans_ts.ops.arena import Workspace
-from titans_ts.ops.memory_scan import Matrices, move_back, move_dots
+from titans_ts.ops.memory_scan import LayerTables, Matrices, move_back, move_dots
 from titans_ts.ops.memory_state import MemoryGates
 
 __all__ = [
@@ -116,14 +116,16 @@ def coarse_tables_backward(work: CoarseWork, bars: CoarseTables) -> list[Tensor 
     return [steps_bar, momentum_bar, keep_bar]
 
 
-def coarse_write(old: Matrices, new: Matrices, factor: Tensor, wide: Tensor, moves: Any) -> None:
+def coarse_write(
+    old: Matrices, new: Matrices, factor: Tensor, wide: Tensor, tables: LayerTables
+) -> None:
     """State after a tile, with ``factor^T wide`` taken off both; ``new`` may be ``old``."""
     if len(old.parts) == 1:
-        torch.mul(old.stacked, moves[0], out=new.stacked)
+        torch.mul(old.stacked, tables.moves[0], out=new.stacked)
         new.stacked.baddbmm_(factor.mT, wide, alpha=-1)
         return
     (weight, buffer), (new_weight, new_buffer) = old.parts, new.parts
-    start, pushed, fade = moves
+    start, pushed, fade = tables.moves
     if isinstance(start, float):
         # W' = start W + S' + (pushed - fade) S: the product is made once, for S'.
         if pushed == fade:

@@ -160,7 +160,7 @@ def run_group(
                 for layer in range(last, -1, -1):
                     narrow, wide = _sides(state[layer], x[layer], e[layer])
                     factor = factors[t] if layer == 0 else _factor(narrow, tables[layer], scratch)
-                    writer(state[layer], after[layer], factor, wide, tables[layer].moves)
+                    writer(state[layer], after[layer], factor, wide, tables[layer])
                 state = after
     return state
 
@@ -181,7 +181,7 @@ def remake_states(
             narrow, wide = _sides(old, xs[layer][t], es[layer][t])
             tables = made.tables[t][layer]
             factor = factors[t] if layer == 0 else _factor(narrow, tables, scratch)
-            writer(old, states[t + 1][layer], factor, wide, tables.moves)
+            writer(old, states[t + 1][layer], factor, wide, tables)
 
 
 def _tile_views(chunks: Tensor, group: Group) -> list[Tensor]:

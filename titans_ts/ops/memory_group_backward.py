@@ -274,7 +274,8 @@ class GroupBackward:
             coarse_write_backward(state, state_bar, *given, tables.moves, bars.moves, factors_bar,
                                   wide_bar, self.scratch)  # fmt: skip
         else:
-            write_backward(state, state_bar, *given, bars.moves, factors_bar, wide_bar)
+            write_backward(state, state_bar, *given, tables.recent, bars.moves, factors_bar,
+                           wide_bar)  # fmt: skip
         if layer:
             dots(factors_bar, narrow, bars.ends, self.scratch)
             weigh(factors_bar, tables.ends, narrow_bar)

@@ -76,6 +76,9 @@ class LayerTables(NamedTuple):
     # What W_0 weighs in W after the tile, S_0 in W, S_0 in S: of shape (rows, 1, 1), or plain
     # numbers where there is one row, on a CPU: a factor that a product takes along.
     moves: Any
+    # So many of the last writes weigh anything in S after the tile: momentum fades, and what is
+    # left of older ones is lost in rounding. 0 in cotangents.
+    recent: int = 0
 
 
 def spread(narrow: Tensor, scales: Tensor, out: Tensor) -> Tensor:
@@ -190,24 +193,29 @@ def overlap_backward(
 # -- what a tile leaves -----------------------------------------------------------------------
 
 
-def write(old: Matrices, new: Matrices, factor: Tensor, wide: Tensor, moves: Any) -> None:
+def write(old: Matrices, new: Matrices, factor: Tensor, wide: Tensor, tables: LayerTables) -> None:
     """State after a tile: the old one, faded, less ``factor^T wide``. ``new`` may be ``old``."""
     if len(old.parts) == 1:
-        (start,) = moves[:1]
-        torch.mul(old.stacked, start, out=new.stacked)
+        torch.mul(old.stacked, tables.moves[0], out=new.stacked)
         new.stacked.baddbmm_(factor.mT, wide, alpha=-1)
         return
-    (weight, buffer), (start, pushed, fade) = old.parts, moves
+    (weight, buffer), (start, pushed, fade) = old.parts, tables.moves
+    left, left_buffer = factor.mT.chunk(2, 1)
+    late = slice(wide.shape[1] - tables.recent, None)
+    late_factors = left_buffer[..., late], wide[:, late]
     if new is old and isinstance(start, float):
-        left, left_buffer = factor.mT.chunk(2, 1)
         weight.baddbmm_(left, wide, beta=start, alpha=-1).add_(buffer, alpha=pushed)
-        buffer.baddbmm_(left_buffer, wide, beta=fade, alpha=-1)
+        buffer.baddbmm_(*late_factors, beta=fade, alpha=-1)
         return
     new_weight, new_buffer = new.parts
     torch.mul(weight, start, out=new_weight)
     _add_scaled(new_weight, buffer, pushed)
     torch.mul(buffer, fade, out=new_buffer)
-    new.stacked.baddbmm_(factor.mT, wide, alpha=-1)
+    if tables.recent == wide.shape[1]:
+        new.stacked.baddbmm_(factor.mT, wide, alpha=-1)
+    else:
+        new_weight.baddbmm_(left, wide, alpha=-1)
+        new_buffer.baddbmm_(*late_factors, alpha=-1)
 
 
 def write_backward(
@@ -215,6 +223,7 @@ def write_backward(
     state_bar: Matrices,
     factor: Tensor,
     wide: Tensor,
+    recent: int,
     move_bars: Tensor,
     factor_bar: Tensor,
     wide_bar: Tensor,
@@ -229,14 +238,25 @@ def write_backward(
         Of the state after the tile; left as it is.
     factor, wide : Tensor
         As in :func:`write`.
+    recent : int
+        As in :class:`LayerTables`; cotangents of older shares in the buffer count as zero.
     move_bars : Tensor of shape (rows, 3)
         Written.
     factor_bar, wide_bar : Tensor
         Written.
     """
     # Not of what is there before (beta is 0), and negative: a product alone could not be that.
-    factor_bar.baddbmm_(wide, state_bar.stacked_t, beta=0, alpha=-1)
-    wide_bar.baddbmm_(factor, state_bar.stacked, beta=0, alpha=-1)
+    if recent == wide.shape[1] or len(state.parts) == 1:
+        factor_bar.baddbmm_(wide, state_bar.stacked_t, beta=0, alpha=-1)
+        wide_bar.baddbmm_(factor, state_bar.stacked, beta=0, alpha=-1)
+    else:
+        (weight_bar, buffer_bar), n = state_bar.parts, wide.shape[1] - recent
+        (share, late), (share_bar, late_bar) = (x.chunk(2, -1) for x in (factor, factor_bar))
+        share_bar.baddbmm_(wide, weight_bar.mT, beta=0, alpha=-1)
+        late_bar[:, :n].zero_()
+        late_bar[:, n:].baddbmm_(wide[:, n:], buffer_bar.mT, beta=0, alpha=-1)
+        wide_bar.baddbmm_(share, weight_bar, beta=0, alpha=-1)
+        wide_bar[:, n:].baddbmm_(late[:, n:], buffer_bar, alpha=-1)
     move_dots(state, state_bar, move_bars)
 
 
