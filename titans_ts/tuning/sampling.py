@@ -12,6 +12,8 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from titans_ts.tuning.trials import Ledger
+
 __all__ = ["UNITS", "FairPruner", "NumberedSampler", "default_pruner"]
 
 #: User attribute: what the validation losses of a trial are measured in.
@@ -19,10 +21,10 @@ UNITS = "units"
 
 
 class NumberedSampler(BaseSampler):
-    """Optuna's TPE, seeded anew for every trial by a seed and the trial's number.
+    """Optuna's TPE, seeded anew for every trial by a seed and the trial's place in the study.
 
-    Workers with one seed then draw different candidates, and a search that was interrupted goes
-    on as if it had not been.
+    Workers with one seed then draw different candidates, and where a search is interrupted and
+    gone on with, the same seed draws for the same trial.
 
     Parameters
     ----------
@@ -35,8 +37,8 @@ class NumberedSampler(BaseSampler):
         self.seed, self.n_startup_trials = seed, n_startup_trials
         self._sampler = self._seeded(0)
 
-    def _seeded(self, number: int) -> TPESampler:
-        seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+    def _seeded(self, place: int) -> TPESampler:
+        seed = int(np.random.SeedSequence((self.seed, place)).generate_state(1)[0])
         return TPESampler(
             seed=seed,
             n_startup_trials=self.n_startup_trials,
@@ -46,7 +48,9 @@ class NumberedSampler(BaseSampler):
         )
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler = self._seeded(trial.number)
+        # Not the number: retries have numbers too.
+        place = Ledger(study.get_trials(deepcopy=False)).place(trial.number)
+        self._sampler = self._seeded(place)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(

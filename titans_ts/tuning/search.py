@@ -336,7 +336,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                 about={
                     "estimator": type(self.estimator).__name__,
                     "horizon": self.estimator.horizon,
-                    "scoring": repr(self.scorer_),
+                    "scoring": _words(self.scorer_),
                     "rows": [[len(train), len(test)] for train, test in folds],
                     "space": space.words(),
                 },
@@ -414,3 +414,9 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                 f"refit must return an index of cv_results_, from 0 to {n - 1}; got {index!r}."
             )
         return int(index)
+
+
+def _words(scorer: Callable[..., float]) -> str:
+    """A scorer as text that is equal in all processes."""
+    words = repr(scorer)
+    return getattr(scorer, "__qualname__", type(scorer).__name__) if " at 0x" in words else words

@@ -91,6 +91,10 @@ class Ledger:
         found = (self._result(line) for line in self.lines.values())
         return sorted((t for t in found if t is not None), key=lambda trial: trial.number)
 
+    def place(self, number: int) -> int:
+        """Which line a trial is of, counted from 0."""
+        return list(self.lines).index(_line(self._by_number[number]))
+
     def orphans(self) -> list[FrozenTrial]:
         """Trials whose worker died or was stopped, to be put back in the queue."""
         return [
@@ -110,7 +114,7 @@ class Ledger:
         """
         trial = self._by_number[number]
         line = self.lines[_line(trial)]
-        if self.n_trials is not None and list(self.lines).index(_line(trial)) >= self.n_trials:
+        if self.n_trials is not None and self.place(number) >= self.n_trials:
             return "surplus"
         twins = [t for t in line if _before(t) == _before(trial) and t.number < number]
         done = self._result(line)
