@@ -42,7 +42,7 @@ def find_folds(cv: Any, X: Any, estimator: BaseForecaster) -> list[Fold]:
             f"cv tests {cv.horizon} rows in each fold, but the forecaster forecasts "
             f"{estimator.horizon}. Give RollingOriginSplit a horizon of at least that."
         )
-    if hasattr(cv, "split"):
+    if hasattr(cv, "split") and not isinstance(cv, str):
         parts = cv.split(X)
     elif isinstance(cv, Iterable) and not isinstance(cv, str):
         parts = cv
