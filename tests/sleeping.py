@@ -1,6 +1,6 @@
 """A forecaster whose fit sleeps and leaves a note, and a worker that searches it.
 
-    python sleeping.py STORAGE N_TRIALS SECONDS NOTES [TIMEOUT]
+python sleeping.py STORAGE N_TRIALS SECONDS NOTES [TIMEOUT]
 """
 
 import os

@@ -104,9 +104,7 @@ def test_what_was_found_is_where_the_next_search_may_start():
     found = made.fit(waves())
     assert set(found.best_params_) == {"backbone_options", "dim"}
     TitansForecaster(horizon=7, **found.best_params_)
-    again = clone(made).set_params(
-        n_trials=1, try_defaults=False, start_from=[found.best_params_]
-    )
+    again = clone(made).set_params(n_trials=1, try_defaults=False, start_from=[found.best_params_])
     assert again.fit(waves()).best_params_ == found.best_params_
 
 
@@ -366,9 +364,9 @@ def test_forecasters_without_epochs_are_pruned_between_folds():
 @pytest.mark.parametrize("cls", [TitansForecaster, RidgeForecaster, LinearForecaster])
 def test_forecasters_come_with_a_space(cls):
     options = {"max_epochs": 1} if cls is not RidgeForecaster else {}
-    found = TitansSearchCV(
-        cls(horizon=3, **options), n_trials=2, random_state=0, refit=False
-    ).fit(waves(300, channels=1))
+    found = TitansSearchCV(cls(horizon=3, **options), n_trials=2, random_state=0, refit=False).fit(
+        waves(300, channels=1)
+    )
     longest = found.cv_results_["param_context_length"][0]
     assert longest == (240 - 3) // 2  # the default, as far as the rows of the fold allow
 
@@ -414,9 +412,10 @@ def test_a_study_of_another_search_is_refused(tmp_path):
         {"cv": 2},
         {"latency": True},
         {"scoring": "mae"},
+        {"estimator__season_length": 4},
     ):
         with pytest.raises(ParameterError, match=r"of another search: its \w+ is .*study_name"):
-            search(2, storage=storage, **options).fit(X)
+            search(2, storage=storage).set_params(**options).fit(X)
     search(2, storage=storage, study_name="second", cv=2).fit(X)
 
 

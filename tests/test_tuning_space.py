@@ -82,7 +82,9 @@ def test_a_space_that_makes_no_sense_is_refused(given, message):
 
 
 def test_a_candidate_is_a_copy_with_what_was_drawn():
-    estimator = TitansForecaster(backbone_options={"momentum": False}, target_transform=Difference())
+    estimator = TitansForecaster(
+        backbone_options={"momentum": False}, target_transform=Difference()
+    )
     made = candidate(
         estimator,
         {"dim": 8, "backbone_options__dropout": 0.3, "target_transform__lag": 7},

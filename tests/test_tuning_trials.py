@@ -145,7 +145,12 @@ def test_of_twins_the_first_is_run_and_of_too_many_the_last_is_not():
     put_back(study, orphan)
     study.add_trial(create_trial(state=TrialState.RUNNING))
     ledger = Ledger(study.trials, 2)
-    assert [ledger.refusal(number) for number in (1, 2, 3, 4)] == [None, None, "duplicate", "surplus"]
+    assert [ledger.refusal(number) for number in (1, 2, 3, 4)] == [
+        None,
+        None,
+        "duplicate",
+        "surplus",
+    ]
 
 
 def test_a_larger_budget_goes_on_where_the_smaller_one_ended():

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 from sklearn.utils import _safe_indexing
 
@@ -85,7 +84,7 @@ class Evaluation:
         self._claim(trial)
         try:
             return self._run(trial)
-        except (optuna.TrialPruned, TrialError, UpdateFinishedTrialError):
+        except (optuna.TrialPruned, TrialError):
             raise
         except KeyboardInterrupt:
             trial.set_user_attr(INTERRUPTED, True)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from titans_ts.tuning.evaluation import Evaluation
-from titans_ts.tuning.trials import DISCARDED, ERROR, WORKER, Ledger, TrialError, put_back
+from titans_ts.tuning.trials import DISCARDED, ERROR, Ledger, TrialError, put_back
 
 __all__ = ["quiet_optuna", "work"]
 
@@ -64,17 +64,22 @@ def _ledger(study: Study, evaluation: Evaluation) -> Ledger:
 
 
 def _run_one(study: Study, evaluation: Evaluation) -> None:
+    numbers = []
+
+    def objective(trial: Trial) -> float | tuple[float, float]:
+        numbers.append(trial.number)
+        return evaluation(trial)
+
     try:
-        study.optimize(evaluation, n_trials=1, catch=(TrialError,))
-    except (UpdateFinishedTrialError, ValueError):
+        study.optimize(objective, n_trials=1, catch=(TrialError,))
+    except (RuntimeError, ValueError):
         # A worker that was silent for too long finds that its trial was given to another.
-        name = evaluation.workers.name
-        last = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get(WORKER) == name]
-        if not last or not _was_taken(last[-1]):
+        if not numbers or not _was_taken(study.get_trials(deepcopy=False)[numbers[0]]):
             raise
 
 
 def _was_taken(trial: FrozenTrial) -> bool:
+    """Whether a trial failed, and not by what its worker said of it."""
     ours = DISCARDED in trial.user_attrs or ERROR in trial.user_attrs
     return trial.state == TrialState.FAIL and not ours
 

@@ -29,7 +29,7 @@ from titans_ts.tuning.loop import quiet_optuna, work
 from titans_ts.tuning.progress import SearchBar
 from titans_ts.tuning.results import cv_results, results_table
 from titans_ts.tuning.sampling import FairPruner, NumberedSampler, default_pruner
-from titans_ts.tuning.space import Space, candidate, read_space
+from titans_ts.tuning.space import Space, candidate, fixed_values, read_space
 from titans_ts.tuning.starts import queue_starts
 from titans_ts.tuning.study import open_study
 from titans_ts.tuning.trials import Ledger
@@ -216,8 +216,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.n_splits_ = len(folds)
         space = self._space(int(series.lengths.max()) * len(folds[0][0]) // len(X))
         with quiet_optuna():
-            ledger = self._search(X, folds, space)
-            self._collect(ledger, space)
+            self._search(X, folds, space)
         if self.refit:
             start = time.perf_counter()
             best = candidate(self.estimator, self.best_params_)
@@ -324,7 +323,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             given = default_space(self.estimator, n_rows)
         return read_space(given, self.estimator)
 
-    def _search(self, X: Any, folds: list[Fold], space: Space) -> Ledger:
+    def _search(self, X: Any, folds: list[Fold], space: Space) -> None:
         start = time.monotonic()
         with open_storage(self.storage, self.worker_timeout) as (storage, workers):
             study = open_study(
@@ -335,7 +334,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                 directions=["maximize", "minimize"] if self.latency else ["maximize"],
                 about={
                     "estimator": type(self.estimator).__name__,
-                    "horizon": self.estimator.horizon,
+                    "parameters": fixed_values(self.estimator, space),
                     "scoring": _words(self.scorer_),
                     "rows": [[len(train), len(test)] for train, test in folds],
                     "space": space.words(),
@@ -356,7 +355,8 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                 error_score=self.error_score,
             )
             with SearchBar(self.verbose > 0, self.n_trials) as bar:
-                return work(study, evaluation, bar.update)
+                ledger = work(study, evaluation, bar.update)
+            self._collect(ledger, space)
 
     def _sampler(self) -> BaseSampler:
         if self.sampler is not None:

@@ -17,10 +17,20 @@ from titans_ts.config import BackboneConfig
 from titans_ts.errors import ParameterError
 from titans_ts.tuning.choices import Choice, contains, read_choice
 
-__all__ = ["Space", "candidate", "constructor_parameters", "own_values", "read_space"]
+__all__ = [
+    "Space",
+    "candidate",
+    "constructor_parameters",
+    "fixed_values",
+    "own_values",
+    "read_space",
+]
 
 # Parameters that hold further ones: theirs are named with two underscores between.
 MAPPINGS = ("backbone_options", "trainer_kwargs")
+
+# Parameters that may differ from worker to worker.
+ELSEWHERE = {"accelerator", "devices", "precision", "random_state", "trainer_kwargs", "verbose"}
 
 Queued = tuple[dict[str, Any], dict[str, BaseDistribution]]
 
@@ -37,6 +47,9 @@ class Space(Protocol):
         ``strict`` raises ParameterError for a value that the space does not hold; otherwise it is
         left to be drawn.
         """
+
+    def names(self) -> set[str]:
+        """Parameters that are varied, as far as one draw tells."""
 
     def words(self) -> str | None:
         """The space as text that is equal for equal spaces; None where that cannot be said."""
@@ -74,6 +87,9 @@ class NamedSpace:
                     ) from None
         return kept, {name: self.choices[name].distribution for name in kept}
 
+    def names(self) -> set[str]:
+        return set(self.choices)
+
     def words(self) -> str | None:
         named = {n: distribution_to_json(c.distribution) for n, c in self.choices.items()}
         return json.dumps(named, sort_keys=True)
@@ -104,6 +120,9 @@ class DrawnSpace:
                 "function given as param_distributions does not draw, or not from such values."
             )
         return probe.known, {name: probe.distributions[name] for name in probe.known}
+
+    def names(self) -> set[str]:
+        return set(self.suggest(_Probe({})))
 
     def words(self) -> str | None:
         return None
@@ -153,8 +172,7 @@ def read_space(given: Any, estimator: BaseForecaster) -> Space:
         return NamedSpace({name: read_choice(name, choices) for name, choices in given.items()})
     if callable(given):
         space = DrawnSpace(given)
-        probe = _Probe(own_values(estimator, None))
-        for name in space.suggest(probe):
+        for name in space.names():
             _check_name(name, estimator)
         return space
     raise ParameterError(
@@ -205,6 +223,17 @@ def own_values(estimator: BaseForecaster, names: Any) -> dict[str, Any]:
         values |= {f"backbone_options__{name}": value for name, value in options.items()}
     values |= flat(values)
     return values if names is None else {n: values[n] for n in names if n in values}
+
+
+def fixed_values(estimator: BaseForecaster, space: Space) -> dict[str, str]:
+    """What all candidates have in common and accuracy depends on, as text."""
+    varied = {name.partition("__")[0] for name in space.names()}
+    values = {
+        name: repr(value)
+        for name, value in estimator.get_params(deep=False).items()
+        if name not in varied | ELSEWHERE
+    }
+    return {name: words for name, words in sorted(values.items()) if " at 0x" not in words}
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,10 +60,14 @@ def open_study(
             "of anything. Choose another study_name."
         )
     found = [direction.name.lower() for direction in study.directions]
-    for what, here, there in [
-        ("directions", list(directions), found),
-        *((key, about[key], (theirs or about).get(key)) for key in about),
-    ]:
+    pairs = [("directions", list(directions), found)]
+    for key, here in about.items():
+        there = here if theirs is None else theirs.get(key)
+        if isinstance(here, dict) and isinstance(there, dict):
+            pairs += [(name, value, there.get(name)) for name, value in here.items()]
+        else:
+            pairs.append((key, here, there))
+    for what, here, there in pairs:
         if here != there:
             raise ParameterError(
                 f"The study {name!r} in this storage is of another search: its {what} is {there}, "

@@ -13,7 +13,6 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
@@ -42,7 +41,7 @@ class Workers:
 
         Raises
         ------
-        UpdateFinishedTrialError
+        RuntimeError
             Another worker held it to be abandoned, in the moment since it was taken.
         """
         trial.set_user_attr(WORKER, self.name)
@@ -54,7 +53,8 @@ class Workers:
         """Leave nothing behind."""
 
     def _fail(self, study: Study, number: int) -> None:
-        with suppress(UpdateFinishedTrialError):  # another worker was quicker
+        # Another worker was quicker; Optuna 5 has an error of its own for that, which is one.
+        with suppress(RuntimeError):
             study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _fail_nameless(self, study: Study) -> None:
@@ -147,6 +147,11 @@ class DatabaseWorkers(Workers):
         optuna.storages.fail_stale_trials(study)
         self._fail_nameless(study)
 
+    def close(self) -> None:
+        # The study stays usable: it connects again where it is asked something.
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
 
 @contextmanager
 def open_storage(
@@ -230,13 +235,22 @@ def _open_database(url: str, worker_timeout: float) -> RDBStorage:
             )
         # SQLAlchemy's, the driver's, or Optuna's where a driver is missing.
         except Exception as error:
-            # Two workers that start at once both make the tables of a new database.
-            if attempt < 4 and "already exists" in str(error):
-                time.sleep(0.1 * (attempt + 1))
+            if attempt < 4 and _is_race(error):
+                time.sleep(0.2 * (attempt + 1))
                 continue
             reason = str(error).strip().split("\n")[0]
             raise DataFileError(f"The database {shown(url)} cannot be opened: {reason}") from error
     raise AssertionError
+
+
+def _is_race(error: BaseException) -> bool:
+    """Whether another worker made the tables of a new database at the same moment."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause).__name__ == "IntegrityError" or "already exists" in str(cause):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def shown(storage: Any) -> str:
