@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from lightning.pytorch import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from scipy.stats import loguniform
 from sklearn.base import clone
@@ -245,6 +246,24 @@ def test_where_all_fail_the_first_reason_is_given():
 def test_a_score_of_nan_is_a_failure():
     with pytest.raises(ParameterError, match="the score of fold 0 is nan"):
         search(2, scoring=lambda estimator, X, y=None: np.nan).fit(X)
+
+
+class Diverge(Callback):
+    """Weights that are no numbers after the first step."""
+
+    def on_train_batch_end(self, trainer, pl_module, *arguments):
+        for parameter in pl_module.parameters():
+            parameter.data.fill_(float("nan"))
+
+
+def test_a_training_that_diverges_is_stopped_and_named():
+    made = TitansSearchCV(
+        tiny(max_epochs=50, trainer_kwargs={"callbacks": [Diverge()]}),
+        param_distributions={"dim": [8]},
+        n_trials=1,
+    )
+    with pytest.raises(ParameterError, match="training diverged: no finite .* loss in epoch 0"):
+        made.fit(waves())
 
 
 def test_data_that_cannot_be_read_stop_the_search_at_once():

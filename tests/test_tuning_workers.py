@@ -85,7 +85,7 @@ def storage(request, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_s_trial_is_run_by_another_and_the_budget_is_exact(
+def test_a_killed_worker_s_trial_is_run_by_another_within_the_budget(
     start, storage, tmp_path
 ):
     victim, other = (start(storage, 9, 0.5) for _ in range(2))

@@ -148,11 +148,14 @@ class Evaluation:
             forecaster.fit(train)  # which says what is wrong with it
         from titans_ts.training.watch import watching  # loads Lightning
 
-        epochs, pruned, late = 0, False, False
+        epochs, pruned, late, diverged = 0, False, False, False
 
         def seen(epoch: int, loss: float) -> bool:
-            nonlocal epochs, pruned, late
+            nonlocal epochs, pruned, late, diverged
             epochs += 1
+            diverged = not math.isfinite(loss)
+            if diverged:
+                return True
             if not self.latency:  # Optuna prunes for one objective only
                 # The study looks for the largest score.
                 trial.report(-loss, fold * STEPS_PER_FOLD + epoch)
@@ -162,6 +165,8 @@ class Evaluation:
 
         kwargs = watching(parameters["trainer_kwargs"], seen)
         forecaster.set_params(trainer_kwargs=kwargs).fit(train)
+        if diverged:
+            raise ValueError(f"training diverged: no finite validation loss in epoch {epochs - 1}")
         if pruned:
             raise optuna.TrialPruned
         if late:

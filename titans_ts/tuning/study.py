@@ -60,7 +60,7 @@ def open_study(
             "of anything. Choose another study_name."
         )
     found = [direction.name.lower() for direction in study.directions]
-    pairs = [("directions", list(directions), found)]
+    pairs: list[tuple[str, Any, Any]] = [("directions", list(directions), found)]
     for key, here in about.items():
         there = here if theirs is None else theirs.get(key)
         if isinstance(here, dict) and isinstance(there, dict):
