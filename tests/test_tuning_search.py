@@ -262,7 +262,7 @@ def test_a_training_that_diverges_is_stopped_and_named():
         param_distributions={"dim": [8]},
         n_trials=1,
     )
-    with pytest.raises(ParameterError, match="training diverged: no finite .* loss in epoch 0"):
+    with pytest.raises(ParameterError, match=r"training diverged: no finite .* loss in epoch 0"):
         made.fit(waves())
 
 

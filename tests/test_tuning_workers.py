@@ -85,9 +85,7 @@ def storage(request, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_s_trial_is_run_by_another_within_the_budget(
-    start, storage, tmp_path
-):
+def test_a_killed_worker_s_trial_is_run_by_another_within_the_budget(start, storage, tmp_path):
     victim, other = (start(storage, 9, 0.5) for _ in range(2))
     mine = str(victim.pid)
     until(lambda: len({pid for _, _, pid in notes(tmp_path)}) == 2)

@@ -398,7 +398,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                 f"{len(failed)} of {len(trials)} trials failed. The first, with "
                 f"{results['params'][failed[0]]}: {results['trial_error'][failed[0]]}",
                 FitFailedWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         self.best_index_ = self._best_index(results)
         self.best_params_ = results["params"][self.best_index_]
