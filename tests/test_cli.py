@@ -35,10 +35,10 @@ def folder(tmp_path, monkeypatch):
 
 def test_help_lists_the_commands():
     text = succeed("--help")
-    assert all(command in text for command in ("forecast", "evaluate", "demo"))
+    assert all(command in text for command in ("forecast", "evaluate", "tune", "demo"))
 
 
-@pytest.mark.parametrize("command", ["forecast", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["forecast", "evaluate", "tune", "demo"])
 def test_every_option_of_a_command_is_explained(command):
     text = succeed(command, "--help")
     options = re.findall(r"│ +(--[\w-]+)(.*)│", text)

@@ -17,6 +17,7 @@ _HOMES = {
     "ParquetFolder": "titans_ts.data.parquet",
     "RollingOriginSplit": "titans_ts.model_selection",
     "forecast_scorer": "titans_ts.model_selection",
+    "TitansSearchCV": "titans_ts.tuning",
     "BoxCoxTransform": "titans_ts.preprocessing",
     "CalendarFeatures": "titans_ts.preprocessing",
     "Difference": "titans_ts.preprocessing",

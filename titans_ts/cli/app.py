@@ -234,6 +234,137 @@ def evaluate(
 
 @app.command()
 @in_plain_words
+def tune(
+    file: opt.File,
+    target: opt.Target = None,
+    horizon: Annotated[int, typer.Option(metavar="STEPS", help="Steps to forecast.")] = 96,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="Where workers meet: a journal file that ends in .log or .journal, or the URL of "
+            "a database. Default: memory, for one worker.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = None,
+    study: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The search in the storage: made, or joined and gone on with.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = "titans-ts",
+    trials: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Trials of the study, over all its workers and sessions; 0: any number.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = 20,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="When this worker stops to search, and leaves the rest to others.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = None,
+    splits: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Folds by time; together they test the last fifth of the rows.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = 1,
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What is compared: mae, mse, rmse, wape, smape, mase, pinball or wql.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = "mae",
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Parameters to search, with commas between. Default: all that usually matter.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = None,
+    time_column: opt.TimeColumn = None,
+    id_column: opt.IdColumn = None,
+    freq: opt.Freq = None,
+    past_covariates: opt.PastCovariates = None,
+    future_covariates: opt.FutureCovariates = None,
+    static_covariates: opt.StaticCovariates = None,
+    calendar: opt.Calendar = False,
+    holidays: opt.Holidays = None,
+    variant: opt.Variant = None,
+    max_epochs: opt.MaxEpochs = None,
+    seed: opt.Seed = None,
+    accelerator: opt.Accelerator = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Fit the best model to all rows, and save it here.",
+            rich_help_panel=opt.OUTPUT,
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Write all trials here.", rich_help_panel=opt.OUTPUT),
+    ] = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Search the parameters of our model for a file, alone or as one of many workers.
+
+    The same command on any machine that reaches the storage is one more worker: all of them share
+    the study's trials, and run those of workers that were killed. Started again, a search goes on.
+    Parquet files are read into memory.
+    """
+    from titans_ts.cli.columns import Columns
+    from titans_ts.cli.tune import Request, run
+
+    run(
+        Request(
+            file=file,
+            horizon=horizon,
+            columns=Columns(
+                time_column=time_column,
+                id_column=id_column,
+                freq=freq,
+                target=target or None,
+                past_covariates=past_covariates or None,
+                future_covariates=future_covariates or None,
+                static_covariates=static_covariates or None,
+                calendar=calendar,
+                holidays=holidays,
+            ),
+            parameters=opt.given(variant=variant, max_epochs=max_epochs, accelerator=accelerator),
+            storage=storage,
+            study=study,
+            trials=trials or None,
+            timeout=timeout,
+            splits=splits,
+            metric=metric,
+            vary=None if vary is None else [name.strip() for name in vary.split(",")],
+            seed=0 if seed is None else seed,
+            out=out,
+            csv=csv,
+            quiet=quiet,
+        )
+    )
+
+
+@app.command()
+@in_plain_words
 def demo(
     file: Annotated[
         Path | None,

@@ -33,7 +33,7 @@ __all__ = [
     "parse_quantiles",
 ]
 
-COVARIATES, MODEL, OUTPUT = "Covariates", "The model", "Output"
+COVARIATES, MODEL, OUTPUT, SEARCH = "Covariates", "The model", "Output", "The search"
 
 
 class VariantChoice(StrEnum):

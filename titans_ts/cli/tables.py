@@ -11,7 +11,7 @@ from rich.table import Table
 
 from titans_ts.backtesting import ProtocolResult
 
-__all__ = ["comparison_table", "error_table", "fact_table", "listed", "rows_table"]
+__all__ = ["comparison_table", "error_table", "fact_table", "listed", "rows_table", "trials_table"]
 
 # What fits a screen of 80 columns and 24 lines.
 SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_ERRORS = 8, 5, 10
@@ -99,10 +99,40 @@ def rows_table(frame: pd.DataFrame, labels: Sequence[str]) -> Table:
     return table
 
 
+def trials_table(trials: pd.DataFrame) -> Table:
+    """The best trials of a search, with what was varied.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        As :meth:`titans_ts.tuning.TitansSearchCV.results_table` returns it.
+    """
+    shown = trials.head(SHOWN_ERRORS).drop(
+        columns=["score_std", "predict_seconds"], errors="ignore"
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in shown.columns:
+        # Of backbone_options__dropout, the last part says enough.
+        table.add_column(_plain(str(name).rsplit("__", 1)[-1].replace("_", " ")), justify="right")
+    for i, row in enumerate(shown.itertuples(index=False, name=None)):
+        cells = [_cell(value) for value in row]
+        table.add_row(*(_bold(cell, i == 0) for cell in cells))
+    if len(trials) > len(shown):
+        table.caption = f"{len(trials) - len(shown)} more trials; --csv FILE writes all of them."
+        table.caption_justify = "left"
+    return table
+
+
 def listed(names: Sequence[str]) -> str:
     """Names with commas between, the first few of many."""
     more = f" and {len(names) - SHOWN_ERRORS} more" if len(names) > SHOWN_ERRORS else ""
     return ", ".join(names[:SHOWN_ERRORS]) + more
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else _number(value)
+    return "" if value is None else _plain(str(value))
 
 
 def _number(value: float) -> str:

@@ -155,7 +155,8 @@ def _stop(message: str, code: int) -> NoReturn:
 # A parameter as the library's messages spell it, such as time_column=, and what follows it.
 _PARAMETER = re.compile(
     r"\b(target|time_column|id_column|(?:past|future|static)_covariates|calendar|holidays|future|"
-    r"freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home|sha256)=(?=(.))"
+    r"freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home|sha256|storage)"
+    r"=(?=(.))"
 )
 _COVARIATES = re.compile(r"\b(past|future|static)_covariates\b(?!=)")
 # Advice to someone who writes Python.

@@ -1,0 +1,149 @@
+"""Search spaces in Optuna's and scikit-learn's terms, and the way from a draw to an estimator."""
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FixedTrial
+from scipy import stats
+
+from titans_ts import RidgeForecaster, SeasonalNaiveForecaster, TitansForecaster
+from titans_ts.errors import ParameterError
+from titans_ts.preprocessing import Difference
+from titans_ts.tuning import default_space
+from titans_ts.tuning.choices import read_choice
+from titans_ts.tuning.space import candidate, own_values, read_space
+
+TITANS = TitansForecaster(horizon=24)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([1, 2, 5], CategoricalDistribution((1, 2, 5))),
+        (("mae", None), CategoricalDistribution(("mae", None))),
+        (np.array([1.5, 2.5]), CategoricalDistribution((1.5, 2.5))),
+        (range(3), CategoricalDistribution((0, 1, 2))),
+        (stats.uniform(2, 3), FloatDistribution(2, 5)),
+        (stats.loguniform(1e-4, 1e-2), FloatDistribution(1e-4, 1e-2, log=True)),
+        (stats.randint(3, 7), IntDistribution(3, 6)),
+        (IntDistribution(1, 9, log=True), IntDistribution(1, 9, log=True)),
+    ],
+)
+def test_choices_become_distributions_of_optuna(given, expected):
+    assert read_choice("x", given).distribution == expected
+
+
+def test_any_other_distribution_of_scipy_is_drawn_by_its_quantiles():
+    choice = read_choice("x", stats.norm(10, 2))
+    assert choice.decode(0.5) == pytest.approx(10)
+    assert choice.kept(12.0) == pytest.approx(stats.norm.cdf(1))
+    with pytest.raises(ValueError, match="not in"):
+        choice.kept(1e9)
+
+
+def test_objects_are_kept_by_what_repr_says_of_them():
+    choice = read_choice("target_transform", [None, Difference(lag=24)])
+    assert choice.distribution.choices == ("None", "Difference(lag=24)")
+    assert choice.decode("Difference(lag=24)").lag == 24
+    assert choice.kept(Difference(lag=24)) == "Difference(lag=24)"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param([], "an empty list", id="no choice"),
+        pytest.param(3, "must be a list of values", id="a number"),
+        pytest.param("mae", "must be a list of values", id="a word"),
+        pytest.param([object(), 1], "hold no address", id="no stable name"),
+        pytest.param([{}, {}], "which must differ", id="equal names"),
+        pytest.param(stats.poisson(3), "only randint is known", id="other whole numbers"),
+    ],
+)
+def test_choices_that_cannot_be_kept_are_refused(given, message):
+    with pytest.raises(ParameterError, match=message):
+        read_choice("x", given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "nothing to search"),
+        ([{"dim": [8]}], "must be a mapping .* or a function .* got list"),
+        ({"learning_rates": [1]}, "no parameter of TitansForecaster. Did you mean 'learning_rate'"),
+        ({"backbone_options__drop": [1]}, "Did you mean 'backbone_options__dropout'"),
+        ({"dim__x": [1]}, "'dim__x', which is no parameter"),
+        (lambda trial: {"dims": trial.suggest_int("d", 1, 2)}, "Did you mean 'dim'"),
+        (lambda trial: trial.suggest_int("dim", 1, 2), "must return a mapping"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused(given, message):
+    with pytest.raises(ParameterError, match=message):
+        read_space(given, TITANS)
+
+
+def test_a_candidate_is_a_copy_with_what_was_drawn():
+    estimator = TitansForecaster(
+        backbone_options={"momentum": False}, target_transform=Difference()
+    )
+    made = candidate(
+        estimator,
+        {"dim": 8, "backbone_options__dropout": 0.3, "target_transform__lag": 7},
+    )
+    assert made.dim == 8
+    assert made.backbone_options == {"momentum": False, "dropout": 0.3}
+    assert made.target_transform.lag == 7
+    assert estimator.backbone_options == {"momentum": False}
+    assert estimator.target_transform.lag == 1
+
+
+def test_own_values_see_the_defaults_of_options():
+    names = ["dim", "backbone_options__dropout", "unknown"]
+    estimator = TitansForecaster(backbone_options={"dropout": 0.4})
+    assert own_values(estimator, names) == {"dim": 32, "backbone_options__dropout": 0.4}
+    assert own_values(TITANS, names)["backbone_options__dropout"] == 0.1
+
+
+def test_a_function_draws_what_depends_on_what_was_drawn_before():
+    def space(trial):
+        depth = trial.suggest_int("depth", 1, 3)
+        return {"depth": depth, "dim": trial.suggest_categorical("dim", [8 * depth, 64])}
+
+    read = read_space(space, TITANS)
+    assert read.suggest(FixedTrial({"depth": 2, "dim": 16})) == {"depth": 2, "dim": 16}
+    kept, distributions = read.queued({"depth": 3, "dim": 64, "loss": "mae"}, strict=False)
+    assert kept == {"depth": 3, "dim": 64}
+    assert distributions["dim"] == CategoricalDistribution((24, 64))
+    with pytest.raises(ParameterError, match="dim=99, which the function"):
+        read.queued({"depth": 3, "dim": 99}, strict=True)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        TITANS,
+        TitansForecaster(horizon=5, context_length=7, patch_length=5, dim=6, learning_rate=1e-5),
+        TitansForecaster(horizon=5, loss="student_t", n_heads=4),
+        TitansForecaster(horizon=5, quantiles=(0.1, 0.9), depth=0),
+        TitansForecaster(horizon=5, backbone_options={"dropout": 0.8}),
+    ],
+)
+def test_the_default_space_holds_the_estimator_s_own_values(estimator):
+    space = read_space(default_space(estimator, 8000), estimator)
+    kept, _ = space.queued(own_values(estimator, space.choices), strict=True)
+    assert set(kept) == set(space.choices)
+
+
+def test_the_default_space_leaves_out_what_would_change_nothing():
+    assert "loss" not in default_space(TitansForecaster(quantiles=(0.5,)), 8000)
+    linear = default_space(TitansForecaster(depth=0), 8000)
+    assert not {"dim", "backbone_options__dropout"} & set(linear)
+    assert "alpha" not in default_space(RidgeForecaster(), 8000)
+    assert "alpha" in default_space(RidgeForecaster(alpha=3.0), 8000)
+    assert "context_length" not in default_space(TITANS, 100)
+
+
+def test_where_there_is_no_default_space_the_user_is_asked_for_one():
+    with pytest.raises(ParameterError, match="no default search space for SeasonalNaive"):
+        default_space(SeasonalNaiveForecaster(), 1000)
+    with pytest.raises(ParameterError, match="100 rows are too few"):
+        default_space(RidgeForecaster(), 100)

@@ -1,0 +1,120 @@
+"""default_space: what is worth varying in our forecasters, and how far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from titans_ts.base import BaseForecaster
+from titans_ts.baselines import LinearForecaster, RidgeForecaster
+from titans_ts.errors import ParameterError
+from titans_ts.tuning.space import own_values
+
+__all__ = ["default_space"]
+
+# Two thousand rows hold some seasons of most data, and a fit is still a matter of minutes.
+MOST_CONTEXT = 2048
+LEAST_CONTEXT = 48
+
+
+def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistribution]:
+    """Return the search space that :class:`TitansSearchCV` takes where none is given.
+
+    For :class:`~titans_ts.TitansForecaster` it holds what accuracy depends on first: how far back
+    the model reads, in patches of which length, how fast it learns, its dropout and width, and
+    the loss. Few parameters, so that some dozens of trials say something of each. The baselines
+    vary the context, and what they regularise or learn with.
+
+    Parameters
+    ----------
+    estimator : forecaster
+        Its own values are always part of the space.
+    n_rows : int
+        Rows to learn from, of the longest series: contexts are at most half as long.
+
+    Returns
+    -------
+    dict of str to optuna distribution
+        To be changed and given as ``param_distributions``.
+
+    Examples
+    --------
+    >>> from titans_ts import TitansForecaster
+    >>> from titans_ts.tuning import default_space
+    >>> space = default_space(TitansForecaster(horizon=24), n_rows=8000)
+    >>> space["context_length"]
+    IntDistribution(high=2048, log=True, low=48, step=1)
+    >>> sorted(space)  # doctest: +NORMALIZE_WHITESPACE
+    ['backbone_options__dropout', 'context_length', 'dim', 'learning_rate', 'loss', 'patch_length']
+    """
+    from titans_ts.forecaster import TitansForecaster  # loads torch
+
+    space: dict[str, BaseDistribution | None]
+    if isinstance(estimator, TitansForecaster):
+        space = {"context_length": _contexts(estimator, n_rows), **_titans(estimator)}
+    elif isinstance(estimator, RidgeForecaster):
+        alpha = estimator.alpha
+        known = _floats(alpha or 1.0, 1e-2, 1e4)
+        space = {
+            "context_length": _contexts(estimator, n_rows),
+            "alpha": known if alpha else None,  # None: the forecaster finds its own
+        }
+    elif isinstance(estimator, LinearForecaster):
+        space = {
+            "context_length": _contexts(estimator, n_rows),
+            "learning_rate": _floats(estimator.learning_rate, 1e-4, 3e-3),
+        }
+    else:
+        raise ParameterError(
+            f"There is no default search space for {type(estimator).__name__}. Give "
+            "param_distributions, such as {'season_length': [24, 168]}."
+        )
+    found = {name: choices for name, choices in space.items() if choices is not None}
+    if not found:
+        raise ParameterError(
+            f"{n_rows} rows are too few to vary the context of {type(estimator).__name__}. Give "
+            "param_distributions, or more rows."
+        )
+    return found
+
+
+def _titans(estimator: Any) -> dict[str, BaseDistribution | None]:
+    space: dict[str, BaseDistribution | None] = {
+        "patch_length": _values(estimator.patch_length, (8, 16, 24, 32, 48)),
+        "learning_rate": _floats(estimator.learning_rate, 3e-4, 1e-2),
+    }
+    losses = ("mae", "huber", "mse")
+    # With quantiles the loss is theirs, and a likelihood was chosen for what it can say.
+    if estimator.quantiles is None and estimator.loss in losses:
+        space["loss"] = _values(estimator.loss, losses)
+    if estimator.depth:
+        dropout = own_values(estimator, ["backbone_options__dropout"])
+        space["backbone_options__dropout"] = FloatDistribution(
+            0.0, max(0.5, *(float(value) for value in dropout.values()))
+        )
+        heads = 2 * estimator.n_heads
+        widths = [width for width in (16, 32, 64) if width % heads == 0]
+        space["dim"] = _values(estimator.dim, widths)
+    return space
+
+
+def _contexts(estimator: Any, n_rows: int) -> BaseDistribution | None:
+    most = min(MOST_CONTEXT, (n_rows - estimator.horizon) // 2)
+    if most <= LEAST_CONTEXT:
+        return None
+    own = min(estimator.context_length, most)
+    return IntDistribution(min(LEAST_CONTEXT, own), most, log=True)
+
+
+def _floats(own: float, low: float, high: float) -> BaseDistribution:
+    return FloatDistribution(min(low, own), max(high, own), log=True)
+
+
+def _values(own: Any, values: Any) -> BaseDistribution:
+    return CategoricalDistribution(sorted({*values, own}))

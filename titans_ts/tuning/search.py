@@ -1,0 +1,422 @@
+"""TitansSearchCV: the best parameters of a forecaster, found by Optuna."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from optuna.pruners import BasePruner, HyperbandPruner
+from optuna.samplers import BaseSampler
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.exceptions import FitFailedWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from titans_ts.base import BaseForecaster
+from titans_ts.data.other_target import refuse_other_target
+from titans_ts.errors import ParameterError
+from titans_ts.model_selection import RollingOriginSplit, forecast_scorer
+from titans_ts.parameters import check_choice, check_int, check_number
+from titans_ts.tuning.defaults import default_space
+from titans_ts.tuning.evaluation import Evaluation
+from titans_ts.tuning.folding import Fold, find_folds
+from titans_ts.tuning.loop import quiet_optuna, work
+from titans_ts.tuning.progress import SearchBar
+from titans_ts.tuning.results import cv_results, results_table
+from titans_ts.tuning.sampling import FairPruner, NumberedSampler, default_pruner
+from titans_ts.tuning.space import Space, candidate, fixed_values, read_space
+from titans_ts.tuning.starts import queue_starts
+from titans_ts.tuning.study import open_study
+from titans_ts.tuning.trials import Ledger
+from titans_ts.tuning.workers import open_storage
+
+__all__ = ["TitansSearchCV"]
+
+
+class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
+    """Search the parameters of a forecaster with Optuna, alone or with many workers.
+
+    Candidates are fitted on the rows before those that they are judged on. One that is worse than
+    the others after a few epochs is stopped. The estimator's own parameters are tried first.
+
+    Parameters
+    ----------
+    estimator : forecaster
+        A :class:`~titans_ts.TitansForecaster`, or another forecaster of this package. What is not
+        searched stays as it is here.
+    param_distributions : mapping or callable, optional
+        Choices by the names of parameters: lists, distributions of :mod:`scipy.stats` or of
+        Optuna. ``backbone_options__dropout`` names an option of the backbone. Or a function of
+        an Optuna trial that returns a mapping of values. Default: that of
+        :func:`~titans_ts.tuning.default_space`.
+    n_trials : int or None, default 20
+        Trials of the study, over all its workers and sessions; pruned and failed ones count. None:
+        as many as ``timeout`` allows.
+    timeout : float, optional
+        Seconds after which this call starts no further trial; the one that runs is stopped at the
+        end of its epoch, and stays in the queue. One trial at least is finished. The final fit
+        comes on top.
+    cv : int, splitter or iterable, optional
+        Number of folds, or as for scikit-learn. Default: one fold that tests the last fifth of
+        the rows, by :class:`~titans_ts.RollingOriginSplit`.
+    scoring : str or callable, default "mae"
+        A metric of :func:`~titans_ts.forecast_scorer`, or a scorer that it made.
+    latency : bool, default False
+        Search for a quick ``predict`` as well as for a good score; nothing is pruned then.
+    refit : bool or callable, default True
+        Fit the best candidate to all rows. A function of ``cv_results_`` that returns an index
+        chooses another one than the best score's.
+    sampler : optuna sampler, optional
+        Default: TPE, seeded for each trial by ``random_state`` and the trial's number. Give each
+        worker another seed in a sampler of your own.
+    pruner : optuna pruner, optional
+        Default: stops what is worse than the median. ``optuna.pruners.NopPruner()`` stops
+        nothing.
+    storage : str, path or optuna storage, optional
+        Where the study is kept: a file ending in ``.log`` or ``.journal``, or the URL of a
+        database. Workers that name the same storage and study share the search. Default: memory.
+    study_name : str, default "titans-ts"
+        The study in the storage; it is made, or joined and gone on with.
+    try_defaults : bool, default True
+        Whether the estimator's own parameters are tried first.
+    start_from : sequence of mapping, optional
+        Known good parameters to try next.
+    error_score : "raise" or float, default nan
+        The score of a candidate that fails. "raise" ends the search there.
+    worker_timeout : float, default 120
+        Seconds of silence after which another worker counts as dead, with a database. A journal
+        needs none.
+    random_state : int, RandomState or None, default None
+        Of the default sampler. Fits have the estimator's.
+    verbose : int, default 0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    best_params_ : dict
+        Parameters of the best candidate, for ``set_params`` of the estimator.
+    best_score_ : float
+        Its mean score over the folds; errors have a minus.
+    best_index_ : int
+        Its place in ``cv_results_``.
+    best_estimator_ : forecaster
+        Fitted to all rows, unless ``refit=False``.
+    cv_results_ : dict
+        As scikit-learn's, with ``trial_number``, ``trial_state`` and ``trial_error`` besides; with
+        ``latency``, ``mean_predict_time`` and ``pareto_front`` too.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the final fit.
+    scorer_ : callable
+        What scored.
+    study_ : optuna.study.Study
+        For Optuna's plots, and whatever else it offers.
+
+    See Also
+    --------
+    titans_ts.tuning.default_space : The space that is searched by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from titans_ts import RidgeForecaster
+    >>> from titans_ts.tuning import TitansSearchCV
+    >>> X = np.tile([1.0, 2.0, 5.0, 3.0], 60)[:, None]
+    >>> search = TitansSearchCV(
+    ...     RidgeForecaster(horizon=4, context_length=2),
+    ...     param_distributions={"context_length": [2, 8]},
+    ...     n_trials=3,
+    ...     random_state=0,
+    ... )
+    >>> search.fit(X).best_params_
+    {'context_length': 8}
+    >>> search.predict().shape
+    (4, 1)
+    """
+
+    def __init__(
+        self,
+        estimator: BaseForecaster,
+        *,
+        param_distributions: Any = None,
+        n_trials: int | None = 20,
+        timeout: float | None = None,
+        cv: Any = None,
+        scoring: str | Callable[..., float] = "mae",
+        latency: bool = False,
+        refit: bool | Callable[[dict[str, Any]], int] = True,
+        sampler: BaseSampler | None = None,
+        pruner: BasePruner | None = None,
+        storage: Any = None,
+        study_name: str = "titans-ts",
+        try_defaults: bool = True,
+        start_from: Sequence[Mapping[str, Any]] | None = None,
+        error_score: Any = np.nan,
+        worker_timeout: float = 120.0,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.param_distributions = param_distributions
+        self.n_trials = n_trials
+        self.timeout = timeout
+        self.cv = cv
+        self.scoring = scoring
+        self.latency = latency
+        self.refit = refit
+        self.sampler = sampler
+        self.pruner = pruner
+        self.storage = storage
+        self.study_name = study_name
+        self.try_defaults = try_defaults
+        self.start_from = start_from
+        self.error_score = error_score
+        self.worker_timeout = worker_timeout
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "best_estimator_")
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Search, then fit the best candidate to all of X.
+
+        Parameters
+        ----------
+        X : array of shape (time, channels), Series or DataFrame
+            As for a forecaster, wide or long; it is cut into folds by time.
+        y : array or Series, optional
+            Ignored, as by forecasters.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError
+            A parameter makes no sense, the study in the storage is of another search, or all
+            candidates failed.
+        DataError
+            The table cannot be used; the message says where and what to do.
+        """
+        self._check_parameters()
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        series, layout = self.estimator._read(X)
+        refuse_other_target(y, X, series, layout)
+        self.scorer_ = self._scorer()
+        folds = find_folds(self.cv, X, self.estimator)
+        self.n_splits_ = len(folds)
+        space = self._space(int(series.lengths.max()) * len(folds[0][0]) // len(X))
+        with quiet_optuna():
+            self._search(X, folds, space)
+        if self.refit:
+            start = time.perf_counter()
+            best = candidate(self.estimator, self.best_params_)
+            self.best_estimator_ = best.fit(X, y)
+            self.refit_time_ = time.perf_counter() - start
+        return self
+
+    def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
+        """Forecast with the best candidate.
+
+        Parameters
+        ----------
+        X, future, quantiles
+            As for ``predict`` of the forecaster.
+
+        Returns
+        -------
+        array, Series or DataFrame
+            The ``horizon`` steps that follow.
+        """
+        check_is_fitted(self)
+        forecast: Any = self.best_estimator_.predict(X, future=future, quantiles=quantiles)
+        return forecast
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the score of the best candidate on rows that follow those of ``fit``.
+
+        Parameters
+        ----------
+        X : like X of ``fit``
+            As :func:`~titans_ts.forecast_scorer` takes it; the rows of ``fit`` may come first.
+        y : object, optional
+            Ignored.
+
+        Returns
+        -------
+        float
+            Larger is better; errors have a minus.
+        """
+        check_is_fitted(self)
+        return float(self.scorer_(self.best_estimator_, X))
+
+    def results_table(self) -> pd.DataFrame:
+        """Return the candidates, best first: one row each.
+
+        Returns
+        -------
+        DataFrame
+            Trial, score, times and state, and a column for each parameter.
+        """
+        check_is_fitted(self, "cv_results_")
+        return results_table(self.cv_results_)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        if not isinstance(self.estimator, BaseForecaster):
+            raise ParameterError(
+                "estimator must be a forecaster of titans_ts, got "
+                f"{type(self.estimator).__name__}. Steps in front of one belong into its "
+                "target_transform."
+            )
+        check_int("n_trials", self.n_trials, optional=True)
+        check_int("verbose", self.verbose, minimum=0)
+        check_choice("latency", self.latency, (True, False))
+        check_choice("try_defaults", self.try_defaults, (True, False))
+        check_number("worker_timeout", self.worker_timeout, minimum=2)
+        if self.timeout is not None:
+            check_number("timeout", self.timeout, minimum=0)
+        elif self.n_trials is None:
+            raise ParameterError(
+                "n_trials and timeout are both None: the search would never end. Give one of them."
+            )
+        if not (self.refit in (True, False) or callable(self.refit)):
+            raise ParameterError(
+                f"refit must be True, False, or a function of cv_results_; got {self.refit!r}."
+            )
+        number = isinstance(self.error_score, int | float)
+        if self.error_score != "raise" and not number:
+            raise ParameterError(
+                f"error_score must be a number or 'raise', got {self.error_score!r}."
+            )
+        if not isinstance(self.study_name, str) or not self.study_name:
+            raise ParameterError(f"study_name must be a name, got {self.study_name!r}.")
+        for name, kind in (("sampler", BaseSampler), ("pruner", BasePruner)):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, kind):
+                raise ParameterError(f"{name} must be a {name} of Optuna or None, got {given!r}.")
+
+    def _scorer(self) -> Callable[..., float]:
+        if isinstance(self.scoring, str):
+            gap = self.cv.gap if isinstance(self.cv, RollingOriginSplit) else 0
+            return forecast_scorer(self.scoring, gap=gap)
+        if not callable(self.scoring):
+            raise ParameterError(
+                "scoring must be the name of a metric, such as 'mae', or a scorer from "
+                f"forecast_scorer(); got {self.scoring!r}."
+            )
+        return self.scoring
+
+    def _space(self, n_rows: int) -> Space:
+        given = self.param_distributions
+        if given is None:
+            given = default_space(self.estimator, n_rows)
+        return read_space(given, self.estimator)
+
+    def _search(self, X: Any, folds: list[Fold], space: Space) -> None:
+        start = time.monotonic()
+        with open_storage(self.storage, self.worker_timeout) as (storage, workers):
+            study = open_study(
+                storage,
+                self.study_name,
+                sampler=self._sampler(),
+                pruner=self._pruner(),
+                directions=["maximize", "minimize"] if self.latency else ["maximize"],
+                about={
+                    "estimator": type(self.estimator).__name__,
+                    "parameters": fixed_values(self.estimator, space),
+                    "scoring": _words(self.scorer_),
+                    "rows": [[len(train), len(test)] for train, test in folds],
+                    "space": space.words(),
+                },
+            )
+            self.study_ = study
+            queue_starts(study, space, self.estimator, self.try_defaults, self.start_from or ())
+            evaluation = Evaluation(
+                estimator=self.estimator,
+                space=space,
+                X=X,
+                folds=folds,
+                scorer=self.scorer_,
+                n_trials=self.n_trials,
+                latency=self.latency,
+                workers=workers,
+                deadline=math.inf if self.timeout is None else start + self.timeout,
+                error_score=self.error_score,
+            )
+            with SearchBar(self.verbose > 0, self.n_trials) as bar:
+                ledger = work(study, evaluation, bar.update)
+            self._collect(ledger, space)
+
+    def _sampler(self) -> BaseSampler:
+        if self.sampler is not None:
+            return self.sampler
+        seed = self.random_state
+        if seed is None or isinstance(seed, np.random.Generator):
+            drawn = int(np.random.default_rng(seed).integers(2**31 - 1))
+        else:
+            drawn = int(check_random_state(seed).randint(2**31 - 1))
+        quarter = 10 if self.n_trials is None else self.n_trials // 4
+        return NumberedSampler(drawn, n_startup_trials=min(max(quarter, 4), 10))
+
+    def _pruner(self) -> BasePruner:
+        pruner = default_pruner() if self.pruner is None else self.pruner
+        # Hyperband keeps trials apart by itself, and Optuna looks for it by name.
+        return pruner if isinstance(pruner, HyperbandPruner) else FairPruner(pruner)
+
+    def _collect(self, ledger: Ledger, space: Space) -> None:
+        """Set what came of it."""
+        trials = ledger.results()
+        missing = np.nan if self.error_score == "raise" else self.error_score
+        results = cv_results(
+            self.study_,
+            trials,
+            space=space,
+            estimator=self.estimator,
+            n_splits=self.n_splits_,
+            error_score=missing,
+        )
+        self.cv_results_ = results
+        failed = [i for i, state in enumerate(results["trial_state"]) if state == "failed"]
+        if not (results["trial_state"] == "complete").any():
+            reason = f" The first: {results['trial_error'][failed[0]]}" if failed else ""
+            raise ParameterError(
+                f"None of {len(trials)} trials was finished; {len(failed)} failed.{reason}"
+            )
+        if failed:
+            warnings.warn(
+                f"{len(failed)} of {len(trials)} trials failed. The first, with "
+                f"{results['params'][failed[0]]}: {results['trial_error'][failed[0]]}",
+                FitFailedWarning,
+                stacklevel=4,
+            )
+        self.best_index_ = self._best_index(results)
+        self.best_params_ = results["params"][self.best_index_]
+        self.best_score_ = float(results["mean_test_score"][self.best_index_])
+
+    def _best_index(self, results: dict[str, Any]) -> int:
+        if not callable(self.refit):
+            return int(results["rank_test_score"].argmin())
+        index = self.refit(results)
+        n = len(results["params"])
+        if not isinstance(index, int | np.integer) or not 0 <= index < n:
+            raise ParameterError(
+                f"refit must return an index of cv_results_, from 0 to {n - 1}; got {index!r}."
+            )
+        return int(index)
+
+
+def _words(scorer: Callable[..., float]) -> str:
+    """A scorer as text that is equal in all processes."""
+    words = repr(scorer)
+    return getattr(scorer, "__qualname__", type(scorer).__name__) if " at 0x" in words else words

@@ -1,0 +1,63 @@
+"""Starts: parameters that are tried before any are drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import IntDistribution
+from optuna.study import Study
+
+from titans_ts.base import BaseForecaster
+from titans_ts.errors import ParameterError
+from titans_ts.tuning.space import NamedSpace, Queued, Space, flat, own_values
+from titans_ts.tuning.trials import START, queue
+
+__all__ = ["queue_starts"]
+
+
+def queue_starts(
+    study: Study,
+    space: Space,
+    estimator: BaseForecaster,
+    try_defaults: bool,
+    known: Sequence[Mapping[str, Any]],
+) -> None:
+    """Queue the estimator's own parameters, and others that are known to be good.
+
+    What the study has already is left out. Where several workers do this at once, the trials have
+    the same key, and the first is run.
+    """
+    starts: list[Queued] = []
+    if try_defaults:
+        starts.append(space.queued(_own(space, estimator), strict=False))
+    for i, values in enumerate(known):
+        if not isinstance(values, Mapping):
+            raise ParameterError(
+                f"start_from must be a list of mappings such as {{'learning_rate': 1e-3}}; got "
+                f"{values!r} at {i}."
+            )
+        starts.append(space.queued(_fitting(space, values), strict=True))
+    have = {trial.user_attrs.get(START) for trial in study.get_trials(deepcopy=False)}
+    for kept, distributions in starts:
+        key = json.dumps(kept, sort_keys=True)
+        if kept and key not in have:
+            have.add(key)
+            queue(study, kept, distributions, {START: key})
+
+
+def _own(space: Space, estimator: BaseForecaster) -> dict[str, Any]:
+    values = own_values(estimator, None)
+    if isinstance(space, NamedSpace) and "context_length" in space.choices:
+        longest = space.choices["context_length"].distribution
+        if isinstance(longest, IntDistribution):
+            # A longer context than the rows allow is the longest that they do.
+            values["context_length"] = min(values["context_length"], longest.high)
+    return values
+
+
+def _fitting(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names that a space uses: a mapping as a whole, or its contents."""
+    whole = isinstance(space, NamedSpace) and all(name in space.choices for name in values)
+    return dict(values) if whole else flat(values)
