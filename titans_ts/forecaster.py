@@ -24,7 +24,13 @@ from titans_ts.errors import ParameterError, SavedModelError, TrainingInterrupte
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
-from titans_ts.parameters import check_choice, check_int, check_number, check_quantiles
+from titans_ts.parameters import (
+    check_batch_size,
+    check_choice,
+    check_int,
+    check_number,
+    check_quantiles,
+)
 from titans_ts.training import TrainingSettings, uses_cuda
 from titans_ts.training.checkpoint import CheckpointFolder, check_checkpoint_path
 from titans_ts.training.data import to_batch
@@ -302,8 +308,7 @@ class TitansForecaster(BaseForecaster):
         super()._check_parameters()
         for name in ("patch_length", "max_epochs", "patience"):
             check_int(name, getattr(self, name))
-        if self.batch_size != "auto":
-            check_int("batch_size", self.batch_size)
+        check_batch_size(self.batch_size)
         check_int("depth", self.depth, minimum=0)
         check_int("verbose", self.verbose, minimum=0)
         check_number("learning_rate", self.learning_rate, minimum=0, maximum=10, exclusive=True)

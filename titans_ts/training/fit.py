@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -124,7 +125,9 @@ def train(
         except DeviceMemoryError:
             if settings.batch_size != "auto" or size == 1:
                 raise
-        # Outside the handler: what it caught holds on to the tensors of the step that failed.
+        # Outside the handler: what it caught holds on to the tensors of the step that failed, and
+        # so does the Trainer, which is part of a circle.
+        gc.collect()
         size //= 2
         model.load_state_dict(first_weights)
         if torch.cuda.is_available():
