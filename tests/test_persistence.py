@@ -21,6 +21,7 @@ from titans_ts import (
 from titans_ts.base import BaseForecaster
 from titans_ts.persistence import folder as folder_module
 from titans_ts.persistence import load_forecaster, save_forecaster
+from titans_ts.persistence.files import signed_text
 from titans_ts.persistence.plain_json import decode, encode
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -45,10 +46,16 @@ def saved(tmp_path):
 
 
 def edit(path, **changes):
-    """Change entries of the JSON file by hand; None takes one out."""
+    """Change entries of the JSON file as somebody who can write checksums; None takes one out."""
     file = path / "forecaster.json"
     header = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps({k: v for k, v in header.items() if v is not None}))
+    file.write_text(signed_text({k: v for k, v in header.items() if v is not None}))
+
+
+def resign_arrays(path):
+    """Make the header fit the file of arrays."""
+    file = path / "arrays.safetensors"
+    edit(path, arrays_sha256=folder_module.sha256_of(file), arrays_bytes=file.stat().st_size)
 
 
 def listing(folder):
@@ -269,7 +276,7 @@ class DiskFullError(OSError):
     """Raised on purpose."""
 
 
-@pytest.mark.parametrize("step", ["save_file", "_sha256", "_flush", "_put_in_place", "rename"])
+@pytest.mark.parametrize("step", ["save_file", "sha256_of", "flush", "_put_in_place", "rename"])
 @pytest.mark.parametrize("earlier", [True, False], ids=["over an earlier save", "fresh"])
 @pytest.mark.parametrize("stop", [DiskFullError, KeyboardInterrupt])
 def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch, step, earlier, stop):
@@ -357,7 +364,7 @@ def test_garbage_for_the_json_file_is_refused(saved, garbage, message):
 
 def test_garbage_for_the_arrays_is_refused_even_with_its_own_checksum(saved):
     (saved / "arrays.safetensors").write_bytes(b"garbage" * 11)
-    edit(saved, arrays_sha256=folder_module._sha256(saved / "arrays.safetensors"))
+    resign_arrays(saved)
     with pytest.raises(SavedModelError, match="is no safetensors file"):
         RidgeForecaster.load(saved)
 
@@ -370,11 +377,11 @@ def test_a_missing_entry_of_the_json_file_gets_a_sentence(saved, entry):
 
 
 def test_a_newer_format_is_refused_with_both_versions(saved):
-    edit(saved, format_version=2, titans_ts_version="9.1.0")
+    edit(saved, format_version=3, titans_ts_version="9.1.0")
     with pytest.raises(
         SavedModelError,
-        match=rf"saved by titans_ts 9\.1\.0 in format 2; this is titans_ts {titans_ts.__version__}"
-        ".*up to 1. Upgrade titans_ts",
+        match=rf"saved by titans_ts 9\.1\.0 in format 3; this is titans_ts {titans_ts.__version__}"
+        ".*up to 2. Upgrade titans_ts",
     ):
         RidgeForecaster.load(saved)
 
@@ -405,7 +412,7 @@ def test_a_context_that_does_not_fit_its_columns_is_refused(saved):
     arrays = load_file(saved / "arrays.safetensors")
     arrays["context.offsets"] = np.array([0, 999])
     save_file(arrays, saved / "arrays.safetensors")
-    edit(saved, arrays_sha256=folder_module._sha256(saved / "arrays.safetensors"))
+    resign_arrays(saved)
     with pytest.raises(SavedModelError, match=r"the kept context has values of shape \(29, 3\)"):
         RidgeForecaster.load(saved)
 

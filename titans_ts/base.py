@@ -104,6 +104,16 @@ class BaseForecaster(BaseEstimator):
         """
         raise NotImplementedError
 
+    def _check_loaded(self) -> None:
+        """Raise where numbers of a saved forecaster make no sense, before they are used."""
+        BaseForecaster._check_parameters(self)  # that of a subclass may import Lightning
+        check_int("context_length_", self.context_length_)
+        if self.n_features_in_ != len(self.layout_.channels):
+            raise DataError(
+                f"n_features_in_ is {self.n_features_in_!r} for {len(self.layout_.channels)} "
+                "channels."
+            )
+
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what ``save`` keeps beyond the common part: JSON values, and arrays by name."""
         raise NotImplementedError

@@ -24,6 +24,7 @@ from titans_ts.errors import ParameterError, SavedModelError, TrainingInterrupte
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
+from titans_ts.heads.forecast.rebuild import rebuild_model
 from titans_ts.parameters import (
     check_batch_size,
     check_choice,
@@ -425,22 +426,17 @@ class TitansForecaster(BaseForecaster):
             head["quantiles"] = check_quantiles("quantiles", head["quantiles"])
             for role in ("past", "known", "static"):
                 head[role] = tuple(head[role])
-            backbone = values["backbone"]
-            with torch.random.fork_rng(devices=[]):  # first weights are drawn, for nothing
-                model = ForecastModel(
-                    ForecastConfig(**head), None if backbone is None else BackboneConfig(**backbone)
-                )
-            prefix = "model."
+            if head["horizon"] != self.horizon or head["loss"] != self.loss:
+                raise ValueError(f"a head for horizon={head['horizon']!r}, loss={head['loss']!r}")
+            longest = int(self.context_.lengths.max())
+            if not head["highway_length"] <= self.context_length_ <= longest:
+                raise ValueError(f"a context of {self.context_length_} steps, {longest} are kept")
             weights = {
-                name.removeprefix(prefix): torch.from_numpy(array.copy())
+                name.removeprefix("model."): torch.from_numpy(array.copy())
                 for name, array in arrays.items()
-                if name.startswith(prefix)
+                if name.startswith("model.")
             }
-            # Trained with precision="64-true", weights are float64. Not .to(float32) for others:
-            # it would round the statistics of covariates, which are float64 always.
-            if weights["head.project.weight"].dtype == torch.float64:
-                model.double()
-            model.load_state_dict(weights)
+            model = rebuild_model(head, values["backbone"], weights)
             self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
             if "batch_size" in values:  # written since it may be found
                 self.batch_size_ = values["batch_size"]

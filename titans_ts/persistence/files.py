@@ -9,9 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["flush", "has_own_sum", "parse_json", "sha256_of", "signed_text", "write_whole"]
+from titans_ts.errors import ParameterError
+
+__all__ = [
+    "OWN_SUM",
+    "flush",
+    "has_own_sum",
+    "read_json",
+    "sha256_of",
+    "signed_text",
+    "write_whole",
+]
 
 OWN_SUM = "sha256"
+
+# Bytes of a header: some ten million series by name.
+MOST_TEXT = 256 << 20
 
 
 def sha256_of(file: Path) -> str:
@@ -57,8 +70,20 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
 
 
 def signed_text(header: dict[str, Any]) -> str:
-    """A header as JSON, with a checksum of its own content beside."""
-    return json.dumps({**header, OWN_SUM: _own_sum(header)}, indent=2, allow_nan=False) + "\n"
+    """A header as JSON, with a checksum of its own content beside.
+
+    Raises
+    ------
+    ParameterError
+        It is too long to be read again.
+    """
+    text = json.dumps({**header, OWN_SUM: _own_sum(header)}, indent=2, allow_nan=False) + "\n"
+    if len(text) > MOST_TEXT:  # ASCII, so bytes
+        raise ParameterError(
+            f"The description of the forecaster takes {len(text)} bytes, and {MOST_TEXT} are the "
+            "most that are saved. It names every series: fit fewer in one forecaster."
+        )
+    return text
 
 
 def has_own_sum(header: dict[str, Any]) -> bool:
@@ -66,15 +91,18 @@ def has_own_sum(header: dict[str, Any]) -> bool:
     return header.get(OWN_SUM) == _own_sum(header)
 
 
-def parse_json(text: str) -> Any:
-    """Parse JSON proper: without NaN, and without a name twice in one object.
+def read_json(file: Path) -> Any:
+    """Read JSON proper: without NaN, without a name twice in one object, of a sane size.
 
     Raises
     ------
     ValueError
         It is none.
     """
+    if file.stat().st_size > MOST_TEXT:
+        raise ValueError(f"it has {file.stat().st_size} bytes, expected {MOST_TEXT} at most")
     try:
+        text = file.read_text(encoding="utf-8")
         return json.loads(text, parse_constant=_refuse, object_pairs_hook=_no_name_twice)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -79,9 +79,19 @@ def decode(value: Any) -> Any:
     if kind == "path":
         return Path(inner)
     if kind == "array":
-        return np.array(decode(inner), dtype=np.dtype(value["dtype"]))
+        return _array(decode(inner), value["dtype"])
     if kind == "tuple":
         return tuple(decode(item) for item in inner)
     if kind == "dict":
         return {decode(key): decode(item) for key, item in inner}
-    raise ValueError(f"unknown type {kind!r} in JSON")
+    raise ValueError(f"unknown type {str(kind)[:40]!r} in JSON")
+
+
+def _array(items: Any, code: str) -> np.ndarray:
+    dtype = np.dtype(code)
+    natural = np.array(items)
+    # A few letters may ask for elements of a gigabyte each.
+    wide = dtype.kind == "U" and dtype.itemsize > max(natural.itemsize, 4)
+    if dtype.kind not in "biufU" or natural.dtype.kind not in "biufU" or wide:
+        raise ValueError(f"an array of type {str(code)[:40]!r} in JSON, of {natural.dtype}")
+    return natural.astype(dtype)

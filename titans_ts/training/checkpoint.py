@@ -31,7 +31,7 @@ from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.errors import CheckpointError, ParameterError
 from titans_ts.persistence.files import (
     has_own_sum,
-    parse_json,
+    read_json,
     sha256_of,
     signed_text,
     write_whole,
@@ -200,7 +200,7 @@ class CheckpointFolder:
         file, arrays = (self.folder / f"{name}.{kind}" for kind in ("json", "safetensors"))
         damaged = f"The checkpoint record {str(file)!r} is damaged"
         try:
-            header = parse_json(file.read_text(encoding="utf-8"))
+            header = read_json(file)
         except ValueError as error:
             raise CheckpointError(f"{damaged}: {error}.") from error
         if not isinstance(header, dict) or header.get("format") != FORMAT_NAME:
