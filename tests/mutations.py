@@ -113,11 +113,7 @@ def _forge_json(folder, rng):
                 parent.append(parent[key])
         elif isinstance(parent, dict) or len(parent) > key:
             parent[key] = HOSTILE[rng.integers(len(HOSTILE))]
-    if rng.integers(50) == 0:
-        deep = header["state"]
-        for _ in range(700):
-            deep["deeper"] = deep = {}
-    _sign(folder, header)
+    sign(folder, header)
 
 
 def _places(value):
@@ -155,7 +151,7 @@ def _forge_arrays(folder, rng):
     if kind == 8 and rng.integers(2):
         del arrays[name]
     save_file(arrays, folder / ARRAYS)
-    _sign(folder, json.loads((folder / JSON).read_text()))
+    sign(folder, json.loads((folder / JSON).read_text()))
 
 
 def _forge_shapes(folder, rng):
@@ -181,10 +177,11 @@ def _forge_shapes(folder, rng):
     text = json.dumps(entries).encode()
     size = len(text) if rng.integers(4) else int(rng.integers(2**62))
     (folder / ARRAYS).write_bytes(size.to_bytes(8, "little") + text + body)
-    _sign(folder, json.loads((folder / JSON).read_text()))
+    sign(folder, json.loads((folder / JSON).read_text()))
 
 
-def _sign(folder, header):
+def sign(folder, header):
+    """Write a header with the checksums of whatever lies in the folder."""
     if "arrays_sha256" in header:
         header["arrays_sha256"] = sha256_of(folder / ARRAYS)
         header["arrays_bytes"] = (folder / ARRAYS).stat().st_size

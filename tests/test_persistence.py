@@ -422,3 +422,74 @@ def test_the_functions_are_what_the_methods_call(tmp_path):
     save_forecaster(forecaster, tmp_path / "m")
     loaded = load_forecaster(RidgeForecaster, tmp_path / "m")
     pd.testing.assert_frame_equal(loaded.predict(), forecaster.predict())
+
+
+# -- a save that was killed ------------------------------------------------------------------------
+
+
+def killed_between(path, *, part=True):
+    """What a save leaves that was killed between its two renames, or before them."""
+    beside = path.parent / f".{path.name}.{'0f' * 16}"
+    if part:
+        (beside.parent / f"{beside.name}.part").mkdir()
+        (beside.parent / f"{beside.name}.part" / "arrays.safetensors").write_bytes(b"half")
+    else:
+        path.rename(f"{beside}.old")
+    return beside
+
+
+def test_a_save_killed_before_its_renames_leaves_the_old_model(saved):
+    killed_between(saved)
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), fitted().predict())
+
+
+def test_a_save_killed_between_its_renames_leaves_the_old_model(saved):
+    killed_between(saved, part=False)
+    assert not saved.exists()
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), fitted().predict())
+
+
+def test_the_next_save_clears_away_what_a_killed_one_left(saved, tmp_path):
+    killed_between(saved, part=False)
+    abandoned = killed_between(saved).with_name(f".model.{'ab' * 16}.part")
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    (tmp_path / ".model.notes.old").mkdir()  # nobody's business
+    other = fitted(wide_frame().iloc[:-7])
+    other.save(saved)
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), other.predict())
+    # One that may still be at work stays.
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        f".model.{'0f' * 16}.part",
+        ".model.notes.old",
+        "model",
+    ]
+
+
+def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path):
+    path = tmp_path / "a.+[b]"
+    fitted().save(path)
+    killed_between(path, part=False)
+    RidgeForecaster.load(path)
+
+
+def test_a_header_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("titans_ts.persistence.files.MOST_TEXT", 100)
+    with pytest.raises(ParameterError, match=r"takes \d+ bytes, and 100 are the most"):
+        fitted().save(tmp_path / "model")
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"__type__": "array", "dtype": "U1000000000", "value": ["a", "b"]},
+        {"__type__": "array", "dtype": "O", "value": [None]},
+        {"__type__": "array", "dtype": "f8", "value": [{"a": 1}]},
+        {"__type__": "array", "dtype": "f8,f8", "value": [1.0]},
+    ],
+    ids=lambda value: value["dtype"],
+)
+def test_arrays_in_json_are_of_numbers_and_text_of_the_size_they_have(value):
+    with pytest.raises(ValueError, match="an array of type"):
+        decode(value)

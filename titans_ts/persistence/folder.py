@@ -64,6 +64,9 @@ _DISPENSABLE = {"trainer_kwargs", "random_state"}
 
 _CONTEXT = ("values", "observed", "offsets")
 
+# Letters of a message in which a file has its say.
+MOST_WORDS = 800
+
 # Seconds after which a folder that a save has not finished is that of one that was killed.
 ABANDONED = 24 * 3600.0
 
@@ -174,14 +177,18 @@ def load_forecaster(
     arrays = _read_arrays(folder, header)
     try:
         forecaster = _restore(target, header, arrays)
-    except (SavedModelError, OSError):
+    except OSError:
         raise
+    except SavedModelError as error:
+        if len(str(error)) <= MOST_WORDS:
+            raise
+        raise SavedModelError(f"{str(error)[:MOST_WORDS]}...") from None  # a file may name a book
     # Whatever is raised by what stands in a file that may say anything.
     except Exception as error:
         raise SavedModelError(
             f"The saved forecaster in {str(folder)!r} (written by titans_ts {_writer(header)}) "
             f"does not fit this version of titans_ts ({titans_ts.__version__}): "
-            f"{type(error).__name__}: {str(error)[:400]}. Save the model again."
+            f"{type(error).__name__}: {str(error)[:MOST_WORDS]}. Save the model again."
         ) from error
     to_device: Callable[[str], None] | None = getattr(forecaster, "_to_device", None)
     if device is not None and to_device is not None:
