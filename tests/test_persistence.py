@@ -483,7 +483,8 @@ def test_a_header_that_could_not_be_read_again_is_not_written(tmp_path, monkeypa
 @pytest.mark.parametrize(
     "value",
     [
-        {"__type__": "array", "dtype": "U1000000000", "value": ["a", "b"]},
+        {"__type__": "array", "dtype": "U100000000", "value": ["a", "b"]},
+        {"__type__": "array", "dtype": "U1", "value": ["a" * 100_000] + [""] * 10_000},
         {"__type__": "array", "dtype": "O", "value": [None]},
         {"__type__": "array", "dtype": "f8", "value": [{"a": 1}]},
         {"__type__": "array", "dtype": "f8,f8", "value": [1.0]},
