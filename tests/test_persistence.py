@@ -276,7 +276,7 @@ class DiskFullError(OSError):
     """Raised on purpose."""
 
 
-@pytest.mark.parametrize("step", ["save_file", "sha256_of", "flush", "_put_in_place", "rename"])
+@pytest.mark.parametrize("step", ["save_file", "sha256_of", "flush", "put_in_place", "rename"])
 @pytest.mark.parametrize("earlier", [True, False], ids=["over an earlier save", "fresh"])
 @pytest.mark.parametrize("stop", [DiskFullError, KeyboardInterrupt])
 def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch, step, earlier, stop):

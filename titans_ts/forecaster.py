@@ -189,7 +189,7 @@ class TitansForecaster(BaseForecaster):
         channel_mixing: bool = False,
         backbone_options: Mapping[str, Any] | None = None,
         max_epochs: int = 8,
-        batch_size: Any = 64,
+        batch_size: int | str = 64,
         learning_rate: float = 2e-3,
         validation_fraction: float = 0.2,
         patience: int = 4,

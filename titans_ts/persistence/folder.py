@@ -15,9 +15,7 @@ files name.
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,6 +37,7 @@ from titans_ts.persistence.files import (
     sha256_of,
     signed_text,
 )
+from titans_ts.persistence.place import find_whole, put_in_place
 from titans_ts.persistence.plain_json import decode, encode
 
 __all__ = ["FORMAT_VERSION", "check_save_path", "load_forecaster", "save_forecaster"]
@@ -66,9 +65,6 @@ _CONTEXT = ("values", "observed", "offsets")
 
 # Letters of a message in which a file has its say.
 MOST_WORDS = 800
-
-# Seconds after which a folder that a save has not finished is that of one that was killed.
-ABANDONED = 24 * 3600.0
 
 
 class Saveable(Protocol):
@@ -137,7 +133,7 @@ def save_forecaster(forecaster: Saveable, path: str | Path) -> None:
         (part / ARRAYS_FILE).chmod((part / JSON_FILE).stat().st_mode)
         for file in (part / ARRAYS_FILE, part / JSON_FILE, part):
             flush(file)
-        _put_in_place(part, goal)
+        put_in_place(part, goal)
     except BaseException:  # an interrupt too must leave nothing behind
         shutil.rmtree(part, ignore_errors=True)
         for folder in made:
@@ -171,7 +167,7 @@ def load_forecaster(
         The folder is missing, damaged, holds another kind of forecaster or is from a newer
         version.
     """
-    folder = _whole(Path(path))
+    folder = find_whole(Path(path), JSON_FILE)
     header = _read_header(folder)
     target = _class_of(header, cls, folder)
     arrays = _read_arrays(folder, header)
@@ -280,44 +276,7 @@ def check_save_path(path: str | Path) -> None:
         )
 
 
-def _put_in_place(part: Path, goal: Path) -> None:
-    if goal.exists():
-        # A folder that is not empty cannot be renamed over; it steps aside, and back if need be.
-        old = part.with_suffix(".old")
-        goal.rename(old)
-        try:
-            part.rename(goal)
-        except BaseException:
-            old.rename(goal)
-            raise
-    else:
-        part.rename(goal)
-    flush(goal.parent)
-    # The model that stepped aside, and whatever saves left that were killed.
-    for name, left in _beside(goal):
-        if name == "old" or time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _beside(goal: Path) -> list[tuple[str, Path]]:
-    """Folders in which saves to ``goal`` work, or worked."""
-    pattern = re.compile(re.escape(f".{goal.name}.") + r"[0-9a-f]{32}\.(part|old)")
-    if not goal.parent.is_dir():
-        return []
-    found = ((pattern.fullmatch(entry.name), entry) for entry in goal.parent.iterdir())
-    return [(match[1], entry) for match, entry in found if match]
-
-
 # -- reading --------------------------------------------------------------------------------------
-
-
-def _whole(folder: Path) -> Path:
-    """The folder, or the model that stood there when a save was killed between two renames."""
-    if folder.exists():
-        return folder
-    goal = Path(os.path.abspath(folder))
-    old = [left for name, left in _beside(goal) if name == "old" and (left / JSON_FILE).is_file()]
-    return max(old, key=lambda left: left.stat().st_mtime, default=folder)
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

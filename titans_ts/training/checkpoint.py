@@ -14,19 +14,18 @@ the record before it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import titans_ts
-from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.errors import CheckpointError, ParameterError
 from titans_ts.persistence.files import (
@@ -37,6 +36,7 @@ from titans_ts.persistence.files import (
     write_whole,
 )
 from titans_ts.persistence.plain_json import decode, encode
+from titans_ts.training.identity import difference, identity_of
 
 __all__ = ["CHECKPOINT_VERSION", "CheckpointFolder", "Record", "check_checkpoint_path"]
 
@@ -51,10 +51,6 @@ MOST_KEPT = 2
 
 _OURS = re.compile(r"\.?(progress-\d{9,}|finished)\.(json|safetensors)(\.part)?")
 _NUMBERED = re.compile(r"progress-(\d{9,})\.json")
-
-# Of the forecaster's parameters, those that change nothing about what is learnt; and those that
-# the data tell: what a transform makes of them is what is fingerprinted.
-_FREE = {"verbose", "target_transform", "random_state"}
 
 
 class Record(NamedTuple):
@@ -112,13 +108,7 @@ class CheckpointFolder:
         """
         folder = check_checkpoint_path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        identity = {
-            "parameters": {
-                name: _plain(value) for name, value in parameters.items() if name not in _FREE
-            },
-            "data": fingerprint(windows),
-            "seed": seed,
-        }
+        identity = {**identity_of(parameters, windows), "seed": seed}
         here = cls(folder, identity)
         here._look(draw)
         return here
@@ -135,6 +125,17 @@ class CheckpointFolder:
         self._write(FINISHED, state, tensors)
         for number in self._numbers():
             self._remove(f"progress-{number:09d}")
+
+    @contextmanager
+    def explain_misfit(self) -> Iterator[None]:
+        """Turn what is raised where a record is put to use into a CheckpointError."""
+        try:
+            yield
+        except (KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
+            raise CheckpointError(
+                f"The progress in {str(self.folder)!r} does not fit this version of titans_ts: "
+                f"{error}. Delete the folder to train from the start."
+            ) from error
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -167,7 +168,7 @@ class CheckpointFolder:
         self.identity["seed"] = self.seed
 
     def _check_identity(self, header: dict[str, Any]) -> None:
-        what = _difference(header, self.identity)
+        what = difference(header, self.identity)
         if what is not None:
             raise CheckpointError(
                 f"The checkpoint folder {str(self.folder)!r} holds another fit: {what}. Give the "
@@ -254,56 +255,3 @@ def check_checkpoint_path(path: Any) -> Path:
             "expected a folder for the progress of one fit alone. Choose another path."
         )
     return folder
-
-
-def fingerprint(windows: TrainingWindows) -> str:
-    """A checksum of all that training reads; one pass over the rows, some at a time."""
-    digest = hashlib.blake2b(digest_size=20)
-    rows = windows.train if windows.validation is None else windows.validation
-    _add(digest, rows.series)
-    for index in windows:
-        if index is None:
-            continue
-        digest.update(f"{index.context_length} {index.horizon} {index.stride}".encode())
-        for numbers in (index.series.lengths, index.first_origin):
-            digest.update(b"" if numbers is None else np.asarray(numbers, np.int64).tobytes())
-    return digest.hexdigest()
-
-
-def _add(digest: hashlib.blake2b, series: SeriesSet) -> None:
-    digest.update(repr((series.channels, series.ids, series.lengths.shape)).encode())
-    digest.update(series.lengths.astype(np.int64).tobytes())
-    for block in series.blocks():
-        digest.update(np.ascontiguousarray(block.values, np.float64).data)
-        digest.update(np.packbits(block.observed).data)
-    for part in (series.past, series.known):
-        digest.update(b"-" if part is None else b"+")
-        if part is not None:
-            _add(digest, part)
-    if series.static is not None:
-        digest.update(np.ascontiguousarray(series.static, np.float64).data)
-
-
-def _plain(value: Any) -> Any:
-    """A parameter as JSON; of what JSON cannot keep, such as a callback, its class."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    try:
-        return encode(value)
-    except TypeError:
-        return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _difference(header: dict[str, Any], mine: dict[str, Any]) -> str | None:
-    """What tells two fits apart, in words."""
-    its = header["parameters"]
-    for name in sorted(its.keys() | mine["parameters"].keys()):
-        if its.get(name) != mine["parameters"].get(name):
-            return f"{name} was {its.get(name)!r} there and is {mine['parameters'].get(name)!r} now"
-    if header["data"] != mine["data"]:
-        return "the data, or the rows that are set aside for validation, were others"
-    if mine["seed"] is not None and header["seed"] != mine["seed"]:
-        return "random_state was another"
-    return None

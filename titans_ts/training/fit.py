@@ -101,12 +101,13 @@ def train(
         Ctrl+C came before anything had been learnt; see ``TrainingResult.interrupted``.
     """
     found = None if checkpoint is None else checkpoint.found
-    if found is not None and found.finished:
-        model.load_state_dict(found.tensors)
-        model.eval()
-        return TrainingResult(**found.state)
+    if checkpoint is not None and found is not None and found.finished:
+        with checkpoint.explain_misfit():
+            model.load_state_dict(found.tensors)
+            model.eval()
+            return TrainingResult(**found.state)
     size = settings.batch_size
-    if size == "auto":
+    if isinstance(size, str):
         size = DEFAULT_BATCH_SIZE if found is None else int(found.state["batch_size"])
     first_weights = {k: v.clone() for k, v in model.state_dict().items()}
     while True:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from titans_ts.errors import CheckpointError, ParameterError
+from titans_ts.errors import ParameterError
 from titans_ts.training.callbacks import BestWeights, History, WeightAverage
 from titans_ts.training.checkpoint import CheckpointFolder, Record
 from titans_ts.training.data import WindowLoader
@@ -133,13 +133,8 @@ class SaveProgress(Callback):
         assert self._record is not None
         state = self._record.state
         if (state["hook"], state["n_batches"]) == (hook, self._n_batches):
-            try:
+            with self.folder.explain_misfit():
                 self._restore(self._record, trainer, pl_module)
-            except (KeyError, ValueError, RuntimeError, IndexError, TypeError) as error:
-                raise CheckpointError(
-                    f"The progress in {str(self.folder.folder)!r} does not fit this version of "
-                    f"titans_ts: {error}. Delete the folder to train from the start."
-                ) from error
 
     def _save(self, hook: str, trainer: Trainer, module: TrainingModule) -> None:
         history, average, best, _ = self.learner
