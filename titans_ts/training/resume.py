@@ -144,7 +144,6 @@ class SaveProgress(Callback):
             "batch_size": self.batch_size,
             "history": history.epochs,
             "validation_losses": self._validation_losses,
-            "n_average_steps": average.n_steps,
             "n_windows": module.n_windows,
             "precision": trainer.precision_plugin.state_dict(),
         }
@@ -193,7 +192,6 @@ class SaveProgress(Callback):
         state, tensors = record.state, record.tensors
         history, average, best, _ = self.learner
         history.epochs = state["history"]
-        average.n_steps = state["n_average_steps"]
         n = sum(name.startswith("average.") for name in tensors)
         average.weights = [tensors[f"average.{i}"].to(device) for i in range(n)]
         if best is not None:
