@@ -1,6 +1,7 @@
 """TitansForecaster: fit, predict, score and save, over containers, variants and options."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -15,6 +16,7 @@ from titans_ts import TitansForecaster
 from titans_ts.config import VARIANTS
 from titans_ts.errors import DataError, ParameterError, SavedModelError
 from titans_ts.nn.memory import NeuralMemory
+from titans_ts.persistence.files import signed_text
 
 HORIZON, ROWS, CHANNELS = 7, 401, 3
 
@@ -319,8 +321,8 @@ def test_a_save_of_a_newer_version_is_refused(fitted, tmp_path):
     fitted.save(tmp_path / "model")
     file = tmp_path / "model" / "forecaster.json"
     text = file.read_text()
-    assert '"format_version": 1,' in text
-    file.write_text(text.replace('"format_version": 1,', '"format_version": 99,'))
+    assert '"format_version": 2,' in text
+    file.write_text(text.replace('"format_version": 2,', '"format_version": 99,'))
     with pytest.raises(SavedModelError, match=r"format 99.*Upgrade titans_ts"):
         TitansForecaster.load(tmp_path / "model")
 
@@ -328,7 +330,9 @@ def test_a_save_of_a_newer_version_is_refused(fitted, tmp_path):
 def test_weights_that_do_not_fit_their_description_are_refused(fitted, tmp_path):
     fitted.save(tmp_path / "model")
     file = tmp_path / "model" / "forecaster.json"
-    file.write_text(file.read_text().replace('"dim": 8', '"dim": 16'))
+    header = json.loads(file.read_text())
+    header["state"]["backbone"]["dim"] = 16
+    file.write_text(signed_text(header))
     with pytest.raises(SavedModelError, match="does not fit its own description"):
         TitansForecaster.load(tmp_path / "model")
 

@@ -21,6 +21,7 @@ from titans_ts import (
 from titans_ts.base import BaseForecaster
 from titans_ts.persistence import folder as folder_module
 from titans_ts.persistence import load_forecaster, save_forecaster
+from titans_ts.persistence.files import signed_text
 from titans_ts.persistence.plain_json import decode, encode
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -45,10 +46,16 @@ def saved(tmp_path):
 
 
 def edit(path, **changes):
-    """Change entries of the JSON file by hand; None takes one out."""
+    """Change entries of the JSON file as somebody who can write checksums; None takes one out."""
     file = path / "forecaster.json"
     header = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps({k: v for k, v in header.items() if v is not None}))
+    file.write_text(signed_text({k: v for k, v in header.items() if v is not None}))
+
+
+def resign_arrays(path):
+    """Make the header fit the file of arrays."""
+    file = path / "arrays.safetensors"
+    edit(path, arrays_sha256=folder_module.sha256_of(file), arrays_bytes=file.stat().st_size)
 
 
 def listing(folder):
@@ -269,7 +276,7 @@ class DiskFullError(OSError):
     """Raised on purpose."""
 
 
-@pytest.mark.parametrize("step", ["save_file", "_sha256", "_flush", "_put_in_place", "rename"])
+@pytest.mark.parametrize("step", ["save_file", "sha256_of", "flush", "put_in_place", "rename"])
 @pytest.mark.parametrize("earlier", [True, False], ids=["over an earlier save", "fresh"])
 @pytest.mark.parametrize("stop", [DiskFullError, KeyboardInterrupt])
 def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch, step, earlier, stop):
@@ -357,7 +364,7 @@ def test_garbage_for_the_json_file_is_refused(saved, garbage, message):
 
 def test_garbage_for_the_arrays_is_refused_even_with_its_own_checksum(saved):
     (saved / "arrays.safetensors").write_bytes(b"garbage" * 11)
-    edit(saved, arrays_sha256=folder_module._sha256(saved / "arrays.safetensors"))
+    resign_arrays(saved)
     with pytest.raises(SavedModelError, match="is no safetensors file"):
         RidgeForecaster.load(saved)
 
@@ -370,11 +377,11 @@ def test_a_missing_entry_of_the_json_file_gets_a_sentence(saved, entry):
 
 
 def test_a_newer_format_is_refused_with_both_versions(saved):
-    edit(saved, format_version=2, titans_ts_version="9.1.0")
+    edit(saved, format_version=3, titans_ts_version="9.1.0")
     with pytest.raises(
         SavedModelError,
-        match=rf"saved by titans_ts 9\.1\.0 in format 2; this is titans_ts {titans_ts.__version__}"
-        ".*up to 1. Upgrade titans_ts",
+        match=rf"saved by titans_ts 9\.1\.0 in format 3; this is titans_ts {titans_ts.__version__}"
+        ".*up to 2. Upgrade titans_ts",
     ):
         RidgeForecaster.load(saved)
 
@@ -405,7 +412,7 @@ def test_a_context_that_does_not_fit_its_columns_is_refused(saved):
     arrays = load_file(saved / "arrays.safetensors")
     arrays["context.offsets"] = np.array([0, 999])
     save_file(arrays, saved / "arrays.safetensors")
-    edit(saved, arrays_sha256=folder_module._sha256(saved / "arrays.safetensors"))
+    resign_arrays(saved)
     with pytest.raises(SavedModelError, match=r"the kept context has values of shape \(29, 3\)"):
         RidgeForecaster.load(saved)
 
@@ -415,3 +422,75 @@ def test_the_functions_are_what_the_methods_call(tmp_path):
     save_forecaster(forecaster, tmp_path / "m")
     loaded = load_forecaster(RidgeForecaster, tmp_path / "m")
     pd.testing.assert_frame_equal(loaded.predict(), forecaster.predict())
+
+
+# -- a save that was killed ------------------------------------------------------------------------
+
+
+def killed_between(path, *, part=True):
+    """What a save leaves that was killed between its two renames, or before them."""
+    beside = path.parent / f".{path.name}.{'0f' * 16}"
+    if part:
+        (beside.parent / f"{beside.name}.part").mkdir()
+        (beside.parent / f"{beside.name}.part" / "arrays.safetensors").write_bytes(b"half")
+    else:
+        path.rename(f"{beside}.old")
+    return beside
+
+
+def test_a_save_killed_before_its_renames_leaves_the_old_model(saved):
+    killed_between(saved)
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), fitted().predict())
+
+
+def test_a_save_killed_between_its_renames_leaves_the_old_model(saved):
+    killed_between(saved, part=False)
+    assert not saved.exists()
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), fitted().predict())
+
+
+def test_the_next_save_clears_away_what_a_killed_one_left(saved, tmp_path):
+    killed_between(saved, part=False)
+    abandoned = killed_between(saved).with_name(f".model.{'ab' * 16}.part")
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    (tmp_path / ".model.notes.old").mkdir()  # nobody's business
+    other = fitted(wide_frame().iloc[:-7])
+    other.save(saved)
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), other.predict())
+    # One that may still be at work stays.
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        f".model.{'0f' * 16}.part",
+        ".model.notes.old",
+        "model",
+    ]
+
+
+def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path):
+    path = tmp_path / "a.+[b]"
+    fitted().save(path)
+    killed_between(path, part=False)
+    RidgeForecaster.load(path)
+
+
+def test_a_header_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("titans_ts.persistence.files.MOST_TEXT", 100)
+    with pytest.raises(ParameterError, match=r"takes \d+ bytes, and 100 are the most"):
+        fitted().save(tmp_path / "model")
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"__type__": "array", "dtype": "U100000000", "value": ["a", "b"]},
+        {"__type__": "array", "dtype": "U1", "value": ["a" * 100_000] + [""] * 10_000},
+        {"__type__": "array", "dtype": "O", "value": [None]},
+        {"__type__": "array", "dtype": "f8", "value": [{"a": 1}]},
+        {"__type__": "array", "dtype": "f8,f8", "value": [1.0]},
+    ],
+    ids=lambda value: value["dtype"],
+)
+def test_arrays_in_json_are_of_numbers_and_text_of_the_size_they_have(value):
+    with pytest.raises(ValueError, match="an array of type"):
+        decode(value)

@@ -32,6 +32,10 @@ _HOMES = {
     "DataFileError": "titans_ts.errors",
     "ParameterError": "titans_ts.errors",
     "SavedModelError": "titans_ts.errors",
+    "CheckpointError": "titans_ts.errors",
+    "DeviceMemoryError": "titans_ts.errors",
+    "NonFiniteLossError": "titans_ts.errors",
+    "TrainingInterrupted": "titans_ts.errors",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -6,7 +6,7 @@ into forecasts. Both see plain arrays in the data's own units; neither knows wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,7 @@ from titans_ts.data.training_windows import (
     training_windows,
 )
 from titans_ts.data.windows import CutWindows, WindowIndex
-from titans_ts.errors import DataError
+from titans_ts.errors import DataError, TrainingInterrupted
 from titans_ts.parameters import check_int, check_number, check_quantiles
 from titans_ts.preprocessing.target import TargetTransform
 
@@ -80,7 +80,11 @@ class BaseForecaster(BaseEstimator):
         return length
 
     def _fit_windows(self, windows: TrainingWindows) -> None:
-        """Learn from windows; set fitted attributes."""
+        """Learn from windows; set fitted attributes.
+
+        May raise TrainingInterrupted once they are set: the forecaster is then fitted, and
+        ``fit`` raises it too.
+        """
         raise NotImplementedError
 
     def _forecast(
@@ -99,6 +103,16 @@ class BaseForecaster(BaseEstimator):
         ndarray of shape (batch, horizon, channels), or (batch, horizon, channels, quantiles)
         """
         raise NotImplementedError
+
+    def _check_loaded(self) -> None:
+        """Raise where numbers of a saved forecaster make no sense, before they are used."""
+        BaseForecaster._check_parameters(self)  # that of a subclass may import Lightning
+        check_int("context_length_", self.context_length_)
+        if self.n_features_in_ != len(self.layout_.channels):
+            raise DataError(
+                f"n_features_in_ is {self.n_features_in_!r} for {len(self.layout_.channels)} "
+                "channels."
+            )
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return what ``save`` keeps beyond the common part: JSON values, and arrays by name."""
@@ -161,6 +175,12 @@ class BaseForecaster(BaseEstimator):
         DataError
             The table cannot be used; the message says where and what to do.
         """
+        return self._fit(X, y, validation, self._fit_windows)
+
+    def _fit(
+        self, X: Any, y: Any, validation: Any, learn: Callable[[TrainingWindows], None]
+    ) -> Self:
+        """Do what ``fit`` does, with :meth:`_fit_windows` or one that knows more."""
         self._check_parameters()
         series, layout = self._read(X)
         refuse_other_target(y, X, series, layout)
@@ -203,9 +223,12 @@ class BaseForecaster(BaseEstimator):
             )
         self.layout_ = layout
         joined = self._with_calendar(self._to_model_units(joined), last, layout)
-        self._fit_windows(
-            training_windows(joined, n_train, self.context_length_, self.horizon, least)
-        )
+        windows = training_windows(joined, n_train, self.context_length_, self.horizon, least)
+        try:
+            learn(windows)
+        except TrainingInterrupted:
+            self.context_ = self._last_rows(series).copy()
+            raise
         self.context_ = self._last_rows(series).copy()
         return self
 

@@ -27,3 +27,23 @@ class DataFileError(TitansError, OSError):
 
 class SavedModelError(TitansError, ValueError):
     """A saved model is damaged, incomplete, or from a newer version."""
+
+
+class CheckpointError(SavedModelError):
+    """The progress that a fit is to go on from is damaged, or is that of another fit."""
+
+
+class DeviceMemoryError(TitansError, MemoryError):
+    """A step of training does not fit in memory; the message says what would."""
+
+
+class NonFiniteLossError(TitansError, FloatingPointError):
+    """The training loss became NaN or infinite; the message says on which rows."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl+C ended training early; the forecaster is fitted with the best weights so far.
+
+    Not a :class:`TitansError`, and no ``Exception`` either: what stops for Ctrl+C, such as a
+    search, still stops.
+    """

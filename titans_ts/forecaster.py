@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any
+from functools import partial
+from os import PathLike
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,12 +20,20 @@ from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import CutWindows
-from titans_ts.errors import ParameterError, SavedModelError
+from titans_ts.errors import ParameterError, SavedModelError, TrainingInterrupted
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
-from titans_ts.parameters import check_choice, check_int, check_number, check_quantiles
+from titans_ts.heads.forecast.rebuild import rebuild_model
+from titans_ts.parameters import (
+    check_batch_size,
+    check_choice,
+    check_int,
+    check_number,
+    check_quantiles,
+)
 from titans_ts.training import TrainingSettings, uses_cuda
+from titans_ts.training.checkpoint import CheckpointFolder, check_checkpoint_path
 from titans_ts.training.data import to_batch
 
 __all__ = ["TitansForecaster"]
@@ -103,8 +113,8 @@ class TitansForecaster(BaseForecaster):
     max_epochs : int, default 8
         Passes over the data; one pass draws a window for every ``patch_length`` origins,
         and more where that would be less than 50 steps.
-    batch_size : int, default 64
-        Sequences in a training step.
+    batch_size : int or "auto", default 64
+        Sequences in a training step; "auto" is 64, halved until a step fits in memory.
     learning_rate : float, default 2e-3
         At its peak, after a warm-up; a cosine takes it to zero.
     validation_fraction : float, default 0.2
@@ -132,6 +142,8 @@ class TitansForecaster(BaseForecaster):
         Training and validation loss of every epoch.
     best_epoch_ : int or None
         The epoch whose weights were kept.
+    batch_size_ : int
+        Sequences in a training step, as trained.
     context_length_ : int
         Steps that are really read.
     n_features_in_, feature_names_in_, freq_
@@ -177,7 +189,7 @@ class TitansForecaster(BaseForecaster):
         channel_mixing: bool = False,
         backbone_options: Mapping[str, Any] | None = None,
         max_epochs: int = 8,
-        batch_size: int = 64,
+        batch_size: int | str = 64,
         learning_rate: float = 2e-3,
         validation_fraction: float = 0.2,
         patience: int = 4,
@@ -226,14 +238,78 @@ class TitansForecaster(BaseForecaster):
         self.random_state = random_state
         self.verbose = verbose
 
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = None,
+        checkpoint: str | PathLike[str] | None = None,
+    ) -> Self:
+        """Learn to forecast from a table of series.
+
+        Parameters
+        ----------
+        X : array of shape (time, channels) or (series, time, channels), Series or DataFrame
+            Regularly spaced rows, oldest first. A frame carries time in a ``DatetimeIndex`` or in
+            a time column.
+        y : array or Series, optional
+            Here because scikit-learn passes one, and ignored: a forecaster learns to continue X
+            itself. One that says something else than X's target is refused: another number of
+            rows than X, or a Series or frame with another name.
+        validation : int, array or frame, optional
+            Rows on which learning is judged: a number of last rows of X, or a table like X whose
+            rows follow it. Default: the last ``validation_fraction`` of X.
+        checkpoint : str or path-like, optional
+            A folder for the progress of this one fit, made if it is not there. After a crash, the
+            same call goes on from there, and ends with the figures of an undisturbed fit. Once the
+            fit has ended, the same call returns what came of it; delete the folder to train anew.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError
+            A constructor value makes no sense.
+        DataError
+            The table cannot be used; the message says where and what to do.
+        CheckpointError
+            The progress in ``checkpoint`` is that of another fit, or damaged.
+        DeviceMemoryError
+            A step does not fit in memory; the message says what would.
+        NonFiniteLossError
+            The loss became NaN or infinite; the message says on which rows.
+        TrainingInterrupted
+            Ctrl+C, a KeyboardInterrupt, came after an epoch had been judged: the forecaster is
+            fitted with the best weights so far. Before, it is a plain KeyboardInterrupt, and
+            nothing is fitted.
+
+        Examples
+        --------
+        >>> from titans_ts import TitansForecaster
+        >>> from titans_ts.datasets import make_transformer_station
+        >>> station = make_transformer_station(600, freq="h", random_state=0)
+        >>> forecaster = TitansForecaster(horizon=24, max_epochs=1, random_state=0)
+        >>> folder = getfixture("tmp_path") / "progress"
+        >>> forecaster.fit(station, checkpoint=folder).predict().shape
+        (24, 7)
+        """
+        if checkpoint is None:
+            return self._fit(X, y, validation, self._fit_windows)
+        check_checkpoint_path(checkpoint)
+        return self._fit(X, y, validation, partial(self._fit_windows, checkpoint=checkpoint))
+
     # -- what BaseForecaster asks for -----------------------------------------------------------
 
     def _check_parameters(self) -> None:
         from titans_ts.training import check_settings  # imports Lightning
 
         super()._check_parameters()
-        for name in ("patch_length", "max_epochs", "batch_size", "patience"):
+        for name in ("patch_length", "max_epochs", "patience"):
             check_int(name, getattr(self, name))
+        check_batch_size(self.batch_size)
         check_int("depth", self.depth, minimum=0)
         check_int("verbose", self.verbose, minimum=0)
         check_number("learning_rate", self.learning_rate, minimum=0, maximum=10, exclusive=True)
@@ -265,10 +341,18 @@ class TitansForecaster(BaseForecaster):
         patch = self._patch_length(length)
         return length // patch * patch
 
-    def _fit_windows(self, windows: TrainingWindows) -> None:
+    def _fit_windows(
+        self, windows: TrainingWindows, *, checkpoint: str | PathLike[str] | None = None
+    ) -> None:
         from titans_ts.training import train  # imports Lightning
 
-        seed = _seed(self.random_state)
+        seed, progress = _seed(self.random_state), None
+        if checkpoint is not None:
+            named = None if self.random_state is None else seed
+            progress = CheckpointFolder.open(
+                checkpoint, self.get_params(deep=False), windows, named, draw=seed
+            )
+            seed = progress.seed
         self.__dict__.pop("device_", None)
         rows = windows.train.series
         scale = channel_scale(rows)
@@ -283,9 +367,23 @@ class TitansForecaster(BaseForecaster):
                     model.head.covariates.set_statistics(name, *pooled_moments(columns))
             if rows.static is not None:
                 model.head.covariates.set_statistics("static", *table_moments(rows.static))
-        result = train(model, windows, scale, self._settings(), n_origins=n_origins, seed=seed)
+        result = train(
+            model,
+            windows,
+            scale,
+            self._settings(),
+            n_origins=n_origins,
+            seed=seed,
+            checkpoint=progress,
+        )
         self.model_ = model
         self.history_, self.best_epoch_ = result.history, result.best_epoch
+        self.batch_size_ = result.batch_size
+        if result.interrupted:
+            raise TrainingInterrupted(
+                f"Training was stopped after {len(result.history)} of {self.max_epochs} epochs; "
+                f"the {type(self).__name__} is fitted with the best weights so far."
+            )
 
     def _forecast(
         self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
@@ -317,6 +415,7 @@ class TitansForecaster(BaseForecaster):
             "backbone": None if backbone is None else asdict(backbone.config),
             "history": self.history_,
             "best_epoch": self.best_epoch_,
+            "batch_size": self.batch_size_,
         }
         arrays = {f"model.{k}": v.cpu().numpy() for k, v in self.model_.state_dict().items()}
         return values, arrays
@@ -327,23 +426,20 @@ class TitansForecaster(BaseForecaster):
             head["quantiles"] = check_quantiles("quantiles", head["quantiles"])
             for role in ("past", "known", "static"):
                 head[role] = tuple(head[role])
-            backbone = values["backbone"]
-            with torch.random.fork_rng(devices=[]):  # first weights are drawn, for nothing
-                model = ForecastModel(
-                    ForecastConfig(**head), None if backbone is None else BackboneConfig(**backbone)
-                )
-            prefix = "model."
+            if head["horizon"] != self.horizon or head["loss"] != self.loss:
+                raise ValueError(f"a head for horizon={head['horizon']!r}, loss={head['loss']!r}")
+            longest = int(self.context_.lengths.max())
+            if not head["highway_length"] <= self.context_length_ <= longest:
+                raise ValueError(f"a context of {self.context_length_} steps, {longest} are kept")
             weights = {
-                name.removeprefix(prefix): torch.from_numpy(array.copy())
+                name.removeprefix("model."): torch.from_numpy(array.copy())
                 for name, array in arrays.items()
-                if name.startswith(prefix)
+                if name.startswith("model.")
             }
-            # Trained with precision="64-true", weights are float64. Not .to(float32) for others:
-            # it would round the statistics of covariates, which are float64 always.
-            if weights["head.project.weight"].dtype == torch.float64:
-                model.double()
-            model.load_state_dict(weights)
+            model = rebuild_model(head, values["backbone"], weights)
             self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
+            if "batch_size" in values:  # written since it may be found
+                self.batch_size_ = values["batch_size"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SavedModelError(
                 f"The saved model does not fit its own description: {error}. Save it again."

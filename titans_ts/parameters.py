@@ -10,7 +10,7 @@ from typing import Any
 
 from titans_ts.errors import ParameterError
 
-__all__ = ["check_choice", "check_int", "check_number", "check_quantiles"]
+__all__ = ["check_batch_size", "check_choice", "check_int", "check_number", "check_quantiles"]
 
 
 def check_int(name: str, value: Any, *, minimum: int = 1, optional: bool = False) -> None:
@@ -21,6 +21,16 @@ def check_int(name: str, value: Any, *, minimum: int = 1, optional: bool = False
         none = ", or None" if optional else ""
         raise ParameterError(
             f"{name} must be a whole number of at least {minimum}{none}, got {value!r}."
+        )
+
+
+def check_batch_size(value: Any) -> None:
+    """Raise ParameterError unless ``value`` is a whole number of at least 1, or "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ParameterError(
+            f"batch_size must be a whole number of at least 1, or 'auto', got {value!r}."
         )
 
 

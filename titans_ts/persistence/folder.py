@@ -3,17 +3,17 @@
 ::
 
     folder/
-      forecaster.json        format version, class, parameters, what was fitted, checksum of:
-      arrays.safetensors     the kept context, weights and whatever else is an array
+      forecaster.json        format version, class, parameters, what was fitted, checksums of
+      arrays.safetensors     (the kept context, weights and whatever else is an array) and itself
 
 A save is written to a folder beside its goal and renamed when complete, so a folder that can be
-seen is whole. A load checks the checksum before it reads a single array.
+seen is whole. A load checks both checksums before it believes a word, and what a checksum cannot
+tell, since whoever alters a file may also write that, before it makes anything of a size that the
+files name.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -23,19 +23,28 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import titans_ts
 from titans_ts.data.schema import Layout
 from titans_ts.data.series import SeriesSet
 from titans_ts.errors import ParameterError, SavedModelError
+from titans_ts.persistence.files import (
+    OWN_SUM,
+    flush,
+    has_own_sum,
+    read_json,
+    sha256_of,
+    signed_text,
+)
+from titans_ts.persistence.place import find_whole, put_in_place
 from titans_ts.persistence.plain_json import decode, encode
 
 __all__ = ["FORMAT_VERSION", "check_save_path", "load_forecaster", "save_forecaster"]
 
-#: Raised when a folder written today could not be read by yesterday's code.
-FORMAT_VERSION = 1
+#: Raised when a folder written today could not be read by yesterday's code, or says more that must
+#: be there. 2: the header has a checksum of its own, and the size of the arrays.
+FORMAT_VERSION = 2
 
 JSON_FILE, ARRAYS_FILE = "forecaster.json", "arrays.safetensors"
 FORMAT_NAME = "titans_ts forecaster"
@@ -54,6 +63,9 @@ _DISPENSABLE = {"trainer_kwargs", "random_state"}
 
 _CONTEXT = ("values", "observed", "offsets")
 
+# Letters of a message in which a file has its say.
+MOST_WORDS = 800
+
 
 class Saveable(Protocol):
     """What is needed of a forecaster; :class:`titans_ts.base.BaseForecaster` has it."""
@@ -66,6 +78,8 @@ class Saveable(Protocol):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters."""
+
+    def _check_loaded(self) -> None: ...
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]: ...
 
@@ -112,14 +126,14 @@ def save_forecaster(forecaster: Saveable, path: str | Path) -> None:
     try:
         part.mkdir(parents=True)
         save_file(arrays, part / ARRAYS_FILE)
-        header["arrays_sha256"] = _sha256(part / ARRAYS_FILE)
-        text = json.dumps(header, indent=2, allow_nan=False)
-        (part / JSON_FILE).write_text(text + "\n", encoding="utf-8")
+        header["arrays_bytes"] = (part / ARRAYS_FILE).stat().st_size
+        header["arrays_sha256"] = sha256_of(part / ARRAYS_FILE)
+        (part / JSON_FILE).write_text(signed_text(header), encoding="utf-8")
         # safetensors lets only the owner read; a server often runs as somebody else.
         (part / ARRAYS_FILE).chmod((part / JSON_FILE).stat().st_mode)
-        for name in (ARRAYS_FILE, JSON_FILE):
-            _flush(part / name)
-        _put_in_place(part, goal)
+        for file in (part / ARRAYS_FILE, part / JSON_FILE, part):
+            flush(file)
+        put_in_place(part, goal)
     except BaseException:  # an interrupt too must leave nothing behind
         shutil.rmtree(part, ignore_errors=True)
         for folder in made:
@@ -153,35 +167,49 @@ def load_forecaster(
         The folder is missing, damaged, holds another kind of forecaster or is from a newer
         version.
     """
-    folder = Path(path)
+    folder = find_whole(Path(path), JSON_FILE)
     header = _read_header(folder)
     target = _class_of(header, cls, folder)
     arrays = _read_arrays(folder, header)
     try:
-        forecaster = target(**decode(header["parameters"]))
-        fitted = decode(header["fitted"])
-        for name in ("context_length_", "n_features_in_", "freq_"):
-            setattr(forecaster, name, fitted[name])
-        if fitted["feature_names_in_"] is not None:
-            names = np.array(fitted["feature_names_in_"], dtype=object)
-            setattr(forecaster, "feature_names_in_", names)  # noqa: B010 - may be absent
-        forecaster.layout_ = Layout.from_dict(fitted["layout_"])
-        forecaster.context_ = _context_of(arrays, forecaster.layout_)
-        # Written since target transforms exist.
-        transform = decode(header.get("target_transform"))
-        forecaster._restore_transform(transform, _under(arrays, "target_transform."))
-        forecaster._restore_state(decode(header["state"]), _under(arrays, "state."))
-    except SavedModelError:
+        forecaster = _restore(target, header, arrays)
+    except OSError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except SavedModelError as error:
+        if len(str(error)) <= MOST_WORDS:
+            raise
+        raise SavedModelError(f"{str(error)[:MOST_WORDS]}...") from None  # a file may name a book
+    # Whatever is raised by what stands in a file that may say anything.
+    except Exception as error:
         raise SavedModelError(
-            f"The saved forecaster in {str(folder)!r} (written by titans_ts "
-            f"{header.get('titans_ts_version')}) does not fit this version of titans_ts "
-            f"({titans_ts.__version__}): {type(error).__name__}: {error}. Save the model again."
+            f"The saved forecaster in {str(folder)!r} (written by titans_ts {_writer(header)}) "
+            f"does not fit this version of titans_ts ({titans_ts.__version__}): "
+            f"{type(error).__name__}: {str(error)[:MOST_WORDS]}. Save the model again."
         ) from error
     to_device: Callable[[str], None] | None = getattr(forecaster, "_to_device", None)
     if device is not None and to_device is not None:
         to_device(device)
+    return forecaster
+
+
+def _restore(
+    target: type[Forecaster], header: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> Forecaster:
+    _refuse_lost_numbers(arrays)
+    forecaster = target(**decode(header["parameters"]))
+    fitted = decode(header["fitted"])
+    for name in ("context_length_", "n_features_in_", "freq_"):
+        setattr(forecaster, name, fitted[name])
+    if fitted["feature_names_in_"] is not None:
+        names = np.array(fitted["feature_names_in_"], dtype=object)
+        setattr(forecaster, "feature_names_in_", names)  # noqa: B010 - may be absent
+    forecaster.layout_ = Layout.from_dict(fitted["layout_"])
+    forecaster.context_ = _context_of(arrays, forecaster.layout_)
+    forecaster._check_loaded()
+    # Written since target transforms exist.
+    transform = decode(header.get("target_transform"))
+    forecaster._restore_transform(transform, _under(arrays, "target_transform."))
+    forecaster._restore_state(decode(header["state"]), _under(arrays, "state."))
     return forecaster
 
 
@@ -248,33 +276,6 @@ def check_save_path(path: str | Path) -> None:
         )
 
 
-def _put_in_place(part: Path, goal: Path) -> None:
-    if not goal.exists():
-        part.rename(goal)
-        return
-    # A folder that is not empty cannot be renamed over; it steps aside, and back if need be.
-    old = part.with_suffix(".old")
-    goal.rename(old)
-    try:
-        part.rename(goal)
-    except BaseException:
-        old.rename(goal)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(file: Path) -> None:
-    # A rename can reach the disk before the bytes do; after a power cut the folder would be
-    # in place and empty.
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 # -- reading --------------------------------------------------------------------------------------
 
 
@@ -286,8 +287,8 @@ def _read_header(folder: Path) -> dict[str, Any]:
             f"the file {JSON_FILE}. Check the path."
         )
     try:
-        header = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        header = read_json(file)
+    except ValueError as error:
         raise SavedModelError(
             f"{str(file)!r} is no JSON: {error}. The file is truncated or damaged; "
             "save the model again."
@@ -297,18 +298,28 @@ def _read_header(folder: Path) -> dict[str, Any]:
             f"{str(file)!r} does not describe a forecaster of titans_ts. Check the path."
         )
     version = header.get("format_version")
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise SavedModelError(
-            f"{str(file)!r} has the format version {version!r}, expected a number. The file is "
-            "damaged; save the model again."
+            f"{str(file)!r} has the format version {str(version)[:40]}, expected a number. The "
+            "file is damaged; save the model again."
         )
     if version > FORMAT_VERSION:
         raise SavedModelError(
-            f"{str(folder)!r} was saved by titans_ts {header.get('titans_ts_version')} in format "
+            f"{str(folder)!r} was saved by titans_ts {_writer(header)} in format "
             f"{version}; this is titans_ts {titans_ts.__version__}, which reads formats up to "
             f"{FORMAT_VERSION}. Upgrade titans_ts, or save the model with this version."
         )
+    # Format 1 had no checksum of the header.
+    if (version > 1 or OWN_SUM in header) and not has_own_sum(header):
+        raise SavedModelError(
+            f"{str(file)!r} is not what was saved: its content and the checksum in it differ. It "
+            "was altered; copy it again, or save the model again."
+        )
     return header
+
+
+def _writer(header: dict[str, Any]) -> str:
+    return str(header.get("titans_ts_version"))[:40]
 
 
 def _class_of(header: dict[str, Any], cls: type[Forecaster], folder: Path) -> type[Forecaster]:
@@ -317,8 +328,8 @@ def _class_of(header: dict[str, Any], cls: type[Forecaster], folder: Path) -> ty
         return cls
     if not isinstance(name, str) or name not in _CLASSES:
         raise SavedModelError(
-            f"{str(folder)!r} holds a {name!r}, which titans_ts does not know. If it is a class "
-            "of your own, load it through that class."
+            f"{str(folder)!r} holds a {name!r:.80}, which titans_ts does not know. If it is a "
+            "class of your own, load it through that class."
         )
     saved = getattr(titans_ts, name)
     if not issubclass(saved, cls):
@@ -335,17 +346,34 @@ def _read_arrays(folder: Path, header: dict[str, Any]) -> dict[str, np.ndarray]:
             f"{str(folder)!r} lacks the file {ARRAYS_FILE}. The folder was copied in part; "
             "copy it again, or save the model again."
         )
-    if _sha256(file) != header.get("arrays_sha256"):
+    # The size first: a file of holes may take hours to read.
+    size = header.get("arrays_bytes", file.stat().st_size)
+    if size != file.stat().st_size or sha256_of(file) != header.get("arrays_sha256"):
         raise SavedModelError(
             f"{str(file)!r} is not the file that was saved: its checksum differs from the one in "
             f"{JSON_FILE}. It is truncated or was altered; copy it again, or save the model again."
         )
     try:
         return dict(load_file(file))
-    except SafetensorError as error:
+    except OSError:
+        raise
+    # Not SafetensorError alone: numpy has not all the types that a file may name.
+    except Exception as error:
         raise SavedModelError(
             f"{str(file)!r} is no safetensors file: {error}. Save the model again."
         ) from error
+
+
+def _refuse_lost_numbers(arrays: dict[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        # A static covariate may be missing, and a transform may not know a series.
+        sure = name.startswith(("state.", "context.")) and not name.endswith(".static")
+        if sure and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise SavedModelError(
+                f"The array {name[:80]!r} of the saved forecaster holds NaN or infinite numbers, "
+                "of which no forecast can be made. The folder was altered, or the model had learnt "
+                "nothing; fit and save it again."
+            )
 
 
 def _under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,6 +13,9 @@ __all__ = ["decode", "encode"]
 
 # JSON has no such types, so they are written as {TAG: type, "value": ...}.
 TAG = "__type__"
+
+# Bytes that an array of text may take.
+MOST_ROOM = 64 << 20
 
 
 def encode(value: Any) -> Any:
@@ -79,9 +83,28 @@ def decode(value: Any) -> Any:
     if kind == "path":
         return Path(inner)
     if kind == "array":
-        return np.array(decode(inner), dtype=np.dtype(value["dtype"]))
+        return _array(decode(inner), value["dtype"])
     if kind == "tuple":
         return tuple(decode(item) for item in inner)
     if kind == "dict":
         return {decode(key): decode(item) for key, item in inner}
-    raise ValueError(f"unknown type {kind!r} in JSON")
+    raise ValueError(f"unknown type {str(kind)[:40]!r} in JSON")
+
+
+def _array(items: Any, code: str) -> np.ndarray:
+    dtype, words = np.dtype(code), list(_words(items))
+    # In an array every word takes the room of the longest, or of what the type says.
+    longest = max((len(word) for word in words), default=0)
+    room = max(dtype.itemsize if dtype.kind == "U" else 0, 4 * longest) * len(words)
+    natural = np.empty(0, object) if room > MOST_ROOM else np.array(items)
+    if dtype.kind not in "biufU" or natural.dtype.kind not in "biufU":
+        raise ValueError(f"an array of type {str(code)[:40]!r} in JSON, of {natural.dtype}")
+    return natural.astype(dtype)
+
+
+def _words(items: Any) -> Iterator[str]:
+    if isinstance(items, str):
+        yield items
+    elif isinstance(items, list):
+        for item in items:
+            yield from _words(item)

@@ -51,28 +51,28 @@ class WeightAverage(Callback):
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        self._average: list[Tensor] = []
+        self.weights: list[Tensor] = []
+        self.n_steps = 0
         self._trained: list[Tensor] = []
-        self._n_steps = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not when the fit starts: weights are on their device now.
-        self._average = [p.clone() for p in _weights(pl_module)]
-        self._n_steps = 0
+        self.weights = [p.clone() for p in _weights(pl_module)]
+        self.n_steps = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *arguments: Any
     ) -> None:
         # Counted here and not on the device, which would have to be waited for at every step.
-        n, self._n_steps = self._n_steps, self._n_steps + 1
+        n, self.n_steps = self.n_steps, self.n_steps + 1
         share = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
-        torch._foreach_lerp_(self._average, _weights(pl_module), share)
+        torch._foreach_lerp_(self.weights, _weights(pl_module), share)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
         self._trained = [p.clone() for p in _weights(pl_module)]
-        self._put_in(pl_module, self._average)
+        self._put_in(pl_module, self.weights)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._trained:
@@ -80,7 +80,11 @@ class WeightAverage(Callback):
             self._trained = []
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._put_in(pl_module, self._average)
+        self.put_in(pl_module)
+
+    def put_in(self, pl_module: LightningModule) -> None:
+        """Give a module the average for good."""
+        self._put_in(pl_module, self.weights)
 
     def _put_in(self, pl_module: LightningModule, weights: list[Tensor]) -> None:
         for here, weight in zip(_weights(pl_module), weights, strict=True):
@@ -102,22 +106,27 @@ class BestWeights(Callback):
         self.patience = patience
         self.best_loss = math.inf
         self.best_epoch: int | None = None
-        self._weights: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:  # asked for through trainer_kwargs; judges a few batches only
             return
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.best_loss:
+            # Weights first: Ctrl+C may come between any two lines.
+            self.weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
             self.best_loss, self.best_epoch = loss, trainer.current_epoch
-            self._weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
         elif trainer.current_epoch - (self.best_epoch or 0) >= self.patience:
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._weights:
-            pl_module.load_state_dict(self._weights)
-            self._weights = {}
+        self.put_back(pl_module)
+
+    def put_back(self, pl_module: LightningModule) -> None:
+        """Give a module its best weights; the last ones stay where none were judged."""
+        if self.weights:
+            pl_module.load_state_dict(self.weights)
+            self.weights = {}
 
 
 class OneProgressBar(TQDMProgressBar):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from titans_ts.heads.base import WindowBatch
 
 # Numbers of windows that are drawn at a time: a draw takes as long as a small batch takes to cut.
 MOST_DRAWN = 1 << 15
+
+# Batches whose numbers are remembered: more than pass between two looks at the loss.
+MOST_RECENT = 128
 
 # The mask where all is observed, of any shape and of no size.
 EVERYTHING = torch.ones((), dtype=torch.bool)
@@ -138,11 +143,32 @@ class WindowLoader(DataLoader[WindowBatch]):
     worker takes to pass it on, and a GPU is busy with the steps queued before while it is cut. From
     pinned memory it is copied there without anybody waiting for it. To Lightning this is a
     DataLoader like any other, whose sampler it may replace for several devices.
+
+    Attributes
+    ----------
+    recent : deque of (int, ndarray)
+        Place in the epoch, and numbers of the examples, of the last batches.
+    n_skipped : int
+        So many batches are drawn and not cut: one batch stands in for them all.
     """
+
+    n_skipped = 0
+
+    @cached_property
+    def recent(self) -> deque[tuple[int, np.ndarray]]:
+        return deque(maxlen=MOST_RECENT)
 
     def __iter__(self) -> Iterator[WindowBatch]:  # type: ignore[override]
         # DataLoader's own iterator takes as long for its book-keeping as a batch takes to cut.
-        for numbers in self.sampler:
+        stand_in: WindowBatch | None = None
+        for place, numbers in enumerate(self.sampler):
+            if self.n_skipped:
+                self.n_skipped -= 1
+                if stand_in is None:
+                    stand_in = self.dataset[numbers]
+                yield stand_in
+                continue
+            self.recent.append((place, numbers))
             batch = self.dataset[numbers]
             yield batch.pin_memory() if self.pin_memory else batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -18,17 +19,23 @@ from lightning.pytorch import Callback, Trainer
 from titans_ts.data.store import ArrayStore
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import WindowIndex
-from titans_ts.errors import ParameterError
+from titans_ts.errors import DeviceMemoryError, ParameterError
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.training.callbacks import BestWeights, History, OneProgressBar, WeightAverage
+from titans_ts.training.checkpoint import CheckpointFolder
 from titans_ts.training.data import WindowBatches, training_loader, validation_loader
+from titans_ts.training.faults import FiniteLoss, explain_out_of_memory
 from titans_ts.training.module import TrainingModule
+from titans_ts.training.resume import Learner, SaveProgress
 from titans_ts.training.settings import TrainingSettings, uses_cuda
 
 __all__ = ["TrainingResult", "check_settings", "train"]
 
 # Steps of an epoch on a small set, where its windows need not be drawn more than four times for it.
 LEAST_STEPS = 50
+
+# What "auto" starts from. More would learn something else: rate and schedule are made for this one.
+DEFAULT_BATCH_SIZE = 64
 
 # Examples that are judged at a time; more take more memory than a step of training does.
 MOST_JUDGED = 512
@@ -45,6 +52,8 @@ class TrainingResult(NamedTuple):
 
     history: list[dict[str, float]]  # one entry an epoch
     best_epoch: int | None  # whose weights the model now has; None: the last, without validation
+    batch_size: int  # of the steps
+    interrupted: bool = False  # Ctrl+C came after something had been learnt
 
 
 def train(
@@ -55,6 +64,7 @@ def train(
     *,
     n_origins: int,
     seed: int,
+    checkpoint: CheckpointFolder | None = None,
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -74,11 +84,72 @@ def train(
         Patches at the end of each context after which a forecast is trained.
     seed : int
         For the order of windows and for dropout; the global random state is left as it was.
+    checkpoint : CheckpointFolder, optional
+        Where progress is kept, and gone on from.
 
     Returns
     -------
     TrainingResult
+
+    Raises
+    ------
+    DeviceMemoryError
+        Memory ended, with ``batch_size="auto"`` even for one sequence a step.
+    NonFiniteLossError
+        The loss is no number any more.
+    KeyboardInterrupt
+        Ctrl+C came before anything had been learnt; see ``TrainingResult.interrupted``.
     """
+    found = None if checkpoint is None else checkpoint.found
+    if checkpoint is not None and found is not None and found.finished:
+        with checkpoint.explain_misfit():
+            model.load_state_dict(found.tensors)
+            model.eval()
+            return TrainingResult(**found.state)
+    size = settings.batch_size
+    if isinstance(size, str):
+        size = DEFAULT_BATCH_SIZE if found is None else int(found.state["batch_size"])
+    first_weights = {k: v.clone() for k, v in model.state_dict().items()}
+    while True:
+        try:
+            with explain_out_of_memory(size, asked=settings.batch_size):
+                result = _train(
+                    model,
+                    windows,
+                    channel_scale,
+                    replace(settings, batch_size=size),
+                    n_origins=n_origins,
+                    seed=seed,
+                    checkpoint=checkpoint,
+                )
+            break
+        except DeviceMemoryError:
+            if settings.batch_size != "auto" or size == 1:
+                raise
+        # Outside the handler: what it caught holds on to the tensors of the step that failed, and
+        # so does the Trainer, which is part of a circle.
+        gc.collect()
+        size //= 2
+        model.load_state_dict(first_weights)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    if checkpoint is not None and not result.interrupted:
+        state = result._asdict()
+        checkpoint.finish(state, {k: v.clone() for k, v in model.state_dict().items()})
+    return result
+
+
+def _train(
+    model: ForecastModel,
+    windows: TrainingWindows,
+    channel_scale: np.ndarray,
+    settings: TrainingSettings,
+    *,
+    n_origins: int,
+    seed: int,
+    checkpoint: CheckpointFolder | None,
+) -> TrainingResult:
+    assert isinstance(settings.batch_size, int)
     head = model.head.config
     if not head.channel_mixing:
         windows = _by_column(windows)
@@ -105,16 +176,34 @@ def train(
         n_origins=n_origins,
         n_validation_origins=n_judged,
     )
-    history = History()
-    best = BestWeights(settings.patience) if judged is not None else None
+    learner = Learner(
+        History(),
+        WeightAverage(settings.average_decay),
+        BestWeights(settings.patience) if judged is not None else None,
+        FiniteLoss(settings.learning_rate),
+    )
+    progress = None
+    if checkpoint is not None:
+        progress = SaveProgress(checkpoint, learner, loader, settings.batch_size)
+    interrupted = False
     gpus = list(range(torch.cuda.device_count())) if cuda else []
-    with quiet_lightning(), plain_interrupt(), torch.random.fork_rng(devices=gpus):
+    with quiet_lightning(), torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
-        average = WeightAverage(settings.average_decay)
-        trainer = make_trainer(settings, [history, average, *([best] if best else [])])
-        trainer.fit(module, loader, judged)
+        trainer = make_trainer(settings, [c for c in (*learner, progress) if c is not None])
+        try:
+            with plain_interrupt():
+                trainer.fit(module, loader, judged)
+        except KeyboardInterrupt:
+            if progress is not None:
+                progress.restore_learner(module)
+            if not learner.put_back(module):
+                raise
+            interrupted = True
         model.cpu().eval()
-    return TrainingResult(history.epochs, best.best_epoch if best else None)
+    history, _, best, _ = learner
+    return TrainingResult(
+        history.epochs, best.best_epoch if best else None, settings.batch_size, interrupted
+    )
 
 
 def _by_column(windows: TrainingWindows) -> TrainingWindows:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.training.parts import loss_in_parts, split_batch
 
-__all__ = ["TrainingModule"]
+__all__ = ["Replay", "TrainingModule"]
 
 # Bytes of activations up to which a CPU takes a batch in one piece.
 MOST_BYTES = 108_000_000
@@ -21,6 +23,18 @@ MOST_BYTES = 108_000_000
 # What a backward pass needs of a token in float32, in bytes per unit of width and block, as
 # measured: for mixing and memory, and for each multiple of the width inside SwiGLU.
 BYTES_MIXING, BYTES_SWIGLU = 720, 48
+
+
+@dataclass
+class Replay:
+    """What a fit that goes on tells Lightning of the steps it does not take again.
+
+    Lightning counts through them as it did before, so its own counters, the schedule, and every
+    other callback come to where they were, whatever was asked of the Trainer.
+    """
+
+    training_losses: deque[float]  # of the epochs that had ended, in order
+    validation_losses: deque[float]  # of each time that validation ran
 
 
 class TrainingModule(LightningModule):
@@ -50,15 +64,18 @@ class TrainingModule(LightningModule):
         self.model = model
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.n_origins, self.n_validation_origins = n_origins, n_validation_origins
-        self._total, self._n_windows = torch.zeros(()), 0
+        self.replay: Replay | None = None
+        self.total, self.n_windows = torch.zeros(()), 0  # of the epoch: losses, and over how many
 
     def on_train_epoch_start(self) -> None:
-        self._total, self._n_windows = torch.zeros((), device=self.device), 0
+        self.total, self.n_windows = torch.zeros((), device=self.device), 0
 
-    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor | None:
+        if self.replay is not None:
+            return None  # to Lightning, a step in which nothing is learnt
         loss = self._training_loss(batch)
         n = len(batch.context)
-        self._total, self._n_windows = self._total + n * loss.detach(), self._n_windows + n
+        self.total, self.n_windows = self.total + n * loss.detach(), self.n_windows + n
         return loss
 
     def _training_loss(self, batch: WindowBatch) -> Tensor:
@@ -88,9 +105,16 @@ class TrainingModule(LightningModule):
 
     def mean_training_loss(self) -> Tensor:
         """Mean loss of the windows of this epoch so far."""
-        return self._total / max(self._n_windows, 1)
+        if self.replay is not None:
+            return torch.tensor(self.replay.training_losses.popleft())
+        return self.total / max(self.n_windows, 1)
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
+        if self.replay is not None and not self.trainer.sanity_checking:
+            if batch_idx == 0:  # a mean over one batch is that number again, to the last digit
+                loss = torch.tensor(self.replay.validation_losses.popleft())
+                self.log("validation_loss", loss, batch_size=1, prog_bar=True)
+            return
         loss = self.model.training_loss(batch, self.n_validation_origins)
         self.log("validation_loss", loss, batch_size=len(batch.context), prog_bar=True)
 

@@ -16,7 +16,7 @@ class TrainingSettings:
     """How to train; defaults are the forecaster's."""
 
     max_epochs: int
-    batch_size: int
+    batch_size: int | str  # "auto": as many as fit
     learning_rate: float
     patience: int
     weight_decay: float = 0.01
