@@ -248,21 +248,39 @@ def test_a_score_of_nan_is_a_failure():
         search(2, scoring=lambda estimator, X, y=None: np.nan).fit(X)
 
 
+def spoil(pl_module):
+    for parameter in pl_module.parameters():
+        parameter.data.fill_(float("nan"))
+
+
 class Diverge(Callback):
     """Weights that are no numbers after the first step."""
 
     def on_train_batch_end(self, trainer, pl_module, *arguments):
-        for parameter in pl_module.parameters():
-            parameter.data.fill_(float("nan"))
+        spoil(pl_module)
 
 
-def test_a_training_that_diverges_is_stopped_and_named():
+class DivergeWhereJudged(Callback):
+    """Weights that are no numbers while they are judged; training has its own back afterwards."""
+
+    def on_validation_batch_start(self, trainer, pl_module, *arguments):
+        spoil(pl_module)
+
+
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (Diverge, "The training loss is nan in epoch 0, batch 1"),
+        (DivergeWhereJudged, "training diverged: no finite validation loss in epoch 0"),
+    ],
+)
+def test_a_training_that_diverges_is_stopped_and_named(callback, words):
     made = TitansSearchCV(
-        tiny(max_epochs=50, trainer_kwargs={"callbacks": [Diverge()]}),
+        tiny(max_epochs=50, trainer_kwargs={"callbacks": [callback()]}),
         param_distributions={"dim": [8]},
         n_trials=1,
     )
-    with pytest.raises(ParameterError, match=r"training diverged: no finite .* loss in epoch 0"):
+    with pytest.raises(ParameterError, match=words):
         made.fit(waves())
 
 
