@@ -281,7 +281,7 @@ class _RowScan:
             is_last = group is plan.groups[-1]
             _empty_faded(state)
             if is_last and group.start and (group.stop + options.position) % options.chunk_size:
-                opened = [matrices.weight.contiguous().clone() for matrices in state]
+                opened = [_own(matrices.weight) for matrices in state]
             spare = (
                 [shared]
                 if shared is not None
@@ -311,10 +311,9 @@ class _RowScan:
                 reads[:, group.start : group.stop] = chunks.flatten(1, 2)
             arena.release(lasting)
         if options.need_state:
-            weights, momentum = (
-                [m.oriented(m.parts[part]).contiguous().clone() for m in state] for part in (0, -1)
-            )
-            self.after = [*weights, *(momentum if self.n_parts == 2 else ()), *opened]
+            parts = range(self.n_parts)
+            after = [_own(m.oriented(m.parts[part])) for part in parts for m in state]
+            self.after = [*after, *opened]
 
     def _copied(self, state: State) -> State:
         copies = self._matrices([m.weight for m in state], self.n_parts)
@@ -365,6 +364,11 @@ class _RowScan:
         found += [m.oriented(m.parts[0]).clone() for m in anchor_bars or ()]
         arena.release(first)
         return found
+
+
+def _own(matrix: Tensor) -> Tensor:
+    """A copy that lies apart from the buffers."""
+    return matrix.clone(memory_format=torch.contiguous_format)
 
 
 def _empty_faded(state: State) -> None:
