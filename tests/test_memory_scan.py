@@ -1,11 +1,17 @@
 """The scan over chunks and the step of a stream, held to the token-by-token reference."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from memory_problems import assert_same, flatten, make_problem, results_and_gradients
 
+from titans_ts.ops.arena import Arena
 from titans_ts.ops.memory_chunked import memory_chunked
+from titans_ts.ops.memory_fold import make_fold
 from titans_ts.ops.memory_reference import memory_reference
+from titans_ts.ops.memory_state import MemoryGates
+from titans_ts.ops.memory_tables import make_tables
 
 KINDS = {
     "everything": {},
@@ -193,3 +199,45 @@ def test_a_memory_that_faded_to_next_to_nothing_is_empty_and_no_denormal_number(
     assert all((w == 0).all() for w in state.weights)
     assert (reads[:, :, -1] == 0).all()
     assert (reads[:, :, 100] != 0).all()
+
+
+@pytest.mark.parametrize("keep_bytes", [2**26, 0], ids=["states kept", "states made again"])
+@pytest.mark.parametrize("chunk", [64, 150])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"batch": 1, "heads": 1, "masked": True},
+        {"batch": 2, "heads": 2, "masked": True},
+        {"batch": 1, "heads": 1, "depth": 3, "position": 3, "forget": False},
+        {"batch": 2, "heads": 1, "depth": 1},
+    ],
+    ids=str,
+)
+def test_momentum_that_is_spent_within_a_tile_is_folded_into_the_weights(
+    kind, chunk, keep_bytes, monkeypatch
+):
+    monkeypatch.setattr("titans_ts.ops.memory_chunks.MAX_TILE", 128)
+    monkeypatch.setattr("titans_ts.ops.memory_chunks.KEEP_BYTES", keep_bytes)
+    folds = []
+
+    def spied(*given):
+        folds.append(make_fold(*given))
+        return folds[-1]
+
+    monkeypatch.setattr("titans_ts.ops.memory_prepare.make_fold", spied)
+    given = make_problem(time=211, max_step=0.002, **kind)
+    brief = 2.5 * given.gates.log_momentum - 1.5
+    given = replace(given, gates=given.gates._replace(log_momentum=brief))
+    expected = results_and_gradients(given, memory_reference, chunk_size=chunk)
+    assert_same(results_and_gradients(given, memory_chunked, chunk_size=chunk), expected)
+    assert any(fold is not None and fold.early < 64 for fold in folds)
+
+
+def test_forgetting_that_outruns_momentum_is_not_folded(monkeypatch):
+    given = make_problem(time=128, batch=1, heads=1)
+    gates = MemoryGates(*(None if gate is None else gate[:, 0] for gate in given.gates))
+    work = make_tables(gates, n_tiles=2, arena=Arena(torch.device("cpu")))[1]
+    brief = gates._replace(log_momentum=gates.log_momentum - 2.0)
+    assert make_fold(brief, work, 2) is not None
+    assert make_fold(gates._replace(log_momentum=0.001 * gates.log_momentum), work, 2) is None
+    assert make_fold(brief._replace(log_keep=brief.log_momentum - 1.0), work, 2) is None

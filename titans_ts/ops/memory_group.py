@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from titans_ts.ops.arena import Arena, Workspace
 from titans_ts.ops.memory_coarse import coarse_write
+from titans_ts.ops.memory_fold import fold_weights, folded_answer, folded_look_up, folded_write
 from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, to_tiles
 from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, overlap, spread, write
@@ -109,7 +110,8 @@ def run_group(
     work : GroupWork
         Written; a group that is not kept has room for one chunk and tile, which all share.
     spare : list of states
-        Where the states after the tiles go, in turn; one of them may be ``state`` itself.
+        Where the states after the tiles go, in turn; one of them may be ``state`` itself. One for
+        the last tile, too, whether or not it is written.
     keep_states : bool
         Whether there is one in ``spare`` for each tile, and ``work`` is to list them.
     write_last : bool
@@ -126,19 +128,11 @@ def run_group(
     space, writer = _Space(work), _writer(made)
     last = len(state) - 1
     for c in range(group.n_chunks):
-        at = anchor or state
-        if anchor is None and group.tiles_per_chunk > 1 and not keep_states:
-            at = _held(state, scratch)
         errors: _Errors | None = None
         for j in range(group.tiles_per_chunk):
             t, span = c * group.tiles_per_chunk + j, group.span(j)
-            started = None
-            if made.looked is not None:
-                # Asked before the errors: it finds the first layer's matrices in the cache,
-                # where the write before has left them.
-                started = space.read_before(0, t, out[t])
-                torch.bmm(made.looked[t], state[0].stacked, out=started)
             if errors is None:
+                at = anchor or state
                 if made.both is None:
                     errors = _errors(space, c, at, keys[c], values[c], options, scratch)
                 else:
@@ -146,15 +140,16 @@ def run_group(
                     errors = _errors_and_reads(space, c, at, made.both[c], values[c], read, scratch,
                                                residual=options.residual)  # fmt: skip
             x, e = _cut(errors, span, group)
-            tables = made.tables[t]
-            if started is not None:
-                assert made.weighted is not None
-                _read(space, t, state, x, e, tables, made.weighted[t], queries[t], started, out[t],
-                      scratch, residual=options.residual)  # fmt: skip
+            tables, after = made.tables[t], spare[t % len(spare)]
+            if made.fold is not None:
+                for old, new, table in zip(state, after, tables, strict=True):
+                    fold_weights(old, new, table.moves[1])
+            if made.both is None:
+                _read(space, t, state, after, x, e, made, queries[t], out[t], scratch,
+                      residual=options.residual)  # fmt: skip
             if keep_states:
                 work.states.append(state)
             if write_last or t < group.n_tiles - 1:
-                after = spare[t % len(spare)]
                 # The last layer's matrices were read last and are still cached, the first's are
                 # read next.
                 for layer in range(last, -1, -1):
@@ -178,6 +173,8 @@ def remake_states(
     xs, es = ([_tile_views(x, group) for x in factors_of] for factors_of in (inputs, errors))
     for t in range(group.n_tiles - 1):
         for layer, old in enumerate(states[t]):
+            if made.fold is not None:
+                fold_weights(old, states[t + 1][layer], made.tables[t][layer].moves[1])
             narrow, wide = _sides(old, xs[layer][t], es[layer][t])
             tables = made.tables[t][layer]
             factor = factors[t] if layer == 0 else _factor(narrow, tables, scratch)
@@ -308,31 +305,44 @@ def _read(
     space: _Space,
     t: int,
     state: State,
+    after: State,
     inputs: list[Tensor],
     errors: list[Tensor],
-    tables: list[LayerTables],
-    weighted: Tensor,
+    made: Prepared,
     queries: Tensor,
-    started: Tensor,
     reads: Tensor,
     scratch: Workspace,
     *,
     residual: bool,
 ) -> None:
-    """Read after each token of a tile."""
-    y, last = started.baddbmm_(weighted.mT, errors[0], alpha=-1), len(state) - 1
+    """Read after each token of a tile; where momentum is folded, the weights are in ``after``."""
+    last, tables = len(state) - 1, made.tables[t]
+    assert made.looked is not None
+    assert made.weighted is not None
+    y = space.read_before(0, t, reads)
+    if made.fold is None:
+        torch.bmm(made.looked[t], state[0].stacked, out=y)
+    else:
+        folded_answer(after[0].parts[0], state[0].parts[1], made.looked[t], made.fold.early, y)
+    y.baddbmm_(made.weighted[t].mT, errors[0], alpha=-1)
     for layer in range(1, last + 1):
         h = _silu("h", layer, y, scratch)
         y = space.read_before(layer, t, reads)
-        table = tables[layer]
-        look_up(state[layer], h, table.reads, y, space.found(layer, t), scratch)
+        table, found = tables[layer], space.found(layer, t)
+        if made.fold is None:
+            look_up(state[layer], h, table.reads, y, found, scratch)
+        else:
+            weight, buffer = after[layer].parts[0], state[layer].parts[1]
+            folded_look_up(weight, buffer, h, table, y, found, scratch)
         overlap(inputs[layer], h, errors[layer], table.writes, space.scores(layer, t), y, scratch)
     if residual:
         torch.add(queries, _layer_norm(y), out=reads)
 
 
 def _writer(made: Prepared) -> Callable[..., None]:
-    return write if made.both is None else coarse_write
+    if made.both is not None:
+        return coarse_write
+    return write if made.fold is None else folded_write
 
 
 def _sides(matrices: Matrices, x: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
@@ -351,16 +361,6 @@ def _cut(errors: _Errors, span: slice, group: Group) -> tuple[list[Tensor], list
         return errors.inputs, errors.errors
     inputs, outer = ([x[:, span] for x in xs] for xs in errors)
     return inputs, outer
-
-
-def _held(state: State, scratch: Workspace) -> State:
-    """A copy of the weights: the state moves on while a chunk still asks for its anchor."""
-    held = []
-    for layer, matrices in enumerate(state):
-        weight = matrices.parts[0]
-        copy = scratch.take("anchor", layer, weight, tuple(weight.shape)).copy_(weight)
-        held.append(Matrices(copy, 1, matrices.widening))
-    return held
 
 
 def _silu(name: str, layer: int, x: Tensor, scratch: Workspace) -> Tensor:

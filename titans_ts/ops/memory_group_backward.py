@@ -14,6 +14,14 @@ from titans_ts.ops.memory_coarse import (
     coarse_tables_backward,
     coarse_write_backward,
 )
+from titans_ts.ops.memory_fold import (
+    fold_backward,
+    fold_weights,
+    folded_look_up_backward,
+    folded_move_back,
+    folded_read_backward,
+    folded_write_backward,
+)
 from titans_ts.ops.memory_group import GroupWork, State
 from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, padded, to_tiles
@@ -214,6 +222,7 @@ class GroupBackward:
             self.queries_bar[c][:, span] = bar
             assert self.work.read_output is not None
             bar = layer_norm_backward(self.work.read_output[t], bar)
+        folded = self._folded(t)
         for layer in range(self.last, -1, -1):
             state, state_bar = self.remade.states[t][layer], self.state_bars[layer]
             e, e_bar = self.remade.errors[layer][c][:, span], e_bars[layer][:, span]
@@ -221,27 +230,57 @@ class GroupBackward:
             x_bar: Any = x_bars[layer][:, span] if layer else None
             self._write(layer, state, state_bar, x, e, x_bar, e_bar, tables[layer], bars[layer],
                         first, written=written)  # fmt: skip
-            moves = tables[layer].moves if written else None
+            if folded and written:
+                folded_write_backward(folded[layer], state.parts[1], state_bar, bars[layer].moves)
             if coarse:
                 if not written:
                     state_bar.stacked.zero_()
                 continue
+            moves = tables[layer].moves if written else None
             if layer == 0:
-                torch.bmm(bar, state.stacked_t, out=first.looked_bar)
-                move_back(state_bar, moves, first.looked, bar)
+                if self.made.fold is None:
+                    torch.bmm(bar, state.stacked_t, out=first.looked_bar)
+                    move_back(state_bar, moves, first.looked, bar)
+                else:
+                    folded_read_backward(folded[0], state.parts[1], bar, tables[0].early,
+                                         first.looked_bar)  # fmt: skip
+                    folded_move_back(state, state_bar, tables[0], bars[0].moves, first.looked, bar,
+                                     written=written)  # fmt: skip
                 e_bar.baddbmm_(first.weighted, bar, alpha=-1)
                 torch.bmm(e, bar.mT, out=first.weighted_bar)
                 continue
             h, y = self.remade.hidden[layer - 1][t], self.work.read_before[layer - 1][t]
             h_bar = scratch.take("h bar", layer, h, tuple(h.shape))
-            found, scores = self.work.found[layer], self.work.scores[layer]
+            all_found, scores = self.work.found[layer], self.work.scores[layer]
+            found = None if all_found is None else all_found[t]
             assert scores is not None
-            look_up_backward(state, h, None if found is None else found[t], bar,
-                             tables[layer]._replace(moves=moves), bars[layer], state_bar, h_bar,
-                             scratch)  # fmt: skip
+            if self.made.fold is None:
+                look_up_backward(state, h, found, bar, tables[layer]._replace(moves=moves),
+                                 bars[layer], state_bar, h_bar, scratch)  # fmt: skip
+            else:
+                left, right = folded_look_up_backward(
+                    folded[layer], state.parts[1], h, found, bar, tables[layer], bars[layer],
+                    h_bar, scratch,
+                )  # fmt: skip
+                folded_move_back(state, state_bar, tables[layer], bars[layer].moves, left, right,
+                                 written=written)  # fmt: skip
             overlap_backward(x, h, e, scores[t], bar, tables[layer], bars[layer], x_bar, h_bar,
                              e_bar, scratch)  # fmt: skip
             bar = _silu_backward(h_bar, y, grad_input=h_bar)
+
+    def _folded(self, t: int) -> list[Tensor]:
+        """A tile's weights with its momentum folded in, per layer; none where it is not."""
+        if self.made.fold is None:
+            return []
+        made = []
+        for layer, state in enumerate(self.remade.states[t]):
+            weight = state.parts[0]
+            out = self.scratch.take("folded", layer, weight, tuple(weight.shape))
+            fold_weights(
+                state, Matrices(out, 1, state.widening), self.made.tables[t][layer].moves[1]
+            )
+            made.append(out)
+        return made
 
     def _write(
         self,
@@ -274,7 +313,8 @@ class GroupBackward:
             coarse_write_backward(state, state_bar, *given, tables.moves, bars.moves, factors_bar,
                                   wide_bar, self.scratch)  # fmt: skip
         else:
-            write_backward(state, state_bar, *given, tables.recent, bars.moves, factors_bar,
+            moves = bars.moves if self.made.fold is None else None
+            write_backward(state, state_bar, *given, tables.recent, moves, factors_bar,
                            wide_bar)  # fmt: skip
         if layer:
             dots(factors_bar, narrow, bars.ends, self.scratch)
@@ -410,6 +450,23 @@ class GroupBackward:
         bars = GateTables(
             part(reads, 0), part(reads, 1), self.writes_bar, part(ends, 0), part(ends, 1), *moves
         )
+        if made.fold is not None:
+            # Folded, the buffer at the start has no part in the tables but these.
+            pushed_bar = reads[..., 1, 0]
+            start_bar, more = fold_backward(made.fold, work, pushed_bar, moves[1])
+            none = torch.zeros_like(bars.start_end)
+            bars = bars._replace(
+                start=bars.start + start_bar[..., None, :],
+                pushed=torch.zeros_like(bars.start),
+                pushed_end=none,
+            )
+            step_bar, momentum_bar, keep_bar = tables_backward(
+                work, bars, self.summed_bar, self.arena
+            )
+            assert momentum_bar is not None
+            found = [step_bar, momentum_bar + more, None if keep_bar is None else keep_bar - more]
+            self._write_gates(gate_bars, found)
+            return
         self._write_gates(gate_bars, tables_backward(work, bars, self.summed_bar, self.arena))
 
     def _write_gates(self, gate_bars: list[Tensor | None], found: list[Tensor | None]) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from titans_ts.ops.arena import Arena
 from titans_ts.ops.memory_coarse import CoarseWork, coarse_tables
+from titans_ts.ops.memory_fold import Fold, make_fold
 from titans_ts.ops.memory_scan import LayerTables, spread
 from titans_ts.ops.memory_state import MemoryGates
 from titans_ts.ops.memory_tables import TableWork, make_tables
@@ -68,6 +69,7 @@ class Prepared(NamedTuple):
     keys: Tensor
     values: Tensor
     table_work: TableWork | CoarseWork
+    fold: Fold | None  # momentum, where it is folded into the weights
     writes: Tensor | None  # (tiles, layers, rows, tokens, tokens); None: coarse
     tables: list[list[LayerTables]]  # of each tile and layer
     reads: Tensor | None  # (tiles, layers, rows, tokens, parts, 1); None: coarse
@@ -96,7 +98,7 @@ def prepare_group(
     """Everything of a group that takes no state."""
     queries, keys, values = (padded(x[:, group.start : group.stop], group, arena) for x in tokens)
     gates = _cut_gates(gates, group)
-    reads = writes = None
+    reads = writes = fold = None
     table_work: TableWork | CoarseWork
     if options.coarse:
         starts = _starts(group, options, gates.step_size.device)
@@ -108,7 +110,12 @@ def prepare_group(
         ends = _columns(made.weights, made.buffer)
         reads, writes = _columns(made.start, made.pushed), made.writes
         moves = [made.start_end, made.pushed_end, made.fade_end]
-    tables = _per_tile(reads, writes, ends, moves, _recent(ends))
+        fold = make_fold(gates, table_work, group.n_tiles)
+        if fold is not None:
+            reads = _columns(made.start, fold.pushed[..., None, :])
+            moves[1] = fold.kappa
+    early = 0 if fold is None else fold.early
+    tables = _per_tile(reads, writes, ends, moves, _recent(ends), early)
 
     def room(width: int) -> Tensor:
         rows = keys.shape[0]
@@ -130,8 +137,8 @@ def prepare_group(
         halves[0].copy_(to_tiles(keys, group.padded))
         halves[1].copy_(to_tiles(queries, group.padded))
     return Prepared(
-        queries, keys, values, table_work, writes, tables, reads, ends, looked, scores, weighted,
-        factors, both,
+        queries, keys, values, table_work, fold, writes, tables, reads, ends, looked, scores,
+        weighted, factors, both,
     )  # fmt: skip
 
 
@@ -198,6 +205,7 @@ def _per_tile(
     ends: Tensor,
     moves: list[Tensor | None],
     recent: int,
+    early: int,
 ) -> list[list[LayerTables]]:
     n_layers, n_rows = ends.shape[1:3]
     given = [move for move in moves if move is not None]
@@ -212,5 +220,5 @@ def _per_tile(
         return [None] * len(each) if table is None else table.flatten(0, 1).unbind()
 
     parts = zip(split(reads), split(writes), split(ends), each, strict=True)
-    flat = [LayerTables(*part, recent) for part in parts]
+    flat = [LayerTables(*part, recent, early) for part in parts]
     return [flat[i : i + n_layers] for i in range(0, len(flat), n_layers)]

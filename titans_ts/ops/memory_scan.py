@@ -74,11 +74,14 @@ class LayerTables(NamedTuple):
     writes: Any  # (rows, tokens, tokens): what write i weighs after token t, at [i, t]; likewise
     ends: Tensor  # (rows, tokens, parts, 1): what each write weighs in W and S after the tile
     # What W_0 weighs in W after the tile, S_0 in W, S_0 in S: of shape (rows, 1, 1), or plain
-    # numbers where there is one row, on a CPU: a factor that a product takes along.
+    # numbers where there is one row, on a CPU: a factor that a product takes along. Folded, the
+    # second is what of S_0 is added to W_0 before anything else.
     moves: Any
     # So many of the last writes weigh anything in S after the tile: momentum fades, and what is
     # left of older ones is lost in rounding. 0 in cotangents.
     recent: int = 0
+    # Folded: so many of the first tokens need the buffer besides; 0: not folded.
+    early: int = 0
 
 
 def spread(narrow: Tensor, scales: Tensor, out: Tensor) -> Tensor:
@@ -224,7 +227,7 @@ def write_backward(
     factor: Tensor,
     wide: Tensor,
     recent: int,
-    move_bars: Tensor,
+    move_bars: Tensor | None,
     factor_bar: Tensor,
     wide_bar: Tensor,
 ) -> None:
@@ -240,8 +243,8 @@ def write_backward(
         As in :func:`write`.
     recent : int
         As in :class:`LayerTables`; cotangents of older shares in the buffer count as zero.
-    move_bars : Tensor of shape (rows, 3)
-        Written.
+    move_bars : Tensor of shape (rows, 3) or None
+        Written, unless None.
     factor_bar, wide_bar : Tensor
         Written.
     """
@@ -257,7 +260,8 @@ def write_backward(
         late_bar[:, n:].baddbmm_(wide[:, n:], buffer_bar.mT, beta=0, alpha=-1)
         wide_bar.baddbmm_(share, weight_bar, beta=0, alpha=-1)
         wide_bar[:, n:].baddbmm_(late[:, n:], buffer_bar, alpha=-1)
-    move_dots(state, state_bar, move_bars)
+    if move_bars is not None:
+        move_dots(state, state_bar, move_bars)
 
 
 def move_dots(state: Matrices, state_bar: Matrices, out: Tensor) -> None:

@@ -12,7 +12,15 @@ from torch.autograd.function import once_differentiable
 from titans_ts.ops.arena import Arena
 from titans_ts.ops.memory_state import MemoryGates
 
-__all__ = ["GateTables", "TableWork", "gate_tables", "make_tables", "tables_backward"]
+__all__ = [
+    "GateTables",
+    "TableWork",
+    "gate_tables",
+    "in_tiles",
+    "make_tables",
+    "reversed_sums",
+    "tables_backward",
+]
 
 
 class GateTables(NamedTuple):
@@ -71,7 +79,7 @@ def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[Gate
     work : TableWork
         For :func:`tables_backward`.
     """
-    step = _in_tiles(gates.step_size, n_tiles)
+    step = in_tiles(gates.step_size, n_tiles)
     n, lead = step.shape[-1], step.shape[:-1]
 
     def take(*shape: int) -> Tensor:
@@ -85,7 +93,7 @@ def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[Gate
     if gates.log_keep is None:
         start.fill_(1.0)
     else:
-        keep = _in_tiles(gates.log_keep, n_tiles).cumsum(-1)
+        keep = in_tiles(gates.log_keep, n_tiles).cumsum(-1)
         fade = _decay(keep, keep, upper, take(n, n))
         torch.exp(keep.clamp(min=_least(keep)), out=start)
     start_row = start[..., None, :]
@@ -105,11 +113,11 @@ def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[Gate
         return tables, TableWork(start, fade, None, steps, forgets)
     if gates.observed is not None:
         # A masked token keeps the momentum buffer, but does not add it to the weights.
-        seen = _in_tiles(gates.observed, n_tiles)[..., None]
+        seen = in_tiles(gates.observed, n_tiles)[..., None]
         if fade is None:
             fade = take(n, n).copy_(upper.expand(*lead, -1, -1))
         fade.mul_(seen)
-    momentum = _in_tiles(gates.log_momentum, n_tiles).cumsum(-1)
+    momentum = in_tiles(gates.log_momentum, n_tiles).cumsum(-1)
     since = take(n + 1)
     since[..., :n], since[..., n] = momentum, 0.0
     carried = _decay(since, momentum, _upper(n + 1, n, step), take(n + 1, n))
@@ -158,7 +166,7 @@ def tables_backward(
             product = summed_bar.mul_(_upper(n, n, start))
         step_bar = product.sum(-1)
         _add_exponents(keep_bar, product.mul_(steps[..., :n, :]))
-        return [_out_of_tiles(step_bar), None, _reversed_sums(keep_bar)]
+        return [_out_of_tiles(step_bar), None, _optional_sums(keep_bar)]
     assert bars.buffer is not None
     assert bars.pushed_end is not None
     assert bars.fade_end is not None
@@ -180,7 +188,7 @@ def tables_backward(
         scaled = torch.mul(carried, steps, out=carried_bar)
         torch.matmul(scaled.mT, summed_bar, out=fade_bar)
         _add_exponents(keep_bar, fade_bar.mul_(columns))
-    return [_out_of_tiles(sums[..., :n, 0]), _reversed_sums(momentum_bar), _reversed_sums(keep_bar)]
+    return [_out_of_tiles(sums[..., :n, 0]), reversed_sums(momentum_bar), _optional_sums(keep_bar)]
 
 
 def _add_exponents(keep_bar: Tensor | None, product: Tensor) -> None:
@@ -232,7 +240,7 @@ class _Tables(torch.autograd.Function):
         return (None, None, *tables_backward(work, bars, summed_bar, arena))
 
 
-def _in_tiles(gate: Tensor, n_tiles: int) -> Tensor:
+def in_tiles(gate: Tensor, n_tiles: int) -> Tensor:
     """(rows, layers, time) as (tiles, layers, rows, tokens)."""
     return gate.unflatten(-1, (n_tiles, -1)).permute(2, 1, 0, 3).contiguous()
 
@@ -241,10 +249,12 @@ def _out_of_tiles(bar: Tensor) -> Tensor:
     return bar.permute(2, 1, 0, 3).flatten(-2)
 
 
-def _reversed_sums(bar: Tensor | None) -> Tensor | None:
+def _optional_sums(bar: Tensor | None) -> Tensor | None:
+    return None if bar is None else reversed_sums(bar)
+
+
+def reversed_sums(bar: Tensor) -> Tensor:
     """The way back through running sums, and out of tiles."""
-    if bar is None:
-        return None
     return _out_of_tiles(bar.flip(-1).cumsum(-1).flip(-1))
 
 
