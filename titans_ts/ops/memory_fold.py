@@ -70,9 +70,10 @@ def make_fold(gates: MemoryGates, work: TableWork, n_tiles: int) -> Fold | None:
     left = (later / kappa.clamp_min(torch.finfo(terms.dtype).tiny)).flatten(0, -2).amax(0).tolist()
     least = 0.01 * torch.finfo(terms.dtype).eps
     spent = next((i for i, share in enumerate(left) if share <= least), n)
-    # Whole vectors of the processor; a little less is not worth a product of its own.
+    # Whole vectors of the processor. Two smaller products are slower than one: what they spare
+    # must be most of it.
     early = -(-max(spent, 1) // 16) * 16
-    if early > 0.75 * n:
+    if early > 0.4 * n:
         return None
     return Fold(kappa[..., None], -work.start * later, early, terms, later)
 
