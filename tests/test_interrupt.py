@@ -16,6 +16,14 @@ from tiny_fits import tiny, waves
 from titans_ts import RollingOriginSplit, TitansForecaster, TrainingInterrupted
 
 
+@pytest.fixture(autouse=True, scope="module")
+def ctrl_c_interrupts():
+    """What was started in the background, as tests may be, ignores the signal from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def forecaster(*callbacks, **options):
     options = {"max_epochs": 9, "patience": 9, "learning_rate": 0.02} | options
     return tiny(trainer_kwargs={"callbacks": list(callbacks)}, **options)
