@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from titans_ts.ops.arena import Workspace
-from titans_ts.ops.memory_scan import LayerTables, Matrices, spread, weigh
+from titans_ts.ops.memory_scan import LayerTables, Matrices, dots, spread, weigh
 from titans_ts.ops.memory_state import MemoryGates
 from titans_ts.ops.memory_tables import TableWork, in_tiles, reversed_sums
 
@@ -165,8 +165,7 @@ def folded_look_up_backward(
         shape = (*h.shape[:-1], 2 * h.shape[-1])
         h_bars = work.take("look", 0, h, shape)
         folded_read_backward(weight, buffer, bar, n, h_bars)
-        parts = h_bars.view(*h.shape[:-1], 2, h.shape[-1])
-        torch.sum(parts * h.unsqueeze(-2), -1, keepdim=True, out=reads_bar)
+        dots(h_bars, h, reads_bar, work)
         weigh(h_bars, tables.reads, out)
         return spread(h, tables.reads, h_bars), bar
     by_weight, by_buffer = found.chunk(2, -1)

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from titans_ts.ops.arena import Arena, Workspace
 from titans_ts.ops.memory_coarse import coarse_write
 from titans_ts.ops.memory_fold import fold_weights, folded_answer, folded_look_up, folded_write
-from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
+from titans_ts.ops.memory_net import finish_read, output_error
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, to_tiles
 from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, overlap, spread, write
 
@@ -245,7 +244,7 @@ def _errors(
     error = space.error(c)
     if options.residual:
         output = torch.bmm(x, anchor[last].weight, out=space.output(c))
-        error.copy_(_residual_error(output, keys, values))
+        error.copy_(output_error(output, keys, values, residual=True))
     else:
         # 2 (f(k) - v) in one go.
         torch.baddbmm(values, x, anchor[last].weight, beta=-2, alpha=2, out=error)
@@ -275,8 +274,8 @@ def _errors_and_reads(
     answer, read = output[:, :n], output[:, n:]
     error = space.error(c)
     if residual:
-        error.copy_(_residual_error(answer, both[:, :n], values))
-        torch.add(both[:, n:], _layer_norm(read), out=reads)
+        error.copy_(output_error(answer, both[:, :n], values, residual=True))
+        reads.copy_(finish_read(read, both[:, n:], residual=True))
     else:
         torch.sub(answer, values, out=error).mul_(2)
         reads.copy_(read)
@@ -336,7 +335,7 @@ def _read(
             folded_look_up(weight, buffer, h, table, y, found, scratch)
         overlap(inputs[layer], h, errors[layer], table.writes, space.scores(layer, t), y, scratch)
     if residual:
-        torch.add(queries, _layer_norm(y), out=reads)
+        reads.copy_(finish_read(y, queries, residual=True))
 
 
 def _writer(made: Prepared) -> Callable[..., None]:
@@ -365,12 +364,3 @@ def _cut(errors: _Errors, span: slice, group: Group) -> tuple[list[Tensor], list
 
 def _silu(name: str, layer: int, x: Tensor, scratch: Workspace) -> Tensor:
     return torch.ops.aten.silu.out(x, out=scratch.take(name, layer, x, tuple(x.shape)))
-
-
-def _layer_norm(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPS)
-
-
-def _residual_error(output: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Gradient of ``|k + LayerNorm(o) - v|^2`` with respect to o."""
-    return layer_norm_backward(output, 2 * (keys + _layer_norm(output) - values))

@@ -23,7 +23,7 @@ from titans_ts.ops.memory_fold import (
     folded_write_backward,
 )
 from titans_ts.ops.memory_group import GroupWork, State
-from titans_ts.ops.memory_net import LAYER_NORM_EPS, layer_norm_backward
+from titans_ts.ops.memory_net import layer_norm_backward, output_error
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, padded, to_tiles
 from titans_ts.ops.memory_remake import remake_group
 from titans_ts.ops.memory_scan import (
@@ -234,7 +234,7 @@ class GroupBackward:
                 folded_write_backward(folded[layer], state.parts[1], state_bar, bars[layer].moves)
             if coarse:
                 if not written:
-                    state_bar.stacked.zero_()
+                    move_back(state_bar, None, None, None)
                 continue
             moves = tables[layer].moves if written else None
             if layer == 0:
@@ -389,8 +389,7 @@ class GroupBackward:
         values = to_tiles(self.made.values, n)[c]
         with torch.enable_grad():
             output, keys, values = (x.detach().requires_grad_() for x in (output, keys, values))
-            normed = torch.nn.functional.layer_norm(output, output.shape[-1:], eps=LAYER_NORM_EPS)
-            error = layer_norm_backward(output, 2 * (keys + normed - values))
+            error = output_error(output, keys, values, residual=True)
             output_bar, key_bar, value_bar = torch.autograd.grad(error, (output, keys, values), bar)
         return key_bar, value_bar, output_bar
 
