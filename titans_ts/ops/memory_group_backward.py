@@ -433,40 +433,34 @@ class GroupBackward:
     def _gates(self, gate_bars: list[Tensor | None]) -> None:
         made = self.made
 
-        def part(bar: Any, number: int) -> Any:
+        def part(bar: Tensor, number: int) -> Any:
             """Back to (tiles, layers, rows, 1, tokens)."""
-            if bar is None or number == bar.shape[-2]:
-                return None
-            return bar[..., number, :].mT
+            return None if number == bar.shape[-2] else bar[..., number, :].mT
 
         moves = [self.moves_bar[..., i, None, None] for i in range(3)]
-        work = made.table_work
+        work, reads, ends = made.table_work, self.reads_table_bar, self.ends_bar
         if isinstance(work, CoarseWork):
-            found = coarse_tables_backward(work, CoarseTables(self.ends_bar, *moves))
+            found = coarse_tables_backward(work, CoarseTables(ends, *moves))
             self._write_gates(gate_bars, found)
             return
-        reads, ends = self.reads_table_bar, self.ends_bar
         bars = GateTables(
             part(reads, 0), part(reads, 1), self.writes_bar, part(ends, 0), part(ends, 1), *moves
         )
+        more: Any = None
         if made.fold is not None:
             # Folded, the buffer at the start has no part in the tables but these.
-            pushed_bar = reads[..., 1, 0]
-            start_bar, more = fold_backward(made.fold, work, pushed_bar, moves[1])
-            none = torch.zeros_like(bars.start_end)
+            start_bar, more = fold_backward(made.fold, work, reads[..., 1, 0], moves[1])
             bars = bars._replace(
                 start=bars.start + start_bar[..., None, :],
                 pushed=torch.zeros_like(bars.start),
-                pushed_end=none,
+                pushed_end=torch.zeros_like(bars.start_end),
             )
-            step_bar, momentum_bar, keep_bar = tables_backward(
-                work, bars, self.summed_bar, self.arena
-            )
+        found = tables_backward(work, bars, self.summed_bar, self.arena)
+        if more is not None:
+            step_bar, momentum_bar, keep_bar = found
             assert momentum_bar is not None
             found = [step_bar, momentum_bar + more, None if keep_bar is None else keep_bar - more]
-            self._write_gates(gate_bars, found)
-            return
-        self._write_gates(gate_bars, tables_backward(work, bars, self.summed_bar, self.arena))
+        self._write_gates(gate_bars, found)
 
     def _write_gates(self, gate_bars: list[Tensor | None], found: list[Tensor | None]) -> None:
         group = self.group
