@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import gc
-import logging
-import signal
-import threading
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
 
 from titans_ts.data.store import ArrayStore
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import WindowIndex
-from titans_ts.errors import DeviceMemoryError, ParameterError
+from titans_ts.errors import DeviceMemoryError
 from titans_ts.heads.forecast.model import ForecastModel
-from titans_ts.training.callbacks import BestWeights, History, OneProgressBar, WeightAverage
+from titans_ts.training.callbacks import BestWeights, History, WeightAverage
 from titans_ts.training.checkpoint import CheckpointFolder
 from titans_ts.training.data import WindowBatches, training_loader, validation_loader
 from titans_ts.training.faults import FiniteLoss, explain_out_of_memory
 from titans_ts.training.module import TrainingModule
 from titans_ts.training.resume import Learner, SaveProgress
 from titans_ts.training.settings import TrainingSettings, uses_cuda
+from titans_ts.training.trainer import make_trainer, plain_interrupt, quiet_lightning
 
-__all__ = ["TrainingResult", "check_settings", "train"]
+__all__ = ["TrainingResult", "train"]
 
 # Steps of an epoch on a small set, where its windows need not be drawn more than four times for it.
 LEAST_STEPS = 50
@@ -42,9 +36,6 @@ MOST_JUDGED = 512
 
 # Bytes of a table up to which a copy of it is made for training.
 MOST_COPIED = 256 << 20
-
-# What a memory learns in one step is lost in half the digits; "mixed" keeps it in float32.
-NO_PRECISIONS = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 
 
 class TrainingResult(NamedTuple):
@@ -239,97 +230,3 @@ def _spread(windows: WindowIndex, patch_length: int, n_origins: int) -> tuple[Wi
         stride=n * patch_length,
     )
     return spread, n
-
-
-def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Trainer:
-    """A Trainer that writes no file and prints nothing beyond one bar, unless asked to."""
-    precision, accelerator = settings.precision, settings.accelerator
-    if accelerator == "auto":
-        accelerator = "cuda" if uses_cuda("auto") else "cpu"
-    if precision is None:
-        # On a CPU, bfloat16 gains nothing here: the products are small, and casts cost as much.
-        precision = "bf16-mixed" if uses_cuda(settings.accelerator) else "32-true"
-    options: dict[str, Any] = {
-        "max_epochs": settings.max_epochs,
-        # Lightning's own "auto" would take Apple's GPU, which has no float64.
-        "accelerator": accelerator,
-        "devices": settings.devices,
-        "precision": precision,
-        "gradient_clip_val": settings.gradient_clip,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "enable_progress_bar": settings.verbose > 0,
-        **settings.trainer_kwargs,
-    }
-    if options["enable_progress_bar"]:
-        callbacks = [*callbacks, OneProgressBar()]
-    more = options.get("callbacks") or []
-    options["callbacks"] = [*callbacks, *([more] if isinstance(more, Callback) else more)]
-    return Trainer(**options)
-
-
-def check_settings(settings: TrainingSettings) -> None:
-    """Raise ParameterError where Lightning would refuse, so that it is known before data are read.
-
-    Raises
-    ------
-    ParameterError
-        With Lightning's own words.
-    """
-    if not isinstance(settings.trainer_kwargs, Mapping):
-        raise ParameterError(
-            "trainer_kwargs must be a mapping of arguments of Lightning's Trainer, such as "
-            f"{{'max_steps': 100}}; got {settings.trainer_kwargs!r}."
-        )
-    if settings.precision in NO_PRECISIONS:
-        raise ParameterError(
-            f"precision={settings.precision!r} would keep the memory in few digits; use "
-            "'bf16-mixed', which computes as fast."
-        )
-    names = ("accelerator", "devices", "precision", "trainer_kwargs")
-    try:
-        with quiet_lightning():
-            make_trainer(settings, [])
-    # Lightning raises whatever its depths raise, its own MisconfigurationException among them.
-    except Exception as error:
-        given = ", ".join(f"{name}={getattr(settings, name)!r}" for name in names)
-        raise ParameterError(f"Lightning's Trainer cannot take {given}: {error}") from error
-
-
-@contextmanager
-def plain_interrupt() -> Iterator[None]:
-    """Let Ctrl+C be a KeyboardInterrupt; Lightning ends the process, and ignores further ones."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if handler is not None:  # None: set by other code than Python's
-            signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's greetings and hints to itself; what is asked for is not touched."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # Its advice on data workers does not fit windows that are cut in memory.
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            warnings.filterwarnings("ignore", module=r"torch\.utils\.data.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

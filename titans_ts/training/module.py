@@ -14,6 +14,7 @@ from torch import Tensor
 from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.training.parts import loss_in_parts, split_batch
+from titans_ts.training.recipe import adamw_with_warm_up
 
 __all__ = ["Replay", "TrainingModule"]
 
@@ -119,33 +120,6 @@ class TrainingModule(LightningModule):
         self.log("validation_loss", loss, batch_size=len(batch.context), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        matrices = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": self.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=self.learning_rate,
-            fused=self._fused(),
+        return adamw_with_warm_up(
+            self, learning_rate=self.learning_rate, weight_decay=self.weight_decay
         )
-        total = max(int(self.trainer.estimated_stepping_batches), 1)
-        warm_up = max(total // 20, 1)
-
-        def factor(step: int) -> float:
-            if step < warm_up:
-                return (step + 1) / warm_up
-            return 0.5 * (1 + math.cos(math.pi * min((step - warm_up) / (total - warm_up + 1), 1)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def _fused(self) -> bool | None:
-        """Whether one kernel takes the optimiser's step, or torch chooses (None)."""
-        # On a CPU torch's own choice is an operation at a time for every weight. Mixed precision
-        # clips no gradients for a fused optimiser.
-        on_cpu = all(p.device.type == "cpu" for p in self.parameters())
-        return True if on_cpu and str(self.trainer.precision).endswith("-true") else None
