@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from titans_ts.nn.layers import CausalConv, RMSNorm, unit_length
+from titans_ts.nn.layers import CausalConv, unit_length
 
 
 def test_vectors_of_unit_length_are_torchs_and_so_is_their_derivative():
@@ -17,14 +17,6 @@ def test_vectors_of_unit_length_are_torchs_and_so_is_their_derivative():
     (gradient,) = torch.autograd.grad((weight * found).sum(), leaf)
     (right,) = torch.autograd.grad((weight * expected).sum(), other)
     torch.testing.assert_close(gradient, right, rtol=1e-12, atol=1e-14)
-
-
-def test_a_norm_of_a_few_numbers_is_the_one_of_many():
-    torch.manual_seed(0)
-    norm = RMSNorm(7).double()
-    torch.nn.init.normal_(norm.weight)
-    x = torch.randn(3, 1, 7, dtype=torch.float64)
-    torch.testing.assert_close(norm.step(x), norm(x), rtol=1e-13, atol=0)
 
 
 def test_a_convolution_step_by_step_is_the_convolution():

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,3 +150,146 @@ def test_a_module_reads_tokens_one_by_one_as_it_reads_them_together(options, obs
     apart = torch.cat(reads, 1)
     seen = slice(None) if mask is None else mask
     torch.testing.assert_close(apart[seen], together[seen], rtol=0, atol=1e-12)
+
+
+def with_momentum(given, value):
+    """The same problem with one momentum for every token; ``value`` may be one for each."""
+    momentum = torch.as_tensor(value, dtype=torch.float64).log().expand_as(given.gates.step_size)
+    return replace(given, gates=given.gates._replace(log_momentum=momentum))
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all observed", "some masked"])
+def test_a_short_momentum_goes_on_as_the_writes_it_remembers(masked):
+    given = with_momentum(make_problem(time=42, masked=masked), 0.02)
+    reads, state = stream(given, range(42), given.state)
+    assert not state.momentum
+    # What is older than ten tokens is less than the last digit; masked ones do not age it.
+    assert 0 < state.pending.carried <= (30 if masked else 12)
+    assert_same(flatten(reads, state), wanted(given, 42))
+
+
+def test_a_long_momentum_goes_on_as_a_buffer():
+    given = with_momentum(make_problem(time=42), 0.95)
+    reads, state = stream(given, range(42), given.state)
+    assert state.momentum
+    assert_same(flatten(reads, state), wanted(given, 42))
+
+
+def test_momentum_may_grow_long_and_short_again_in_mid_stream(monkeypatch):
+    monkeypatch.setattr("titans_ts.ops.memory_pending.MOST_CARRIED", 12)
+    momentum = torch.full((60,), 0.02)
+    momentum[20:40] = 0.95
+    given = with_momentum(make_problem(time=60), momentum)
+    reads, state, is_buffer = [], given.state, []
+    for start in range(0, 60, CHUNK):
+        read, state = stream(given, range(start, start + CHUNK), state)
+        reads.append(read)
+        is_buffer.append(bool(state.momentum))
+    assert is_buffer[2:4] == [False, False]
+    assert is_buffer[5:8] == [True, True, True]
+    assert not is_buffer[-1]
+    assert_same(flatten(torch.cat(reads, -2), state), wanted(given, 60))
+
+
+def test_two_streams_may_go_on_from_one_chunks_end():
+    given = with_momentum(make_problem(time=14), 0.02)
+    other = with_momentum(make_problem(time=14, seed=1), 0.02)
+    first, state = stream(given, range(10), given.state)
+    assert state.pending.carried
+    stream(other, range(10, 14), state)
+    rest, after = stream(given, range(10, 14), state)
+    assert_same(flatten(torch.cat([first, rest], -2), after), wanted(given, 14))
+
+
+def test_a_state_takes_the_same_room_at_each_chunks_end():
+    given = with_momentum(make_problem(time=60), torch.linspace(0.001, 0.3, 60))
+    sizes, carried, state = set(), set(), given.state
+    for start in range(0, 60, CHUNK):
+        _, state = stream(given, range(start, start + CHUNK), state)
+        if start >= 4 * CHUNK:  # the buffer that it began with has faded
+            sizes.add(state.pending.factors.untyped_storage().nbytes())
+            carried.add(state.pending.carried)
+    assert len(carried) > 1
+    assert len(sizes) == 1
+
+
+def make_module():
+    torch.manual_seed(0)
+    return NeuralMemory(BackboneConfig(dim=12, chunk_size=5, n_heads=2)).double()
+
+
+def change_in_place(module):
+    module.qkv.weight.add_(1.0)
+
+
+def replace_parameter(module):
+    module.out.weight = torch.nn.Parameter(module.out.weight + 1.0)
+
+
+def replace_data(module):
+    module.gates.bias.data = module.gates.bias.data + 1.0
+
+
+def load_weights(module):
+    torch.manual_seed(1)
+    other = NeuralMemory(BackboneConfig(dim=12, chunk_size=5, n_heads=2)).double()
+    module.load_state_dict(other.state_dict())
+
+
+def change_gain(module):
+    module.read_norm.weight.mul_(2.0)
+
+
+@pytest.mark.parametrize(
+    "change", [change_in_place, replace_parameter, replace_data, load_weights, change_gain]
+)
+def test_a_step_multiplies_by_the_weights_of_today(change):
+    module = make_module()
+    x = torch.randn(1, 4, 12, dtype=torch.float64)
+    _, state = module(x[:, :3])
+    before, _ = module(x[:, 3:], state)
+    change(module)
+    again, _ = module(x[:, 3:], state)
+    assert not torch.allclose(again, before)
+    together, _ = module(torch.cat([x[:, 3:], x[:, 3:]], 1), state)  # two tokens are no step
+    torch.testing.assert_close(again, together[:, :1], rtol=0, atol=1e-12)
+
+
+def test_a_module_made_in_inference_mode_streams_too():
+    with torch.inference_mode():
+        module = make_module()
+        x = torch.randn(1, 4, 12, dtype=torch.float64)
+        together, _ = module(x)
+        _, state = module(x[:, :3])
+        module.qkv.weight.mul_(1.0)
+        apart, _ = module(x[:, 3:], state)
+    torch.testing.assert_close(apart, together[:, 3:], rtol=0, atol=1e-12)
+
+
+def test_a_copy_of_a_module_puts_its_own_weights_together():
+    module = make_module()
+    x = torch.randn(1, 4, 12, dtype=torch.float64)
+    _, state = module(x[:, :3])
+    expected, _ = module(x[:, 3:], state)
+    twin = copy.deepcopy(module)
+    change_in_place(module)
+    found, _ = twin(x[:, 3:], state)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("tokens", [4, 5, 7], ids=["in a chunk", "at its end", "in the next"])
+def test_derivatives_may_be_asked_for_after_a_stream(tokens):
+    module = make_module()
+    x = torch.randn(1, tokens + 6, 12, dtype=torch.float64)
+    state = None
+    for token in range(tokens):
+        _, state = module(x[:, token : token + 1], state)
+    _, prefix = module(x[:, :tokens])
+
+    def gradients(state):
+        with torch.enable_grad():
+            y, _ = module(x[:, tokens:], state)
+            return torch.autograd.grad(y.square().sum(), list(module.parameters())[:-1])
+
+    for found, right in zip(gradients(state), gradients(prefix), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-9, atol=1e-11)

@@ -77,11 +77,6 @@ class RMSNorm(nn.RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.to(self.weight.dtype)).to(x.dtype)
 
-    def step(self, x: Tensor) -> Tensor:
-        """:meth:`forward` for a few numbers, where torch's own takes long to be called."""
-        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
-        return x * x.square().mean(-1, keepdim=True).add_(eps).rsqrt_() * self.weight
-
 
 def persistent_tokens(n: int, dim: int) -> nn.Parameter | None:
     """Learnt tokens that come before a sequence (Titans, section 3.3), or None for none.

@@ -20,6 +20,7 @@ from titans_ts.nn.layers import (
     persistent_tokens,
     unit_length,
 )
+from titans_ts.nn.memory_weights import StepWeightsCache
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
 from titans_ts.ops.memory_pending import StepRates
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
@@ -102,6 +103,7 @@ class NeuralMemory(nn.Module):
         self.out_gate = nn.Linear(dim, dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.persistent = persistent_tokens(config.n_persistent if persistent else 0, dim)
+        self._step_weights = StepWeightsCache()
 
     def forward(
         self,
@@ -335,45 +337,68 @@ class NeuralMemory(nn.Module):
         self, x: Tensor, state: NeuralMemoryState, observed: Tensor | None
     ) -> tuple[Tensor, NeuralMemoryState]:
         """One token, as :meth:`forward` has it, in fewer operations: their calls are the cost."""
-        batch, heads = len(x), self.n_heads
+        # Where no operation is to leave a trace for derivatives, it is called in less time. What
+        # is handed out is made outside, since a tensor from in here bears no derivatives later.
+        with torch.inference_mode():
+            y, memory, tail = self._step_inside(x, state, observed)
+        tail = tail if tail is None else tail.clone()
+        return y.clone(), NeuralMemoryState(memory, tail)
+
+    def _step_inside(
+        self, x: Tensor, state: NeuralMemoryState, observed: Tensor | None
+    ) -> tuple[Tensor, MemoryState, Tensor | None]:
+        batch, heads, dim = len(x), self.n_heads, x.shape[-1]
         x = mask_tokens(x, observed)[:, 0]
-        mixed, tail = F.linear(x, self.qkv.weight), state.tail
+        weights = self._step_weights.get(
+            self.qkv.weight,
+            self.out_gate.weight,
+            self.gates.weight,
+            self.gates.bias,
+            self.read_norm.weight,
+            self.out.weight,
+            torch.finfo(x.dtype).eps if self.read_norm.eps is None else self.read_norm.eps,
+        )
+        mixed, gates = torch.addmm(weights.bias, x, weights.project).split_with_sizes(
+            (4 * dim, len(weights.bias) - 4 * dim), 1
+        )
+        tail = state.tail
         if self.conv is not None:
+            mixed, out_gate = mixed.split((3 * dim, dim), 1)
             mixed, tail = self.conv.step(mixed, tail)
-        pairs, values = F.silu(mixed).view(batch, 3, heads, -1).split((2, 1), 1)
+            mixed = torch.cat((mixed, out_gate), 1)
+        pairs, values, out_gate = (
+            F.silu(mixed).view(batch, 4, heads, -1).split_with_sizes((2, 1, 1), 1)
+        )
         pairs = pairs / torch.linalg.vector_norm(pairs, dim=-1, keepdim=True).clamp_min_(1e-12)
         read, memory = memory_step(
             state.memory,
             pairs.transpose(1, 2).reshape(batch * heads, 2, -1),
             values.reshape(batch * heads, 1, -1),
-            self._rates(x, observed),
+            self._rates(gates, observed),
             chunk_size=self.chunk_size,
             residual=self.residual,
             coarse=self.coarse,
         )
-        normed = self.read_norm.step(read).view(batch, -1)
-        y = F.linear(normed * F.silu(F.linear(x, self.out_gate.weight)), self.out.weight)
-        return y[:, None], NeuralMemoryState(memory, tail)
+        norm = torch.linalg.vector_norm(read, dim=-1, keepdim=True)
+        normed = read * torch.addcmul(weights.eps, norm, norm).rsqrt_()
+        y = torch.mm((normed.view(out_gate.shape) * out_gate).view(batch, dim), weights.answer)
+        return y[:, None], memory, tail
 
-    def _rates(self, x: Tensor, observed: Tensor | None) -> StepRates:
-        """:meth:`_gates` of one token, ``x`` of shape (batch, dim)."""
-        logits = F.linear(x, self.gates.weight, self.gates.bias)
-        shape = (3, -1, self.n_layers, 1)
-        if len(x) == 1:
-            step, momentum, forget = torch.sigmoid(logits).view(shape).unbind()
-        else:
-            logits = logits.unflatten(-1, (3, self.n_heads, -1)).transpose(0, 1)
-            step, momentum, forget = torch.sigmoid(logits).reshape(shape).unbind()
-        step = step * (self.max_step_size / self.chunk_size)
-        keep = decay = None
-        if self.has_momentum:
+    def _rates(self, gates: Tensor, observed: Tensor | None) -> StepRates:
+        """:meth:`_gates` of one token, ``gates`` of shape (batch, 3 * heads * layers)."""
+        rates = torch.sigmoid(gates)
+        if len(gates) > 1:
+            rates = rates.unflatten(-1, (3, -1)).transpose(0, 1)
+        rates = rates.reshape(3, -1, self.n_layers, 1)
+        step, unit = rates.select(0, 0), self.max_step_size / self.chunk_size
+        momentum = rates.select(0, 1) if self.has_momentum else None
+        forget = rates.select(0, 2) if self.has_forgetting else None
+        if momentum is not None:
             # 1 - sigmoid(x) and sigmoid(-x) differ by rounding only.
-            step, decay = torch.addcmul(step, step, momentum, value=-1), momentum
-        if self.has_forgetting:
-            keep = 1 - forget
+            step = torch.addcmul(step, step, momentum, value=-1)
         if observed is None and self.writes:
-            return StepRates(step, decay, keep, None)
-        seen = x.new_zeros(len(x), 1, dtype=torch.bool)
+            return StepRates(step, momentum, forget, None, unit)
+        seen = gates.new_zeros(len(gates), 1, dtype=torch.bool)
         if self.writes and observed is not None:
             seen = observed
         seen = seen.repeat_interleave(self.n_heads, 0)[..., None]
@@ -381,7 +406,7 @@ class NeuralMemory(nn.Module):
         def masked(rate: Tensor | None, otherwise: float) -> Any:
             return None if rate is None else torch.where(seen, rate, otherwise)
 
-        return StepRates(masked(step, 0.0), masked(decay, 1.0), masked(keep, 1.0), seen)
+        return StepRates(masked(step, 0.0), masked(momentum, 1.0), masked(forget, 0.0), seen, unit)
 
     def _normed(self, reads: Tensor) -> Tensor:
         return self.read_norm(reads).transpose(1, 2).flatten(-2)

@@ -48,7 +48,8 @@ class MemoryState(NamedTuple):
         lead = self.weights[0].shape[:2]
         own = tuple(weight.unflatten(0, lead) for weight in weights)
         buffers = tuple(buffer.unflatten(0, lead) for buffer in momentum)
-        anchor = self.anchor if self.pending.filled < self.position else self.weights
+        new = self.pending.filled - self.pending.carried
+        anchor = self.anchor if new < self.position else self.weights
         return MemoryState(own, buffers, anchor, self.position)
 
     def __reduce__(self) -> tuple[type[MemoryState], tuple[object, ...]]:

@@ -9,12 +9,21 @@ operations, so they are few, and their shapes are the same in every step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from titans_ts.ops.memory_net import finish_read, output_error
-from titans_ts.ops.memory_pending import PendingWrites, StepRates, WriteLog, split_factors
+from titans_ts.ops.memory_pending import (
+    MOST_CARRIED,
+    PendingWrites,
+    StepRates,
+    WriteLog,
+    split_factors,
+)
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 
 __all__ = ["memory_step", "rates_of_gates"]
@@ -26,15 +35,20 @@ MOST_PENDING = 64
 def rates_of_gates(gates: MemoryGates) -> StepRates:
     """Gates of one token, as the other forms take them, for :func:`memory_step`."""
 
-    def rates(gate: Tensor | None) -> Tensor | None:
-        return None if gate is None else gate.flatten(0, 1).exp()
-
     observed = gates.observed
     if observed is not None:
         lead = gates.step_size.shape[:2]
         observed = observed[:, 0].expand(*lead, -1).flatten(0, 1)[..., None]
-    step = gates.step_size.flatten(0, 1)
-    return StepRates(step, rates(gates.log_momentum), rates(gates.log_keep), observed)
+    step, log_momentum, log_keep = (
+        None if gate is None else gate.flatten(0, 1) for gate in gates[:3]
+    )
+    assert step is not None
+    return StepRates(
+        step,
+        None if log_momentum is None else log_momentum.exp(),
+        None if log_keep is None else -torch.expm1(log_keep),
+        observed,
+    )
 
 
 def memory_step(
@@ -72,13 +86,14 @@ def memory_step(
     """
     if state.pending is None:
         batch = len(pairs) // state.weights[0].shape[1]
-        state = _opened(state, batch, chunk_size, has_momentum=rates.momentum is not None)
+        with _lasting():
+            state = _opened(state, batch, chunk_size, rates.momentum is not None)
     pending = state.pending
     assert pending is not None
     anchor = pending.anchor
-    queries, keys = pairs.split(1, 1)
+    queries, keys = pairs.split_with_sizes((1, 1), 1)
     # Queries and keys meet the first layer together, so that it is passed over once.
-    asked, first = torch.bmm(pairs, anchor[0]).split(1, 1)
+    asked, first = torch.bmm(pairs, anchor[0]).split_with_sizes((1, 1), 1)
     factors = _factors(anchor, keys, values, first, residual=residual)
     pending = pending.appended(factors, rates, moves=not coarse or state.position == 0)
     if coarse:
@@ -91,30 +106,71 @@ def memory_step(
     position = state.position + 1
     after = MemoryState(state.weights, state.momentum, state.anchor, position, pending)
     if position == chunk_size or pending.filled == pending.room:
-        after = after.settled()
-        if position == chunk_size:
-            after = after._replace(anchor=after.weights, position=0)
+        with _lasting():
+            after = _turned(after, chunk_size)
     return read, after
 
 
-def _opened(state: MemoryState, batch: int, chunk_size: int, *, has_momentum: bool) -> MemoryState:
-    """A state with room for pending writes, and matrices of its own for every sequence."""
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """Make tensors that may take part in derivatives later, also inside of inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def _turned(state: MemoryState, chunk_size: int) -> MemoryState:
+    """A state whose writes were added up to the weights.
+
+    Where momentum is short, the last are carried on in place of its buffer.
+    """
+    pending = state.pending
+    assert pending is not None
+    carried = pending.remembered()
+    if carried is None or state.position < chunk_size:
+        after = state.settled()
+        if state.position == chunk_size:
+            after = after._replace(anchor=after.weights, position=0)
+        return after
+    lead = state.weights[0].shape[:2]
+    weights = tuple(w.unflatten(0, lead) for w in pending.added_up(buffers=False)[0])
+    buffers = () if pending.buffer_is_forgotten() else state.momentum
+    after = MemoryState(weights, buffers, weights, 0)
+    return _opened(after, lead[0], chunk_size, pending.has_momentum, pending, carried)
+
+
+def _opened(
+    state: MemoryState,
+    batch: int,
+    chunk_size: int,
+    has_momentum: bool,
+    before: PendingWrites | None = None,
+    carried: int = 0,
+) -> MemoryState:
+    """A state with room for pending writes, and matrices of its own for every sequence.
+
+    The last ``carried`` writes of ``before`` come first, for what they are in its momentum.
+    """
 
     def spelled_out(matrices: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(m.expand(batch, -1, -1, -1).contiguous() for m in matrices)
 
-    weights = spelled_out(state.weights)
-    momentum: tuple[Tensor, ...] = ()
-    if has_momentum:
-        momentum = spelled_out(state.momentum) or tuple(map(torch.zeros_like, weights))
+    weights, momentum = spelled_out(state.weights), spelled_out(state.momentum)
     anchor = spelled_out(state.anchor) if state.position else weights
-    room = min(chunk_size - state.position, MOST_PENDING)
-    rows, like = batch * weights[0].shape[1], weights[0]
-    # Zeros, since what is not written yet takes part in products, with a share of nothing.
+    room = carried + min(chunk_size - state.position, MOST_PENDING)
+    rows, like, n_layers = batch * weights[0].shape[1], weights[0], len(weights)
     widths = [weight.shape[side] for side in (2, 3) for weight in weights]
-    factors = like.new_zeros(rows, room, sum(widths))
-    shares, pushes = like.new_zeros(2, rows, len(weights), room + 2)
+    # Of the same size in every chunk. Zeros, since what is not written yet takes part in
+    # products, with a share of nothing.
+    size = room - carried + (MOST_CARRIED if has_momentum else 0) + 2
+    factors = like.new_zeros(rows, size, sum(widths) + n_layers)[:, : room + 2]
+    shares, pushes = like.new_zeros(2, rows, n_layers, room + 2)
     shares[..., -1], pushes[..., -2] = 1.0, 1.0
+    if before is not None:
+        last = slice(before.filled - carried, before.filled)
+        factors[:, :carried] = before.factors[:, last]
+        pushes[..., :carried] = before.pushes[..., last]
+        # The weights have had their share of the buffer already.
+        shares[..., -2], pushes[..., -2] = 0.0, before.pushes[..., -2]
     own, buffers = (tuple(m.flatten(0, 1) for m in matrices) for matrices in (weights, momentum))
     pending = PendingWrites(
         factors,
@@ -124,8 +180,11 @@ def _opened(state: MemoryState, batch: int, chunk_size: int, *, has_momentum: bo
         own,
         buffers,
         tuple(m.flatten(0, 1) for m in anchor) if state.position else own,
-        0,
-        WriteLog(),
+        has_momentum,
+        carried,
+        carried,
+        1.0,
+        WriteLog(carried),
     )
     return MemoryState(weights, momentum, anchor, state.position, pending)
 
@@ -137,20 +196,25 @@ def _read(pending: PendingWrites, queries: Tensor, asked: Tensor) -> Tensor:
     """
     h, y, shares = queries, asked, pending.shares
     # Plain numbers are factors that a product takes along.
-    numbers = shares[0].tolist() if len(shares) == 1 and shares.device.type == "cpu" else None
-    for layer, of_layer in enumerate(shares.unsqueeze(2).unbind(1)):
+    numbers = shares.tolist()[0] if len(shares) == 1 and shares.device.type == "cpu" else None
+    for layer in range(len(pending.weights)):
+        of_layer = shares.narrow(1, layer, 1)
         if layer:
             h = F.silu(y)
             y = torch.bmm(h, pending.weights[layer])
-        if numbers is not None and pending.momentum:
+        kept, pushed = 1.0, 1.0
+        if numbers is not None:
             *_, pushed, kept = numbers[layer]
-            y.baddbmm_(h, pending.momentum[layer], beta=kept, alpha=pushed)
         else:
             y.mul_(of_layer[..., -1:])
-            if pending.momentum:
+        if pending.momentum:
+            if numbers is not None:
+                y.baddbmm_(h, pending.momentum[layer], beta=kept, alpha=pushed)
+                kept = 1.0
+            else:
                 y.addcmul_(torch.bmm(h, pending.momentum[layer]), of_layer[..., -2:-1])
-        scores = torch.bmm(h, pending.inputs[layer].mT).mul_(of_layer[..., :-2])
-        y.baddbmm_(scores, pending.errors[layer], alpha=-1)
+        scores = torch.bmm(h, pending.inputs[layer]).mul_(of_layer)
+        y.baddbmm_(scores, pending.errors[layer], beta=kept, alpha=-1)
     return y
 
 
@@ -163,8 +227,8 @@ def _read_at(weights: tuple[Tensor, ...], start: Tensor) -> Tensor:
 
 def _factors(
     anchor: tuple[Tensor, ...], keys: Tensor, values: Tensor, first: Tensor, *, residual: bool
-) -> Tensor:
-    """Inputs and errors of a write, as ``memory_net.memory_errors`` has them, side by side.
+) -> list[Tensor]:
+    """Inputs and errors of a write, as ``memory_net.memory_errors`` has them, one list.
 
     ``first`` is ``keys @ anchor[0]``.
     """
@@ -184,4 +248,4 @@ def _factors(
         # As a column: a row times a transposed matrix takes a slower way.
         back = torch.bmm(anchor[layer], errors[0].mT).mT
         errors.insert(0, torch.ops.aten.silu_backward(back, before[layer - 1]))
-    return torch.cat((*inputs, *errors), -1)
+    return inputs + errors
