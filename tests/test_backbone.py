@@ -309,4 +309,5 @@ def test_a_state_that_is_passed_on_from_token_to_token_never_outgrows_a_cycle(na
             _, state = backbone(tokens[:, t : t + 1], state)
             sizes.append(state_size(state)[0])
     cycle = SEGMENT * CHUNK
-    assert sizes[cycle : 2 * cycle] == sizes[2 * cycle :]
+    # How momentum is kept depends on how long it is just now, so not every cycle is alike.
+    assert max(sizes[2 * cycle :]) <= max(sizes[cycle : 2 * cycle])

@@ -13,7 +13,7 @@ __all__ = ["MOST_CARRIED", "PendingWrites", "StepRates", "WriteLog", "split_fact
 
 # Writes that stand for a momentum buffer: reading through more of them costs about as much as
 # passing over it.
-MOST_CARRIED = 48
+MOST_CARRIED = 32
 
 
 class StepRates(NamedTuple):
@@ -70,7 +70,7 @@ class PendingWrites(NamedTuple):
     momentum: tuple[Tensor, ...]
     anchor: tuple[Tensor, ...]
     has_momentum: bool
-    carried: int  # writes of earlier chunks, which come first
+    carried: int  # places for writes of earlier chunks, which come first
     filled: int  # number of writes
     unit: float  # of step sizes
     log: WriteLog

@@ -156,19 +156,19 @@ def _opened(
 
     weights, momentum = spelled_out(state.weights), spelled_out(state.momentum)
     anchor = spelled_out(state.anchor) if state.position else weights
-    room = carried + min(chunk_size - state.position, MOST_PENDING)
+    # As many places in every chunk, so that the state takes the same memory at all times.
+    places = MOST_CARRIED if has_momentum else 0
+    room = places + min(chunk_size - state.position, MOST_PENDING)
     rows, like, n_layers = batch * weights[0].shape[1], weights[0], len(weights)
     widths = [weight.shape[side] for side in (2, 3) for weight in weights]
-    # Of the same size in every chunk. Zeros, since what is not written yet takes part in
-    # products, with a share of nothing.
-    size = room - carried + (MOST_CARRIED if has_momentum else 0) + 2
-    factors = like.new_zeros(rows, size, sum(widths) + n_layers)[:, : room + 2]
+    # Zeros, since what is not written yet takes part in products, with a share of nothing.
+    factors = like.new_zeros(rows, room + 2, sum(widths) + n_layers)
     shares, pushes = like.new_zeros(2, rows, n_layers, room + 2)
     shares[..., -1], pushes[..., -2] = 1.0, 1.0
     if before is not None:
-        last = slice(before.filled - carried, before.filled)
-        factors[:, :carried] = before.factors[:, last]
-        pushes[..., :carried] = before.pushes[..., last]
+        old, new = slice(before.filled - carried, before.filled), slice(places - carried, places)
+        factors[:, new] = before.factors[:, old]
+        pushes[..., new] = before.pushes[..., old]
         # The weights have had their share of the buffer already.
         shares[..., -2], pushes[..., -2] = 0.0, before.pushes[..., -2]
     own, buffers = (tuple(m.flatten(0, 1) for m in matrices) for matrices in (weights, momentum))
@@ -181,10 +181,10 @@ def _opened(
         buffers,
         tuple(m.flatten(0, 1) for m in anchor) if state.position else own,
         has_momentum,
-        carried,
-        carried,
+        places,
+        places,
         1.0,
-        WriteLog(carried),
+        WriteLog(places),
     )
     return MemoryState(weights, momentum, anchor, state.position, pending)
 
