@@ -55,6 +55,15 @@ def test_reads_states_and_all_gradients_are_those_of_the_reference(kind, chunk, 
     assert_same(actual, expected)
 
 
+@pytest.mark.parametrize(("chunk", "time"), [(7, 35), (41, 29), (23, 61)])
+@pytest.mark.parametrize("kind", ["everything", "one row and an open chunk", "one layer"])
+def test_long_tiles_that_go_by_halves_give_the_same(kind, chunk, time, monkeypatch):
+    monkeypatch.setattr("titans_ts.ops.memory_overlap.LONG_TILE", 2)
+    given = problem(kind, chunk, time)
+    expected = results_and_gradients(given, memory_reference, chunk_size=chunk)
+    assert_same(results_and_gradients(given, memory_chunked, chunk_size=chunk), expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_derivatives_the_results_are_the_same(kind):
     given = problem(kind, 7, 23)

@@ -17,6 +17,8 @@ __all__ = [
     "carry",
     "mask_tokens",
     "persistent_tokens",
+    "silu",
+    "times",
     "unit_length",
 ]
 
@@ -46,6 +48,19 @@ def mask_tokens(x: Tensor, observed: Tensor | None) -> Tensor:
     return x if observed is None else torch.where(observed[..., None], x, torch.zeros_like(x))
 
 
+def silu(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nobody else needs: in its own place where there are no derivatives.
+
+    Fresh memory for the result would cost more than the arithmetic.
+    """
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def times(x: Tensor, y: Tensor) -> Tensor:
+    """``x * y``, likewise in the place of ``x``."""
+    return x * y if torch.is_grad_enabled() else x.mul_(y)
+
+
 class _UnitLength(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -65,8 +80,11 @@ class _UnitLength(torch.autograd.Function):
 def unit_length(x: Tensor) -> Tensor:
     """Vectors of length one, as ``F.normalize`` gives them along the last dimension.
 
-    Its backward pass goes over the vectors three times, where torch's own goes eight.
+    Nobody else may need ``x``: without derivatives, the result takes its place. The backward pass
+    goes over the vectors three times, where torch's own goes eight.
     """
+    if not torch.is_grad_enabled():
+        return x.div_(torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(1e-12))
     unit: Tensor = _UnitLength.apply(x)
     return unit
 

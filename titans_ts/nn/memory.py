@@ -18,6 +18,8 @@ from titans_ts.nn.layers import (
     at_least_float32,
     mask_tokens,
     persistent_tokens,
+    silu,
+    times,
     unit_length,
 )
 from titans_ts.nn.memory_weights import StepWeightsCache
@@ -312,9 +314,7 @@ class NeuralMemory(nn.Module):
         mixed = self.qkv(x)
         if self.conv is not None:
             mixed, tail = self.conv(mixed, tail)
-        heads = (
-            F.silu(at_least_float32(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
-        )
+        heads = silu(at_least_float32(mixed)).unflatten(-1, (3 * self.n_heads, -1)).transpose(1, 2)
         queries_keys, values = heads.split([2 * self.n_heads, self.n_heads], dim=1)
         queries, keys = unit_length(queries_keys).chunk(2, dim=1)
         return queries, keys, values, tail
@@ -412,7 +412,7 @@ class NeuralMemory(nn.Module):
         return self.read_norm(reads).transpose(1, 2).flatten(-2)
 
     def _answer(self, reads: Tensor, x: Tensor) -> Tensor:
-        return self.out(self._normed(reads).to(x.dtype) * F.silu(self.out_gate(x)))
+        return self.out(times(self._normed(reads).to(x.dtype), silu(self.out_gate(x))))
 
 
 def _is_autocast(x: Tensor) -> bool:

@@ -7,7 +7,6 @@ to a third of its time there.
 
 from __future__ import annotations
 
-import math
 from threading import Lock
 
 import torch
@@ -18,7 +17,7 @@ __all__ = ["Arena", "Workspace", "borrow", "give_back"]
 # Of one piece that an arena asks the system for, at least.
 BLOCK_BYTES = 1 << 22
 # Kept for later calls, in all of the process.
-IDLE_BYTES = 1 << 26
+IDLE_BYTES = 5 << 24
 
 _ALIGNMENT = 64  # a cache line
 
@@ -42,31 +41,36 @@ class Arena:
         self.device = device
         self._block_bytes = BLOCK_BYTES if block_bytes is None else block_bytes
         self._blocks: list[Tensor] = []
+        self._typed: dict[tuple[int, torch.dtype], Tensor] = {}  # blocks as numbers of a kind
         self._block, self._offset = 0, 0
 
     def take(self, *shape: int, dtype: torch.dtype) -> Tensor:
         """A tensor of any content."""
         if self.device.type != "cpu":
             return torch.empty(shape, dtype=dtype, device=self.device)
-        n_bytes = math.prod(shape) * dtype.itemsize
-        room = -(-n_bytes // _ALIGNMENT) * _ALIGNMENT
+        size = dtype.itemsize
+        strides = [1]
+        for length in reversed(shape):
+            strides.append(strides[-1] * length)
+        room = -(-strides.pop() * size // _ALIGNMENT) * _ALIGNMENT
         while self._block < len(self._blocks):
-            block = self._blocks[self._block]
-            if self._offset + room <= len(block):
+            if self._offset + room <= len(self._blocks[self._block]):
                 break
             self._block, self._offset = self._block + 1, 0
         else:
-            block = self._grow(room)
-        piece = block[self._offset : self._offset + n_bytes]
-        self._offset += room
-        return piece.view(dtype).view(shape)
+            self._grow(room)
+        start, self._offset = self._offset, self._offset + room
+        block = self._typed.get((self._block, dtype))
+        if block is None:
+            with torch.inference_mode(False):
+                block = self._typed[self._block, dtype] = self._blocks[self._block].view(dtype)
+        return block.as_strided(shape, strides[::-1], start // size)
 
-    def _grow(self, room: int) -> Tensor:
+    def _grow(self, room: int) -> None:
         # Not as tensors of inference mode, which a later call with gradients could not use.
         with torch.inference_mode(False):
-            block = torch.empty(max(room, self._block_bytes), dtype=torch.uint8)
-        self._blocks.append(block)
-        return block
+            n_bytes = max(room, self._block_bytes)
+            self._blocks.append(torch.empty(n_bytes, dtype=torch.uint8))
 
     def mark(self) -> tuple[int, int]:
         """Where :meth:`release` is to go back to."""
@@ -82,6 +86,7 @@ class Arena:
         for number, block in enumerate(self._blocks):
             if kept + len(block) > n_bytes:
                 del self._blocks[number:]
+                self._typed = {k: v for k, v in self._typed.items() if k[0] < number}
                 break
             kept += len(block)
         return kept

@@ -52,8 +52,9 @@ def plan_groups(n_tokens: int, options: ScanOptions) -> list[Group]:
     return groups
 
 
-# States of tiles are kept for the backward pass up to here: they would cost time to make again.
-KEEP_BYTES = 2**26
+# States of tiles are kept for the backward pass up to here, and what takes no state where there is
+# room for all of it: they would cost time to make again.
+KEEP_BYTES = 5 * 2**24
 # Of a group: enough for its tables to be made in one go, and few enough for them to stay cached.
 GROUP_TOKENS = 512
 
@@ -172,6 +173,7 @@ class _Plan(NamedTuple):
     groups: list[Group]
     training: bool
     keep_states: bool  # of every tile, for the backward pass; otherwise of every group
+    keep_prepared: bool  # what takes no state, likewise; otherwise it is made again
 
 
 def _plan(n_tokens: int, weights: list[Tensor], options: ScanOptions, *, training: bool) -> _Plan:
@@ -179,8 +181,12 @@ def _plan(n_tokens: int, weights: list[Tensor], options: ScanOptions, *, trainin
     size, element = options.chunk_size, weights[0].element_size()
     n_tiles = -(-n_tokens // min(size, MAX_TILE))
     state_bytes = sum(2 * weight.numel() for weight in weights) * element
-    keep = options.save_every is None and n_tiles * state_bytes <= KEEP_BYTES
-    return _Plan(plan_groups(n_tokens, options), training, keep and training)
+    keep = training and options.save_every is None and n_tiles * state_bytes <= KEEP_BYTES
+    # Of a token: its work, its factors, and its lines in the tables.
+    width, total = weights[0].shape[1], sum(weight.shape[2] for weight in weights)
+    per_token = 4 * total + 8 * width + (4 * len(weights) + 2) * min(size, MAX_TILE)
+    all_bytes = n_tiles * state_bytes + n_tokens * len(weights[0]) * per_token * element
+    return _Plan(plan_groups(n_tokens, options), training, keep, keep and all_bytes <= KEEP_BYTES)
 
 
 # Of the states that are worked on at a time. A core's own cache holds them and what they meet;
@@ -226,7 +232,7 @@ class _RowScan:
         self.plan, self.options, self.arena = plan, options, arena
         self.inputs: Any = inputs
         self.n_parts = 1 if inputs.gates.log_momentum is None else 2
-        self.kept: list[GroupWork] = []
+        self.kept: list[tuple[GroupWork, Prepared | None]] = []
         self.after: list[Tensor] = []
 
     def forget_inputs(self) -> None:
@@ -291,19 +297,19 @@ class _RowScan:
                 group, state, options.residual, options.coarse, arena,
                 None if plan.training else 1,
             )  # fmt: skip
+            made = self._prepare(group) if plan.keep_prepared else None
             if plan.training:
                 if not plan.keep_states:
                     work.states.append(self._copied(state))
-                self.kept.append(work)
+                self.kept.append((work, made))
                 lasting = arena.mark()
             out = reads[:, group.start : group.stop]
             if group.padded > group.length:
                 rows, _, width = reads.shape
                 out = arena.take(rows, group.n_chunks * group.padded, width, dtype=reads.dtype)
-            made = self._prepare(group)
             state = run_group(
-                group, options, made, state, self._anchor(group), out, work, spare,
-                Workspace(arena), keep_states=plan.keep_states,
+                group, options, made or self._prepare(group), state, self._anchor(group), out,
+                work, spare, Workspace(arena), keep_states=plan.keep_states,
                 write_last=options.need_state or not is_last,
             )  # fmt: skip
             if group.padded > group.length:
@@ -343,8 +349,9 @@ class _RowScan:
         lasting = arena.mark()
         for group in reversed(self.plan.groups):
             is_last = group is self.plan.groups[-1]
+            work, made = self.kept.pop()
             GroupBackward(
-                group, options, self._prepare(group), self.kept.pop(),
+                group, options, made or self._prepare(group), work,
                 self._anchor(group), reads_bar, state_bars, arena,
                 written=options.need_state or not is_last,
             ).run(

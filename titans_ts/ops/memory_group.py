@@ -12,8 +12,9 @@ from titans_ts.ops.arena import Arena, Workspace
 from titans_ts.ops.memory_coarse import coarse_write
 from titans_ts.ops.memory_fold import fold_weights, folded_answer, folded_look_up, folded_write
 from titans_ts.ops.memory_net import finish_read, output_error
+from titans_ts.ops.memory_overlap import answer, overlap
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, to_tiles
-from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, overlap, spread, write
+from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, spread, write
 
 __all__ = ["GroupWork", "State", "make_group_work", "remake_states", "run_group"]
 
@@ -323,7 +324,7 @@ def _read(
         torch.bmm(made.looked[t], state[0].stacked, out=y)
     else:
         folded_answer(after[0].parts[0], state[0].parts[1], made.looked[t], made.fold.early, y)
-    y.baddbmm_(made.weighted[t].mT, errors[0], alpha=-1)
+    answer(made.weighted[t], errors[0], y)
     for layer in range(1, last + 1):
         h = _silu("h", layer, y, scratch)
         y = space.read_before(layer, t, reads)

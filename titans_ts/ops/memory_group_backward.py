@@ -24,6 +24,7 @@ from titans_ts.ops.memory_fold import (
 )
 from titans_ts.ops.memory_group import GroupWork, State
 from titans_ts.ops.memory_net import layer_norm_backward, output_error
+from titans_ts.ops.memory_overlap import answer_backward, overlap_backward
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, padded, to_tiles
 from titans_ts.ops.memory_remake import remake_group
 from titans_ts.ops.memory_scan import (
@@ -32,7 +33,6 @@ from titans_ts.ops.memory_scan import (
     dots,
     look_up_backward,
     move_back,
-    overlap_backward,
     spread,
     weigh,
     write_backward,
@@ -246,8 +246,7 @@ class GroupBackward:
                                          first.looked_bar)  # fmt: skip
                     folded_move_back(state, state_bar, tables[0], bars[0].moves, first.looked, bar,
                                      written=written)  # fmt: skip
-                e_bar.baddbmm_(first.weighted, bar, alpha=-1)
-                torch.bmm(e, bar.mT, out=first.weighted_bar)
+                answer_backward(first.weighted, e, bar, e_bar, first.weighted_bar)
                 continue
             h, y = self.remade.hidden[layer - 1][t], self.work.read_before[layer - 1][t]
             h_bar = scratch.take("h bar", layer, h, tuple(h.shape))
@@ -264,8 +263,8 @@ class GroupBackward:
                 )  # fmt: skip
                 folded_move_back(state, state_bar, tables[layer], bars[layer].moves, left, right,
                                  written=written)  # fmt: skip
-            overlap_backward(x, h, e, scores[t], bar, tables[layer], bars[layer], x_bar, h_bar,
-                             e_bar, scratch)  # fmt: skip
+            overlap_backward(x, h, e, scores[t], bar, tables[layer].writes, bars[layer].writes,
+                             x_bar, h_bar, e_bar, scratch)  # fmt: skip
             bar = _silu_backward(h_bar, y, grad_input=h_bar)
 
     def _folded(self, t: int) -> list[Tensor]:
@@ -412,7 +411,6 @@ class GroupBackward:
         scores: Any = made.scores
         queries = to_tiles(made.queries, group.tile)
         dots(looked_bar, queries, self.reads_table_bar[:, 0], self.scratch)
-        weighted_bar.neg_()
         torch.mul(weighted_bar, scores, out=self.writes_bar[:, 0])
         scores_bar = weighted_bar.mul_(writes[:, 0])
         self._add_tiles(self.keys_bar, torch.matmul(scores_bar, queries, out=more))

@@ -25,8 +25,6 @@ __all__ = [
     "look_up_backward",
     "move_back",
     "move_dots",
-    "overlap",
-    "overlap_backward",
     "spread",
     "weigh",
     "write",
@@ -155,42 +153,6 @@ def look_up_backward(
     torch.bmm(bars, state.stacked, out=out)
     move_back(state_bar, tables.moves, bars, h)
     return out
-
-
-# -- what the tile's own writes add to an answer ----------------------------------------------
-
-
-def overlap(
-    x: Tensor, h: Tensor, errors: Tensor, writes: Tensor, scores: Tensor, y: Tensor, work: Workspace
-) -> None:
-    """Subtract ``((h x^T) * writes^T) errors`` from ``y``; ``scores`` takes ``x h^T``."""
-    torch.bmm(x, h.mT, out=scores)
-    weighted = torch.mul(scores, writes, out=work.take("weighted", 0, scores, tuple(scores.shape)))
-    y.baddbmm_(weighted.mT, errors, alpha=-1)
-
-
-def overlap_backward(
-    x: Tensor,
-    h: Tensor,
-    errors: Tensor,
-    scores: Tensor,
-    bar: Tensor,
-    tables: LayerTables,
-    table_bars: LayerTables,
-    x_bar: Tensor,
-    h_bar: Tensor,
-    error_bar: Tensor,
-    work: Workspace,
-) -> None:
-    """Add to the cotangents of ``x``, ``h`` and the errors; write that of the table."""
-    shape = tuple(scores.shape)
-    weighted = torch.mul(scores, tables.writes, out=work.take("weighted", 0, scores, shape))
-    error_bar.baddbmm_(weighted, bar, alpha=-1)
-    weighted_bar = torch.bmm(errors, bar.mT, out=work.take("weighted bar", 0, scores, shape)).neg_()
-    torch.mul(weighted_bar, scores, out=table_bars.writes)
-    scores_bar = weighted_bar.mul_(tables.writes)
-    x_bar.baddbmm_(scores_bar, h)
-    h_bar.baddbmm_(scores_bar.mT, x)
 
 
 # -- what a tile leaves -----------------------------------------------------------------------
