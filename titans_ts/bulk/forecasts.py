@@ -109,9 +109,7 @@ def bulk_predict(
     )
 
 
-def find_faults(
-    model: str | Path, X: Any, *, future: Any = None, shuffle: bool = True
-) -> Any:
+def find_faults(model: str | Path, X: Any, *, future: Any = None, shuffle: bool = True) -> Any:
     """List the series that :func:`bulk_predict` would refuse, with what is wrong; lazily.
 
     It reads the rows, and forecasts nothing.

@@ -7,7 +7,6 @@ from typing import Any
 import dask.dataframe as dd
 import pandas as pd
 
-from titans_ts.data.frequency import plural
 from titans_ts.data.layout import some
 from titans_ts.errors import DataError
 
@@ -50,8 +49,8 @@ def _refuse_scattered(seen: pd.DataFrame) -> pd.DataFrame:
         ids = again[_ID].unique().tolist()
         lies = again.loc[again[_ID] == ids[0], _NUMBER].tolist()
         raise DataError(
-            f"With shuffle=False, the rows of a series must lie in one partition, but those of "
-            f"{plural(len(ids), 'series', 'series')} lie in several: {some(ids)}; the first in "
+            "With shuffle=False, the rows of a series must lie in one partition, but those of "
+            f"{len(ids):,} lie in several: {some(ids)}; the first in "
             f"partitions {some(lies)}. Leave shuffle=False out, or write the table anew with "
             "every series in one file."
         )

@@ -145,9 +145,10 @@ def faults_of(
             forecaster = load_once(job.model, job.fingerprint, job.device)
         reader = _Reader(forecaster, part, future, job.id_column)
         found = [(name, str(error)) for name, error in reader.faults()]
-        whole = reader.refusal()
-    if whole is not None and not found:
-        found = [(None, f"{where}: {whole}")]
+        left = part[~part[job.id_column].isin([name for name, _ in found])]
+        whole = reader.refusal(left)
+    if whole is not None:
+        found.append((None, f"{where}: {whole}"))
     columns = [pd.Series(list(column), dtype=object) for column in zip(*found, strict=True)]
     if not columns:
         return job.meta
@@ -166,9 +167,10 @@ class _Reader:
     def ids(self) -> list[Any]:
         return pd.unique(self.part[self.id_column].dropna()).tolist()
 
-    def refusal(self, ids: list[Any] | None = None) -> DataError | None:
-        """Read some series, by default all, as for a forecast; return what is wrong."""
-        part = self.part if ids is None else self.part[self.part[self.id_column].isin(ids)]
+    def refusal(self, part: pd.DataFrame) -> DataError | None:
+        """Read some rows as for a forecast; return what is wrong with them."""
+        if not len(part):
+            return None
         try:
             series, layout = self.forecaster._read_like_fit(part, part=True)
             self.forecaster._with_future(self.forecaster._last_rows(series), layout, self.future)
@@ -179,7 +181,7 @@ class _Reader:
     def faults(self, ids: list[Any] | None = None) -> Iterator[tuple[Any, DataError]]:
         """Halve what is refused until single series are left."""
         ids = self.ids() if ids is None else ids
-        error = self.refusal(ids) if ids else None
+        error = self.refusal(self.part[self.part[self.id_column].isin(ids)])
         if error is None:
             return
         if len(ids) == 1:
