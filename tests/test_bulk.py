@@ -164,6 +164,22 @@ def test_series_of_a_single_row_and_missing_values_are_forecast_as_by_predict(pl
     assert_same(bulk_predict(folder, split(X, 5)).compute(), forecaster.predict(X))
 
 
+def test_columns_that_no_forecast_needs_are_not_moved(rich, monkeypatch):
+    folder, forecaster = rich
+    X, future = (table.assign(note="read me") for table in panel())
+    local, seen = forecaster.predict(X, future=future), []
+    read = type(forecaster)._read_like_fit
+
+    def watched(self, table, **options):
+        seen.append(list(table.columns))
+        return read(self, table, **options)
+
+    bulk = bulk_predict(folder, split(X, 3), future=split(future, 3))
+    monkeypatch.setattr(type(forecaster), "_read_like_fit", watched)
+    assert_same(bulk.compute(), local)
+    assert seen == [["unique_id", "ds", "price", "kind", "y"]] * len(seen)
+
+
 def test_nothing_is_computed_before_it_is_asked_for(plain):
     folder, _, X = plain
 

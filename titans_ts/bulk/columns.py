@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from titans_ts.data.ids import ID_NAMES
 from titans_ts.data.time_column import is_time_name
 from titans_ts.errors import DataError
 
-__all__ = ["forecast_meta", "with_id_column"]
+__all__ = ["make_plan", "with_id_column"]
 
 
 def with_id_column(frame: Any, forecaster: BaseForecaster, name: str = "X") -> tuple[Any, str]:
@@ -51,13 +51,21 @@ def with_id_column(frame: Any, forecaster: BaseForecaster, name: str = "X") -> t
     return frame, found[0]
 
 
-def forecast_meta(
+class Plan(NamedTuple):
+    """What is known before a row is read."""
+
+    meta: pd.DataFrame  # the forecast, without rows
+    columns: list[str]  # of X, those that are read
+    future: list[str] | None  # of the table of future covariates
+
+
+def make_plan(
     forecaster: BaseForecaster,
     meta: pd.DataFrame,
     quantiles: tuple[float, ...] | None,
     future: pd.DataFrame | None,
-) -> pd.DataFrame:
-    """Return the forecast of a frame without rows: columns and dtypes, as ``predict`` has them.
+) -> Plan:
+    """Hold the columns of a table against those of ``fit``, and tell what comes of it.
 
     Parameters
     ----------
@@ -78,10 +86,11 @@ def forecast_meta(
         series, layout = forecaster._read_like_fit(row, part=True)
     except DataError as error:
         raise DataError(f"The columns of X do not fit the model, tried on a row: {error}") from None
+    known = [covariate.label for covariate in layout.covariates.known]
     if series.known is None or future is None:
         forecaster._with_future(forecaster._last_rows(series), layout, future)
     else:
-        _check_known(forecaster, future)
+        _check_known(known, future)
     shape = (1, forecaster.horizon, len(layout.channels))
     if quantiles:
         shape = (*shape, len(quantiles))  # type: ignore[assignment]
@@ -89,12 +98,24 @@ def forecast_meta(
     if layout.time_label in meta.columns and meta[layout.time_label].dtype == object:
         # Text or dates: only the rows can tell.
         table = table.astype({layout.time_label: object})
-    return table.iloc[:0]
+    schema, keys = layout.covariates, [layout.id_label, layout.time_label]
+    others = [c.label for c in (*schema.past, *schema.known, *schema.static)]
+    return Plan(
+        table.iloc[:0],
+        [label for label in meta.columns if label in {*keys, *layout.labels, *others}],
+        None if future is None else _read_of_future(future, [*keys, *known]),
+    )
 
 
-def _check_known(forecaster: BaseForecaster, future: pd.DataFrame) -> None:
+def _read_of_future(future: pd.DataFrame, labels: list[Any]) -> list[str]:
+    # Its time may be called otherwise than that of X.
+    if any(label not in future.columns for label in labels):
+        return list(future.columns)
+    return [label for label in future.columns if label in labels]
+
+
+def _check_known(labels: list[Any], future: pd.DataFrame) -> None:
     """Raise DataError now where every partition would."""
-    labels = [covariate.label for covariate in forecaster.layout_.covariates.known]
     lacking = [label for label in labels if label not in future.columns]
     if lacking:
         raise DataError(

@@ -169,7 +169,7 @@ def _mapped(
 ) -> Any:
     """Map work over the partitions of X once every series lies in one of them."""
     dd = _import_dask()
-    from titans_ts.bulk.columns import forecast_meta, with_id_column
+    from titans_ts.bulk.columns import make_plan, with_id_column
     from titans_ts.bulk.whole import numbers, place_future, refuse_scattered
 
     check_choice("shuffle", shuffle, (True, False))
@@ -185,11 +185,13 @@ def _mapped(
     if future is not None:
         future, _ = with_id_column(_read_future(future, dd), forecaster, "future")
     ahead = None if future is None else future._meta
-    result = meta(forecast_meta(forecaster, X._meta, quantiles, ahead), id_column)
+    plan = make_plan(forecaster, X._meta, quantiles, ahead)
+    result = meta(plan.meta, id_column)
+    X = X[plan.columns]  # what is not read need not be moved
     own = numbers(X.npartitions)
     checked = None
     if future is not None:
-        future = place_future(future, X, id_column, shuffle=shuffle)
+        future = place_future(future[plan.future], X, id_column, shuffle=shuffle)
     if shuffle and X.npartitions > 1:
         X = X.shuffle(on=id_column, npartitions=X.npartitions)
     elif not shuffle:

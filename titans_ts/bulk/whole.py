@@ -40,7 +40,7 @@ def refuse_scattered(frame: Any, id_column: str, own: Any) -> Any:
 
 def _ids_of(part: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:
     ids = part.iloc[:, 0].drop_duplicates().reset_index(drop=True)
-    return pd.DataFrame({_ID: ids, _NUMBER: int(number.iloc[0, 0])})
+    return pd.DataFrame({_ID: ids, _NUMBER: int(number.to_numpy()[0, 0])})
 
 
 def _refuse_scattered(seen: pd.DataFrame) -> pd.DataFrame:

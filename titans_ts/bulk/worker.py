@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from titans_ts.base import BaseForecaster
@@ -216,7 +215,7 @@ def _named(where: str, part: pd.DataFrame, job: Job) -> Iterator[None]:
 
 
 def _where(number: pd.DataFrame, job: Job) -> str:
-    return f"Partition {int(np.asarray(number)[0, 0])} of {job.n_partitions}"
+    return f"Partition {int(number.to_numpy()[0, 0])} of {job.n_partitions}"
 
 
 def _like(meta: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
