@@ -236,9 +236,9 @@ def with_faults(X):
 def test_a_failure_names_the_partition_and_the_series(plain):
     folder, _, X = plain
     bulk = bulk_predict(folder, by_series(with_faults(X), 3), shuffle=False)
-    with pytest.raises(DataError, match=r"^Partition 0 of 3, series 'meter 3': .* 1 gap"):
+    with pytest.raises(DataError, match=r"^Partition 0 of 3: series 'meter 3': .* 1 gap"):
         bulk.partitions[0].compute()
-    with pytest.raises(DataError, match=r"^Partition 1 of 3, series 'meter 8': .* infinite value"):
+    with pytest.raises(DataError, match=r"^Partition 1 of 3: series 'meter 8': .* infinite value"):
         bulk.partitions[1].compute()
     assert len(bulk.partitions[2].compute()) == 4 * 5
 
@@ -273,7 +273,7 @@ def test_a_missing_step_of_the_future_names_its_series(rich):
     X, future = panel()
     lacking = future[(future["unique_id"] != "meter 5") | (future["ds"].dt.hour % 2 == 0)]
     bulk = bulk_predict(folder, split(X, 3), future=lacking)
-    with pytest.raises(DataError, match=r"Partition \d of 3, series 'meter 5': future lacks"):
+    with pytest.raises(DataError, match=r"Partition \d of 3: series 'meter 5': future lacks"):
         bulk.compute()
     faults = find_faults(folder, split(X, 3), future=lacking).compute()
     assert faults["unique_id"].tolist() == ["meter 5"]

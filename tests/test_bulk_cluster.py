@@ -89,7 +89,7 @@ def test_a_failure_in_another_process_arrives_with_partition_and_series(client, 
     gap = (readings["unique_id"] != "meter 7") | (readings["ds"] != pd.Timestamp("2024-03-02"))
     prices = dd.read_parquet(folder / "prices")
     forecast = bulk_predict(folder / "model", readings[gap], future=prices)
-    with pytest.raises(DataError, match=r"^Partition \d of 7, series 'meter 7': .* 1 gap"):
+    with pytest.raises(DataError, match=r"^Partition \d of 7: series 'meter 7': .* 1 gap"):
         forecast.compute()
 
 

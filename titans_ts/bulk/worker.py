@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from titans_ts.base import BaseForecaster
-from titans_ts.data.layout import some
+from titans_ts.data.layout import Layout, some
+from titans_ts.data.series import SeriesSet
 from titans_ts.errors import DataError, SavedModelError, TitansError
 from titans_ts.persistence import fingerprint
 
@@ -110,11 +111,13 @@ def forecast_of(
     where = _where(number, job)
     with _LOCK, _named(where, part, job):
         forecaster = load_once(job.model, job.fingerprint, job.device)
+        reader = _Reader(forecaster, future, job.id_column)
         try:
-            series, layout = forecaster._read_like_fit(part, part=True)
-            series = forecaster._with_future(forecaster._last_rows(series), layout, future)
+            series, layout = reader.read(part)
         except DataError as error:
-            raise _blame(error, where, _Reader(forecaster, part, future, job.id_column)) from error
+            name, own = next(reader.faults(part), (None, error))
+            words = "" if own is error else f"series {name!r}: "
+            raise type(own)(f"{words}{own}") from error
         forecast = forecaster._continue(series, layout, job.quantiles)
     # What a partition happens to hold decides nothing: integers in one may be floats in another.
     return _like(job.meta, forecast)
@@ -142,8 +145,8 @@ def faults_of(
     with _named(where, part, job):
         with _LOCK:
             forecaster = load_once(job.model, job.fingerprint, job.device)
-        reader = _Reader(forecaster, part, future, job.id_column)
-        found = [(name, str(error)) for name, error in reader.faults()]
+        reader = _Reader(forecaster, future, job.id_column)
+        found = [(name, str(error)) for name, error in reader.faults(part)]
         left = part[~part[job.id_column].isin([name for name, _ in found])]
         whole = reader.refusal(left)
     if whole is not None:
@@ -156,56 +159,47 @@ def faults_of(
 
 @dataclass(frozen=True)
 class _Reader:
-    """A partition, and what reading it says of all or some of its series."""
+    """Reading rows as for a forecast, and what it says of all or some series."""
 
     forecaster: BaseForecaster
-    part: pd.DataFrame
     future: pd.DataFrame | None
     id_column: str
 
-    def ids(self) -> list[Any]:
-        return pd.unique(self.part[self.id_column].dropna()).tolist()
+    def read(self, part: pd.DataFrame) -> tuple[SeriesSet, Layout]:
+        """Read what a forecast continues, covariates of the steps to forecast included."""
+        series, layout = self.forecaster._read_like_fit(part, part=True)
+        last = self.forecaster._last_rows(series)
+        return self.forecaster._with_future(last, layout, self.future), layout
 
     def refusal(self, part: pd.DataFrame) -> DataError | None:
-        """Read some rows as for a forecast; return what is wrong with them."""
-        if not len(part):
-            return None
+        """Say what is wrong with some rows."""
         try:
-            series, layout = self.forecaster._read_like_fit(part, part=True)
-            self.forecaster._with_future(self.forecaster._last_rows(series), layout, self.future)
+            if len(part):
+                self.read(part)
         except DataError as error:
             return error
         return None
 
-    def faults(self, ids: list[Any] | None = None) -> Iterator[tuple[Any, DataError]]:
-        """Halve what is refused until single series are left."""
-        ids = self.ids() if ids is None else ids
-        error = self.refusal(self.part[self.part[self.id_column].isin(ids)])
+    def faults(self, part: pd.DataFrame) -> Iterator[tuple[Any, DataError]]:
+        """Halve what is refused until single series are left; rows without an id are left out."""
+        part = part[part[self.id_column].notna()]
+        error = self.refusal(part)
         if error is None:
             return
+        ids = pd.unique(part[self.id_column]).tolist()
         if len(ids) == 1:
             yield ids[0], error
             return
-        middle = len(ids) // 2
-        yield from self.faults(ids[:middle])
-        yield from self.faults(ids[middle:])
-
-
-def _blame(error: DataError, where: str, reader: _Reader) -> DataError:
-    """The error with its place: the first series that is refused by itself, if there is one."""
-    name, own = next(reader.faults(), (None, error))
-    if own is error:
-        return type(error)(f"{where}: {error}")
-    return type(own)(f"{where}, series {name!r}: {own}")
+        first = part[self.id_column].isin(ids[: len(ids) // 2])
+        yield from self.faults(part[first])
+        yield from self.faults(part[~first])
 
 
 @contextmanager
 def _named(where: str, part: pd.DataFrame, job: Job) -> Iterator[None]:
-    """Say of whatever else fails which partition it was."""
+    """Say of whatever fails which partition it was."""
     try:
         yield
-    except DataError:
-        raise
     except TitansError as error:
         raise type(error)(f"{where}: {error}") from error
     except Exception as error:
