@@ -81,7 +81,7 @@ $(DEV_STAMP): pyproject.toml constraints.txt
 
 $(OLDEST_STAMP): pyproject.toml constraints-oldest.txt
 	$(call create_environment,$(OLDEST))
-	$(OLDEST)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e ".[polars,parquet,holidays]" pytest pytest-xdist hypothesis
+	$(OLDEST)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e ".[polars,parquet,holidays,bulk]" pytest pytest-xdist hypothesis
 	@touch $@
 
 $(PEERS_STAMP): pyproject.toml constraints-peers.txt

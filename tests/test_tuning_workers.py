@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import sleeping
@@ -16,7 +17,7 @@ from sleeping import X, search
 
 from titans_ts.errors import DataFileError
 from titans_ts.tuning.loop import quiet_optuna
-from titans_ts.tuning.trials import Ledger
+from titans_ts.tuning.trials import DISCARDED, Ledger
 from titans_ts.tuning.workers import open_storage
 
 WORKER = Path(sleeping.__file__)
@@ -63,8 +64,8 @@ def until(condition, seconds=60):
         time.sleep(0.02)
 
 
-def ends_well(worker):
-    _, errors = worker.communicate(timeout=60)
+def ends_well(worker, seconds=60):
+    _, errors = worker.communicate(timeout=seconds)
     assert (worker.returncode, errors) == (0, "")
 
 
@@ -104,6 +105,46 @@ def test_a_killed_worker_s_trial_is_run_by_another_within_the_budget(start, stor
     complete = [t.params["value"] for t in trials if t.state == TrialState.COMPLETE]
     assert sorted(complete) == sorted(map(float, done))
     assert Ledger(trials, 9).is_over
+    assert not list(tmp_path.glob("*.worker"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_two_of_four_workers_are_killed_and_no_trial_is_lost_or_run_twice(start, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    storage, budget = str(tmp_path / "study.journal"), 37
+    workers = [start(storage, budget, 0.4) for _ in range(4)]
+    until(lambda: len({pid for _, _, pid in notes(tmp_path)}) == 4)
+    killed = [workers[i] for i in rng.choice(4, size=2, replace=False)]
+    for victim in killed:
+        time.sleep(rng.uniform(0.0, 1.0))
+        assert victim.poll() is None
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate()
+    workers.append(start(storage, budget, 0.4))
+    for worker in workers:
+        if worker not in killed:
+            ends_well(worker, seconds=180)  # one that dies as it writes delays the others by 30
+
+    trials = trials_of(storage)
+    finished = Counter(repr(t.params["value"]) for t in trials if t.state == TrialState.COMPLETE)
+    assert (len(finished), set(finished.values())) == (budget, {1})
+    assert Ledger(trials, budget).is_over
+    # What the runs themselves wrote: each of these was fitted, and nothing else to its end.
+    assert set(values_done(tmp_path)) == set(finished)
+    left = Counter(
+        repr(t.params["value"])
+        for t in trials
+        if t.state == TrialState.FAIL and DISCARDED not in t.user_attrs and t.params
+    )
+    assert left.total() <= 2  # what a worker had in hand as it died
+    begun = Counter(value for word, value, _ in notes(tmp_path) if word == "begun")
+    for value, times in begun.items():
+        assert times <= 1 + left[value]
+    for own in (str(victim.pid) for victim in killed):
+        word, value, _ = [note for note in notes(tmp_path) if note[2] == own][-1]
+        if word == "begun":  # killed in the middle of it: another ran it
+            assert any(n[:2] == ("done", value) and n[2] != own for n in notes(tmp_path))
     assert not list(tmp_path.glob("*.worker"))
 
 

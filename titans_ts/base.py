@@ -270,11 +270,7 @@ class BaseForecaster(BaseEstimator):
             )
         levels = check_quantiles("quantiles", quantiles)
         series, layout = self._series_to_continue(X)
-        series = self._with_future(series, layout, future)
-        windows = WindowIndex(series, self.context_length_, 0, first_origin=series.lengths)
-        # Windows without a target, one a series: cut from the end of each.
-        parts = [f for _, f in self.iter_forecasts(windows, quantiles=levels)]
-        return layout.forecast_table(np.concatenate(parts), levels)
+        return self._continue(self._with_future(series, layout, future), layout, levels)
 
     def make_future_dataframe(self, X: Any = None) -> Any:
         """Return the rows that ``predict(X, future=...)`` needs covariates for.
@@ -444,7 +440,12 @@ class BaseForecaster(BaseEstimator):
     # -- inside -------------------------------------------------------------------------------
 
     def _read(
-        self, X: Any, freq: str | None = None, schema: CovariateSchema | None = None
+        self,
+        X: Any,
+        freq: str | None = None,
+        schema: CovariateSchema | None = None,
+        *,
+        part: bool = False,
     ) -> tuple[SeriesSet, Layout]:
         series, layout = read_table(
             X,
@@ -456,12 +457,13 @@ class BaseForecaster(BaseEstimator):
             future_covariates=self.future_covariates,
             static_covariates=self.static_covariates,
             schema=schema,
+            part=part,
         )
         return replace(series, ids=layout.ids or None), layout
 
-    def _read_like_fit(self, X: Any) -> tuple[SeriesSet, Layout]:
+    def _read_like_fit(self, X: Any, *, part: bool = False) -> tuple[SeriesSet, Layout]:
         # The frequency of fit, so that two rows are enough and another frequency is noticed.
-        series, layout = self._read(X, self.freq_, self.layout_.covariates)
+        series, layout = self._read(X, self.freq_, self.layout_.covariates, part=part)
         expected = self.n_features_in_
         if len(layout.channels) != expected:
             raise DataError(
@@ -483,6 +485,15 @@ class BaseForecaster(BaseEstimator):
             return self.context_, self.layout_
         series, layout = self._read_like_fit(X)
         return self._last_rows(series), layout
+
+    def _continue(
+        self, series: SeriesSet, layout: Layout, quantiles: tuple[float, ...] | None
+    ) -> Any:
+        """Forecast what follows the last rows of each series, covariates of that time beside."""
+        windows = WindowIndex(series, self.context_length_, 0, first_origin=series.lengths)
+        # Windows without a target, one a series: cut from the end of each.
+        parts = [f for _, f in self.iter_forecasts(windows, quantiles=quantiles)]
+        return layout.forecast_table(np.concatenate(parts), quantiles)
 
     def _last_rows(self, series: SeriesSet) -> SeriesSet:
         """What a forecast is made from: a context, and what ``target_transform`` takes for it."""

@@ -40,6 +40,7 @@ def read_table(
     future_covariates: Names = None,
     static_covariates: Names = None,
     schema: CovariateSchema | None = None,
+    part: bool = False,
 ) -> tuple[SeriesSet, Layout]:
     """Read a table of regularly spaced series.
 
@@ -77,6 +78,8 @@ def read_table(
         a series. Numbers, True and False, or categories (text).
     schema : CovariateSchema, optional
         What the covariates were in ``fit``. Default: learnt from X.
+    part : bool, default False
+        Whether a frame is part of a larger one: all values of a target may be missing then.
 
     Returns
     -------
@@ -120,22 +123,19 @@ def read_table(
     >>> series.lengths.tolist(), layout.ids
     ([3, 2], ('a', 'b'))
     """
-    read = read_parquet_folder if isinstance(X, ParquetFolder) else _read_frame
-    return read(
-        X,
-        freq=freq,
-        time_column=time_column,
-        target=target,
-        id_column=id_column,
-        past_covariates=past_covariates,
-        future_covariates=future_covariates,
-        static_covariates=static_covariates,
-        schema=schema,
-    )
-
-
-def _read_frame(X: Any, **roles: Any) -> tuple[SeriesSet, Layout]:
-    series, layout, _ = read_rows(X, **roles)
+    roles: dict[str, Any] = {
+        "freq": freq,
+        "time_column": time_column,
+        "target": target,
+        "id_column": id_column,
+        "past_covariates": past_covariates,
+        "future_covariates": future_covariates,
+        "static_covariates": static_covariates,
+        "schema": schema,
+    }
+    if isinstance(X, ParquetFolder):
+        return read_parquet_folder(X, **roles)
+    series, layout, _ = read_rows(X, part=part, **roles)
     return series, layout
 
 
@@ -150,6 +150,7 @@ def read_rows(
     future_covariates: Names = None,
     static_covariates: Names = None,
     schema: CovariateSchema | None = None,
+    part: bool = False,
 ) -> tuple[SeriesSet, Layout, np.ndarray | None]:
     """Read a table as :func:`read_table` does, and tell where its rows went.
 
@@ -186,7 +187,7 @@ def read_rows(
     rows = open_rows(table, roles)
     axis = rows.time_axis(freq)
     labels = tuple(table.labels[i] for i in roles.target)
-    values, observed = _read_targets(rows)
+    values, observed = _read_targets(rows, part)
     unnamed = labels[0] in (None, "") and table.single
     layout = Layout(
         container=table.container,
@@ -219,12 +220,13 @@ def _refuse_names(**named: Names) -> None:
             )
 
 
-def _read_targets(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _read_targets(rows: Rows, part: bool) -> tuple[np.ndarray, np.ndarray]:
     """Values and observed of the targets, rows in order."""
     where = rows.where()
     table, target = rows.table, rows.roles.target
     words = column_words([table.labels[i] for i in target])
     columns = [to_float64(table.columns[i], words(n), where) for n, i in enumerate(target)]
     refuse_infinite(columns, words, where)
-    refuse_empty(columns, words)
+    if not part:
+        refuse_empty(columns, words)
     return stack_columns(columns, rows.order)

@@ -3,8 +3,15 @@
 from titans_ts.persistence.folder import (
     FORMAT_VERSION,
     check_save_path,
+    fingerprint,
     load_forecaster,
     save_forecaster,
 )
 
-__all__ = ["FORMAT_VERSION", "check_save_path", "load_forecaster", "save_forecaster"]
+__all__ = [
+    "FORMAT_VERSION",
+    "check_save_path",
+    "fingerprint",
+    "load_forecaster",
+    "save_forecaster",
+]

@@ -40,7 +40,13 @@ from titans_ts.persistence.files import (
 from titans_ts.persistence.place import find_whole, put_in_place
 from titans_ts.persistence.plain_json import decode, encode
 
-__all__ = ["FORMAT_VERSION", "check_save_path", "load_forecaster", "save_forecaster"]
+__all__ = [
+    "FORMAT_VERSION",
+    "check_save_path",
+    "fingerprint",
+    "load_forecaster",
+    "save_forecaster",
+]
 
 #: Raised when a folder written today could not be read by yesterday's code, or says more that must
 #: be there. 2: the header has a checksum of its own, and the size of the arrays.
@@ -190,6 +196,17 @@ def load_forecaster(
     if device is not None and to_device is not None:
         to_device(device)
     return forecaster
+
+
+def fingerprint(path: str | Path) -> str:
+    """Tell one saved forecaster from all others: the checksum of the file that has all checksums.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder that :func:`load_forecaster` reads.
+    """
+    return sha256_of(find_whole(Path(path), JSON_FILE) / JSON_FILE)
 
 
 def _restore(
