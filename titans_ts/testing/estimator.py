@@ -226,9 +226,11 @@ def _watched() -> Iterator[dict[str, str]]:
             # Below Python too: a logger may hold a stream from before, and C prints past both.
             for number in (1, 2):
                 os.dup2(below.fileno(), number)
-            with redirect_stdout(out), redirect_stderr(out), warnings.catch_warnings(
-                record=True
-            ) as warned:
+            with (
+                redirect_stdout(out),
+                redirect_stderr(out),
+                warnings.catch_warnings(record=True) as warned,
+            ):
                 warnings.simplefilter("always")
                 yield seen
         finally:
