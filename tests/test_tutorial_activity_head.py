@@ -22,7 +22,7 @@ assert "torch" not in __import__("sys").modules
 classifier = titans_ts.TitansActivityClassifier(random_state=0)
 classifier.fit(*make_recordings(240, random_state=0))
 X, y = make_recordings(200, random_state=1)
-assert classifier.score(X, y) > 0.85, classifier.score(X, y)
+assert classifier.score(X, y) > 0.9, classifier.score(X, y)
 classifier.save("model")
 loaded = titans_ts.load_model("model")
 assert type(loaded) is type(classifier)

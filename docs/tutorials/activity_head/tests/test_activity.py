@@ -57,7 +57,7 @@ def test_new_recordings_are_recognised(tmp_path):
     classifier = TitansActivityClassifier(random_state=0)
     classifier.fit(*make_recordings(240, random_state=0))
     X, y = make_recordings(200, random_state=1)
-    assert classifier.score(X, y) > 0.85  # one in four by chance
+    assert classifier.score(X, y) > 0.9  # one in four by chance
     classifier.save(tmp_path / "model")
     loaded = titans_ts.load_model(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict_proba(X), classifier.predict_proba(X))

@@ -29,7 +29,7 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    patch_length : int, default 8
+    patch_length : int, default 4
         Steps in a token.
     dim, depth, variant : default 24, 1, "mac"
         As in :class:`titans_ts.config.BackboneConfig`.
@@ -37,7 +37,7 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
         Passes over the windows.
     batch_size : int, default 32
         Windows in a training step.
-    learning_rate : float, default 4e-3
+    learning_rate : float, default 1e-2
         At its peak.
     validation_fraction : float, default 0.2
         Windows, drawn at random, by which the best epoch is chosen.
@@ -70,13 +70,13 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        patch_length: int = 8,
+        patch_length: int = 4,
         dim: int = 24,
         depth: int = 1,
         variant: str = "mac",
         max_epochs: int = 20,
         batch_size: int = 32,
-        learning_rate: float = 4e-3,
+        learning_rate: float = 1e-2,
         validation_fraction: float = 0.2,
         patience: int = 6,
         accelerator: str = "auto",
@@ -213,6 +213,8 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             patience=self.patience,
+            # A fit takes some hundred steps: an average over more would lag behind.
+            average_decay=0.9,
             accelerator=self.accelerator,
         )
 
