@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def save_model(
         forecaster_class=type(forecaster).__name__,
         data=f"data/{FOLDER}",
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Advice for signatures that were guessed from an example; ours is from the forecaster.
+        warnings.filterwarnings("ignore", "(?s).*An input example was not provided", UserWarning)
         forecaster.save(Path(folder) / FOLDER)
         pyfunc.save_model(
             os.fspath(path),
@@ -242,8 +245,7 @@ def _signature(forecaster: BaseForecaster) -> Any:
             }
         )
     inferred = models.infer_signature(table, forecast)
-    # Which columns come out depends on the quantiles that are asked for.
-    return models.ModelSignature(inferred.inputs, None, params)
+    return models.ModelSignature(inferred.inputs, inferred.outputs, params)
 
 
 def _example(covariate: Covariate) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.data.windows import CutWindows
-from titans_ts.errors import DataError, ParameterError
+from titans_ts.errors import ParameterError
 from titans_ts.forecaster import TitansForecaster
 from titans_ts.onnx.extra import needed
 from titans_ts.onnx.inputs import arrays_of
@@ -97,7 +97,7 @@ class OnnxForecaster:
         if quantiles is not None:
             missing = [level for level in quantiles if level not in self.quantiles]
             if missing:
-                raise DataError(
+                raise ParameterError(
                     f"quantiles {missing} are not in the graph, which has {self.quantiles}. Ask "
                     "for those, or export with quantiles=[...]."
                 )

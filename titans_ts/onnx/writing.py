@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 import titans_ts
 from titans_ts.errors import ParameterError
@@ -85,7 +84,7 @@ def export_onnx(
     write_whole(Path(path), program.save)
 
 
-def _traced(graph: nn.Module, example: dict[str, torch.Tensor]) -> Any:
+def _traced(graph: ForecastGraph, example: dict[str, torch.Tensor]) -> Any:
     batch = torch.export.Dim("batch")
     outputs = ["forecast"] if graph.levels is None else ["forecast", "quantiles"]
     with _quiet():
