@@ -43,7 +43,7 @@ def assert_same(got, expected):
 
 
 def small(**options):
-    """Contexts of eight tokens: a graph grows with their number, and so does the time to make it."""
+    """Contexts of eight tokens: with their number, a graph grows, and the time to make it."""
     return tiny(**{"context_length": 8, "batch_size": 16, **options})
 
 
@@ -83,6 +83,7 @@ def test_a_graph_forecasts_what_predict_does(tmp_path, options, quantiles):
     check(tmp_path, small(**options).fit(table), table, quantiles)
 
 
+@pytest.mark.slow
 def test_the_linear_highway_alone_is_a_graph_too(tmp_path):
     table = station()
     check(tmp_path, small(depth=0).fit(table), table)
@@ -154,6 +155,7 @@ def test_an_export_leaves_one_file_and_the_forecaster_as_it_was(exported):
     assert all(p.requires_grad for p in fitted.model_.parameters())
 
 
+@pytest.mark.slow
 def test_many_series_are_forecast_in_one_table(tmp_path):
     frames = [station(60 + i).assign(unique_id=f"s{i}").reset_index() for i in range(3)]
     panel = pd.concat(frames, ignore_index=True).rename(columns={"time": "ds"})
@@ -165,6 +167,7 @@ def test_many_series_are_forecast_in_one_table(tmp_path):
     assert set(got["unique_id"]) == {"s0", "s1", "s2"}
 
 
+@pytest.mark.slow
 def test_a_target_transform_is_undone_behind_the_graph(tmp_path):
     table = station()
     fitted = small(depth=0, target_transform=LogTransform()).fit(table)

@@ -16,6 +16,5 @@ def needed(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise ParameterError(
-            f"ONNX needs the package {name}, which is not installed: "
-            "pip install 'titans-ts[onnx]'."
+            f"ONNX needs the package {name}, which is not installed: pip install 'titans-ts[onnx]'."
         ) from error

@@ -34,8 +34,9 @@ class ForecastGraph(nn.Module):
         super().__init__()
         self.model, self.levels = model, quantiles
         loss = model.head.loss_function
-        tails = isinstance(loss, StudentT) and quantiles is not None
-        self.tails = StudentTQuantiles(loss, quantiles) if tails else None
+        self.tails: StudentTQuantiles | None = None
+        if quantiles is not None and isinstance(loss, StudentT):
+            self.tails = StudentTQuantiles(loss, quantiles)
 
     def forward(
         self,

@@ -79,7 +79,7 @@ class OnnxForecaster:
         self.quantiles = tuple(json.loads(self.metadata["quantiles"]))
         # The same forecaster, which takes its numbers from the graph.
         self._forecaster = object.__new__(type(forecaster))
-        vars(self._forecaster).update(vars(forecaster), _forecast=self._forecast)
+        self._forecaster.__dict__.update(vars(forecaster), _forecast=self._forecast)
 
     def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
         """Forecast the steps that follow, as :meth:`titans_ts.TitansForecaster.predict` does.
@@ -91,20 +91,19 @@ class OnnxForecaster:
     def _forecast(
         self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
     ) -> np.ndarray:
+        missing = [level for level in quantiles or () if level not in self.quantiles]
+        if missing:
+            raise ParameterError(
+                f"quantiles {missing} are not in the graph, which has {self.quantiles}. Ask for "
+                "those, or export with quantiles=[...]."
+            )
         arrays = arrays_of(windows)
         output = "forecast" if quantiles is None else "quantiles"
-        places: Any = ...
-        if quantiles is not None:
-            missing = [level for level in quantiles if level not in self.quantiles]
-            if missing:
-                raise ParameterError(
-                    f"quantiles {missing} are not in the graph, which has {self.quantiles}. Ask "
-                    "for those, or export with quantiles=[...]."
-                )
-            places = [self.quantiles.index(level) for level in quantiles]
         parts = []
         for start in range(0, len(windows.context), MOST_WINDOWS):
             now = {name: array[start : start + MOST_WINDOWS] for name, array in arrays.items()}
-            (part,) = self.session.run([output], now)
-            parts.append(part[..., places])
-        return np.concatenate(parts)
+            parts.append(self.session.run([output], now)[0])
+        forecast = np.concatenate(parts)
+        if quantiles is None:
+            return forecast
+        return forecast[..., [self.quantiles.index(level) for level in quantiles]]

@@ -102,9 +102,7 @@ def _traced(graph: ForecastGraph, example: dict[str, torch.Tensor]) -> Any:
         )
 
 
-def _metadata(
-    forecaster: TitansForecaster, levels: tuple[float, ...] | None
-) -> dict[str, str]:
+def _metadata(forecaster: TitansForecaster, levels: tuple[float, ...] | None) -> dict[str, str]:
     """What a caller must know of the graph; lists and dicts as JSON."""
     covariates = forecaster.layout_.covariates
     channels = [str(label) for label in forecaster.layout_.channels]
@@ -116,16 +114,16 @@ def _metadata(
         "channels": channels,
         "quantiles": list(levels or ()),
         "freq": forecaster.freq_ or "",
-        "target_transform": "" if forecaster.target_transform_ is None else repr(
-            forecaster.target_transform
-        ),
+        "target_transform": ""
+        if forecaster.target_transform_ is None
+        else repr(forecaster.target_transform),
         "past_covariates": [str(c.label) for c in covariates.past],
         "known_covariates": [str(c.label) for c in covariates.known],
         "static_covariates": [str(c.label) for c in covariates.static],
         "categories": {
             str(c.label): [str(category) for category in c.categories]
             for role in ("past", "known", "static")
-            for c in covariates.of(role)  # type: ignore[arg-type]
+            for c in covariates.of(role)
             if c.categories
         },
         "calendar": forecaster.calendar,
