@@ -241,7 +241,7 @@ def _signature(forecaster: BaseForecaster) -> Any:
             **{
                 str(covariate.label): _example(covariate)
                 for role in ("past", "known", "static")
-                for covariate in layout.covariates.of(role)  # type: ignore[arg-type]
+                for covariate in layout.covariates.of(role)
             }
         )
     inferred = models.infer_signature(table, forecast)

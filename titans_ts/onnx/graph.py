@@ -99,17 +99,17 @@ class StudentTQuantiles(nn.Module):
 
     def forward(self, parameters: ForecastParameters) -> Tensor:
         """Quantiles in the data's own units, one more dimension than ``parameters.location``."""
-        spread = self.loss._distribution(parameters.values)
+        location, scale, freedom = self.loss.shape(parameters.values)
         # From [0, 1/2] to [-1, 1], and Clenshaw's rule.
-        x = 4 / spread.df.double() - 1
+        x = 4 / freedom.double() - 1
         standard = []
         for coefficients in self.polynomials:
             later, latest = torch.zeros_like(x), torch.zeros_like(x)
             for coefficient in coefficients[:0:-1]:
                 later, latest = coefficient + 2 * x * later - latest, later
             standard.append(coefficients[0] + x * later - latest)
-        z = torch.stack(standard, -1).to(spread.loc.dtype)
-        values = spread.loc[..., None] + spread.scale[..., None] * z
+        z = torch.stack(standard, -1).to(location.dtype)
+        values = location[..., None] + scale[..., None] * z
         return parameters.location[..., None] + parameters.scale[..., None] * values
 
 

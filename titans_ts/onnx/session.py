@@ -78,7 +78,7 @@ class OnnxForecaster:
                 )
         self.quantiles = tuple(json.loads(self.metadata["quantiles"]))
         # The same forecaster, which takes its numbers from the graph.
-        self._forecaster = object.__new__(type(forecaster))
+        self._forecaster: TitansForecaster = object.__new__(type(forecaster))
         self._forecaster.__dict__.update(vars(forecaster), _forecast=self._forecast)
 
     def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
