@@ -12,7 +12,7 @@ from tiny_fits import tiny, waves
 import titans_ts
 
 HEAVY = ["torch", "lightning", "pandas", "polars", "sklearn", "scipy", "optuna", "matplotlib"]
-HEAVY += ["torchmetrics"]
+HEAVY += ["torchmetrics", "mlflow", "onnx", "onnxruntime"]
 # What a forecaster needs to learn, and not to forecast.
 TRAINS = {"lightning", "torchmetrics", "optuna", "matplotlib"}
 PUBLIC = [name for name in titans_ts.__all__ if name != "__version__"]

@@ -472,6 +472,8 @@ class TitansForecaster(BaseForecaster):
     # -- inside ---------------------------------------------------------------------------------
 
     def _settings(self) -> TrainingSettings:
+        parameters = self.get_params(deep=False)
+        del parameters["trainer_kwargs"]  # where loggers themselves are
         return TrainingSettings(
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
@@ -482,6 +484,7 @@ class TitansForecaster(BaseForecaster):
             precision=self.precision,
             trainer_kwargs={} if self.trainer_kwargs is None else self.trainer_kwargs,
             verbose=self.verbose,
+            hyperparameters=parameters,
         )
 
     def _backbone_config(self) -> BackboneConfig:

@@ -83,7 +83,7 @@ class SlidingWindowAttention(_Attention):
         past = min(self.window - 1, keys.shape[-2])
         keep = slice(keys.shape[-2] - past, None)
         if observed is None:
-            seen = torch.ones(len(x), past, dtype=torch.bool, device=x.device)
+            seen = torch.ones(x.shape[0], past, dtype=torch.bool, device=x.device)
         else:
             seen = observed[:, keep].clone()
         state = WindowState(carry(keys[..., keep, :]), carry(values[..., keep, :]), seen)

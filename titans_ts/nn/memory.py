@@ -23,6 +23,7 @@ from titans_ts.nn.layers import (
     unit_length,
 )
 from titans_ts.nn.memory_weights import StepWeightsCache
+from titans_ts.ops.exporting import is_exporting
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
 from titans_ts.ops.memory_pending import StepRates
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
@@ -135,15 +136,16 @@ class NeuralMemory(nn.Module):
         if not torch.is_grad_enabled():
             if x.shape[1] == 1 and state is not None and not _is_autocast(x):
                 return self._step(x, state, observed)
-            chunks = max(STRETCH_TOKENS // len(x) // self.chunk_size, 1)
-            if x.shape[1] >= 2 * max(chunks * self.chunk_size, TILE_SIZE) and x.is_cpu:
-                return self._in_stretches(
-                    x, state, observed, chunks * self.chunk_size, need_state=need_state
-                )
+            if x.is_cpu and not is_exporting():  # a graph is of any batch size
+                chunks = max(STRETCH_TOKENS // len(x) // self.chunk_size, 1)
+                if x.shape[1] >= 2 * max(chunks * self.chunk_size, TILE_SIZE):
+                    return self._in_stretches(
+                        x, state, observed, chunks * self.chunk_size, need_state=need_state
+                    )
         n_first = 0
         if state is None and self.persistent is not None:
             n_first = len(self.persistent)
-            x = torch.cat([self.persistent.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.persistent.expand(x.shape[0], -1, -1), x], dim=1)
             observed = None if observed is None else F.pad(observed, (n_first, 0), value=True)
         x = mask_tokens(x, observed)
         memory = self.initial_state() if state is None else state.memory

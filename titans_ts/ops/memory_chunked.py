@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from titans_ts.ops.exporting import is_exporting
 from titans_ts.ops.memory_chunks import ScanOptions, scan_chunks
 from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
@@ -99,7 +100,9 @@ def memory_chunked(
         read, after = memory_step(state, pairs, values.flatten(0, 1), rates, **semantics)
         return read.unflatten(0, lead), after
     state = state.settled()
-    form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if n <= SHORT else _by_scan
+    # A graph is made of tiles: they are plain operations, where a scan works in memory of its own.
+    short = n <= SHORT or is_exporting()
+    form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if short else _by_scan
     others = {"residual": residual, "coarse": coarse, "first_order": first_order}
     if form is _by_scan and triton_available(keys.device):
         if keys.dtype == torch.float32 and supports(list(state.weights), chunk_size, **others):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from titans_ts.ops.exporting import is_exporting
+
 __all__ = ["layer_norm_backward", "memory_errors", "read_memory", "silu_backward", "silu_bend"]
 
 # torch's default; fixed here because the hand-written gradient needs the same number.
@@ -43,6 +45,9 @@ def silu_bend(x: Tensor) -> Tensor:
 
 def silu_backward(cotangent: Tensor, x: Tensor) -> Tensor:
     """``cotangent * silu'(x)``."""
+    if is_exporting():
+        gate = torch.sigmoid(x)
+        return cotangent * gate * (1 + x * (1 - gate))
     return _SiluBackward.apply(cotangent, x)
 
 

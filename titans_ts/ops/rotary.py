@@ -59,15 +59,17 @@ def _table(
         index = torch.arange(0, width, 2, device=device, dtype=torch.float64)
         rate = base ** (-index / width)
 
-        def turns(positions: Tensor) -> Tensor:
+        def turns(first: int, last: int, step: int) -> tuple[Tensor, Tensor]:
+            positions = torch.arange(first, last, step, device=device, dtype=torch.float64)
             angle = positions[:, None] * rate
-            return torch.polar(torch.full_like(angle, scale), angle)
+            return angle.cos(), angle.sin()
 
-        # Angles add up where complex numbers multiply: two short tables instead of a long one.
-        coarse = turns(torch.arange(start, stop, _STRIDE, device=device, dtype=torch.float64))
-        fine = turns(torch.arange(min(_STRIDE, stop - start), device=device, dtype=torch.float64))
-        turned = ((coarse / scale)[:, None] * fine).flatten(0, 1)[: stop - start]
-        cos, sin = turned.real.to(dtype), turned.imag.to(dtype)
+        # Angles add up where turns are multiplied: two short tables instead of a long one.
+        far_cos, far_sin = (x[:, None] for x in turns(start, stop, _STRIDE))
+        near_cos, near_sin = turns(0, min(_STRIDE, stop - start), 1)
+        cos = scale * (far_cos * near_cos - far_sin * near_sin)
+        sin = scale * (far_cos * near_sin + far_sin * near_cos)
+        cos, sin = (x.flatten(0, 1)[: stop - start].to(dtype) for x in (cos, sin))
         return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
     if near:

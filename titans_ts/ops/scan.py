@@ -1,11 +1,13 @@
-"""Sums that fade, over any length, at linear cost."""
+"""Sums that fade, and running maxima, over any length."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["fading_sum"]
+from titans_ts.ops.exporting import is_exporting
+
+__all__ = ["fading_sum", "running_maximum"]
 
 # Terms added by one matrix product; the product's cost per term grows with it, the loop's falls.
 BLOCK = 128
@@ -45,3 +47,24 @@ def fading_sum(terms: Tensor, keep: float, initial: Tensor | None = None) -> Ten
         sums.append(total)
         carried = total[..., -1]
     return torch.cat(sums, dim=-1)
+
+
+def running_maximum(x: Tensor, dim: int) -> Tensor:
+    """The largest value so far along a dimension.
+
+    Examples
+    --------
+    >>> import torch
+    >>> running_maximum(torch.tensor([1, 3, 2, 5]), 0)
+    tensor([1, 3, 3, 5])
+    """
+    if not is_exporting():
+        return x.cummax(dim).values
+    # Graphs have no operation for it. Maxima over 1, 2, 4, ... values reach all of them soon.
+    reach, length = 1, x.shape[dim]
+    while reach < length:
+        head = x.narrow(dim, 0, reach)
+        now, before = x.narrow(dim, reach, length - reach), x.narrow(dim, 0, length - reach)
+        x = torch.cat([head, torch.maximum(now, before)], dim)
+        reach *= 2
+    return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from titans_ts.training.loop_module import LoopModule
 
-__all__ = ["BestWeights", "History", "OneProgressBar", "WeightAverage"]
+__all__ = ["BestWeights", "History", "OneProgressBar", "TellLoggers", "WeightAverage"]
 
 
 class History(Callback):
@@ -34,6 +35,29 @@ class History(Callback):
             n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics
         }
         self.epochs.append({"epoch": trainer.current_epoch, **seen})
+
+
+class TellLoggers(Callback):
+    """Tell loggers of hyper-parameters, and of the learning rate that each epoch came to.
+
+    Parameters
+    ----------
+    hyperparameters : mapping
+        What is neither a number nor text is told in words: loggers write files of plain values.
+    """
+
+    def __init__(self, hyperparameters: Mapping[str, Any]) -> None:
+        self.hyperparameters = {
+            name: value if isinstance(value, str | bool | int | float | None) else repr(value)
+            for name, value in hyperparameters.items()
+        }
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.hyperparameters)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
 
 
 class WeightAverage(Callback):

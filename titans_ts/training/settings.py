@@ -27,6 +27,7 @@ class TrainingSettings:
     precision: str | None = None
     trainer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     verbose: int = 0
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)  # for loggers
 
 
 def uses_cuda(accelerator: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from titans_ts.errors import ParameterError
-from titans_ts.training.callbacks import OneProgressBar
+from titans_ts.training.callbacks import OneProgressBar, TellLoggers
 from titans_ts.training.settings import TrainingSettings, uses_cuda
 
 __all__ = ["check_settings", "make_trainer", "plain_interrupt", "quiet_lightning"]
@@ -46,6 +46,8 @@ def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Train
     }
     if options["enable_progress_bar"]:
         callbacks = [*callbacks, OneProgressBar()]
+    if options["logger"] and settings.hyperparameters:
+        callbacks = [*callbacks, TellLoggers(settings.hyperparameters)]
     more = options.get("callbacks") or []
     options["callbacks"] = [*callbacks, *([more] if isinstance(more, Callback) else more)]
     return Trainer(**options)

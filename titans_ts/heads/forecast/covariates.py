@@ -134,7 +134,7 @@ class CovariateReader(nn.Module):
         vectors = None
         if self.channel is not None:
             assert batch.channel is not None
-            rows = batch.channel.expand(len(batch.context), -1)
+            rows = batch.channel.expand(batch.context.shape[0], -1)
             vectors = self.channel(rows).flatten(0, 1)
         if self.static is not None and self.embed_static is not None:
             assert batch.static is not None

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from titans_ts.ops.exporting import is_exporting
+from titans_ts.ops.scan import running_maximum
+
 __all__ = ["FilledSeries", "fill_gaps"]
 
 
@@ -88,13 +91,14 @@ def fill_gaps(series: Tensor, observed: Tensor | None, season: int = 0) -> Fille
     if observed is None:
         return FilledSeries(series, None, None, None)
     steps = torch.arange(series.shape[1], device=series.device).expand_as(series)
-    last = torch.where(observed, steps, -1).cummax(1).values
+    last = running_maximum(torch.where(observed, steps, -1), 1)
     started = last >= 0
-    if bool((observed == started).all()):  # no gap after the first value
+    # Without a gap after the first value there is nothing to fill.
+    if not is_exporting() and bool((observed == started).all()):
         return FilledSeries(series, None, None, started)
     last = last.clamp(min=0)
     end = series.shape[1]
-    following = torch.where(observed, steps, end).flip(1).cummin(1).values.flip(1)
+    following = -running_maximum(torch.where(observed, -steps, -end).flip(1), 1).flip(1)
     low = series.gather(1, last)
     forward = torch.where(started, low, torch.zeros_like(low))
     high = series.gather(1, following.clamp(max=end - 1))
@@ -114,11 +118,17 @@ def fill_gaps(series: Tensor, observed: Tensor | None, season: int = 0) -> Fille
 def _season_before(series: Tensor, observed: Tensor, season: int) -> tuple[Tensor, Tensor]:
     """Each value, or else the one a season before, or two and so on; and whether there is one."""
     time = series.shape[1]
-    value, known = series, observed
-    for _ in range((time - 1) // season):
-        if bool(known.all()):
-            break
-        earlier = F.pad(value, (season, 0))[:, :time]
-        value = torch.where(known, value, earlier)
-        known = known | F.pad(known, (season, 0))[:, :time]
-    return value, known
+    # Rows of a season: what lies seasons apart stands in one column.
+    padding = -time % season
+
+    def in_seasons(x: Tensor) -> Tensor:
+        return F.pad(x, (padding, 0)).unflatten(1, (-1, season))
+
+    def in_time(x: Tensor) -> Tensor:
+        return x.flatten(1)[:, padding:]
+
+    seen = in_seasons(observed)
+    row = torch.arange(seen.shape[1], device=series.device)[:, None].expand_as(seen)
+    last = running_maximum(torch.where(seen, row, -1), 1)
+    value = in_seasons(series).gather(1, last.clamp(min=0))
+    return in_time(value), in_time(last >= 0)

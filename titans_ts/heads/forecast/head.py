@@ -204,7 +204,7 @@ class ForecastHead(nn.Module):
         horizon = self.config.horizon
         weight = self.project.weight
         if vectors is None:
-            values = weight.new_zeros(len(location), n_origins, horizon, n_parameters)
+            values = weight.new_zeros(location.shape[0], n_origins, horizon, n_parameters)
         else:
             vectors = vectors[:, -n_origins:]
             if self.mixer is not None:
@@ -213,7 +213,7 @@ class ForecastHead(nn.Module):
             # Losses and units in full precision, whatever the products were made in.
             values = values.to(weight.dtype)
         if self.covariates is not None and self.config.known:
-            steer = weight.new_zeros(len(location), 1, weight.shape[1])
+            steer = weight.new_zeros(location.shape[0], 1, weight.shape[1])
             steer = steer if vectors is None else vectors
             if encoded.constant is not None:
                 steer = steer + encoded.constant

@@ -131,11 +131,14 @@ class StudentT(ForecastLoss):
     # A jump out of a constant context is that many scales away; float32 must hold its square.
     max_target: ClassVar[float] = 1e12
 
-    def _distribution(self, parameters: Tensor) -> torch.distributions.StudentT:
+    def shape(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Location, scale and degrees of freedom, of shape (...) each."""
         location, scale, tail = parameters.unbind(-1)
-        return torch.distributions.StudentT(
-            2 + F.softplus(tail), location, self.min_scale + F.softplus(scale), validate_args=False
-        )
+        return location, self.min_scale + F.softplus(scale), 2 + F.softplus(tail)
+
+    def _distribution(self, parameters: Tensor) -> torch.distributions.StudentT:
+        location, scale, freedom = self.shape(parameters)
+        return torch.distributions.StudentT(freedom, location, scale, validate_args=False)
 
     def loss(self, parameters: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         near = target.clamp(-self.max_target, self.max_target)
@@ -145,12 +148,12 @@ class StudentT(ForecastLoss):
         # scipy, because torch has no inverse of this distribution function.
         from scipy.stats import t
 
-        spread = self._distribution(parameters)
+        location, scale, freedom = self.shape(parameters)
         standard = t.ppf(
-            torch.tensor(levels, dtype=torch.float64).numpy(), spread.df.cpu().double()[..., None]
+            torch.tensor(levels, dtype=torch.float64).numpy(), freedom.cpu().double()[..., None]
         )
         standard = torch.as_tensor(standard, dtype=parameters.dtype, device=parameters.device)
-        return spread.loc[..., None] + spread.scale[..., None] * standard
+        return location[..., None] + scale[..., None] * standard
 
 
 LOSSES: dict[str, Callable[[], ForecastLoss]] = {

@@ -1,0 +1,109 @@
+"""OnnxForecaster: predict with tables in and out, where onnxruntime does the arithmetic."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from titans_ts.data.windows import CutWindows
+from titans_ts.errors import ParameterError
+from titans_ts.forecaster import TitansForecaster
+from titans_ts.onnx.extra import needed
+from titans_ts.onnx.inputs import arrays_of
+
+__all__ = ["OnnxForecaster"]
+
+# Windows at a time: one run of a graph makes all that lies between for all of them.
+MOST_WINDOWS = 256
+
+
+class OnnxForecaster:
+    """The forecasts of an exported graph, with tables in and out.
+
+    The graph knows arrays only; the forecaster that it was made of reads tables, undoes its
+    ``target_transform``, and names rows and columns. With this one can hold a graph against
+    ``predict`` before it goes to another machine, or serve with onnxruntime here.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that :func:`export_onnx` wrote.
+    forecaster : TitansForecaster
+        The one that it was made of, or that one loaded again.
+    providers : sequence of str, default ("CPUExecutionProvider",)
+        Where onnxruntime computes.
+
+    Attributes
+    ----------
+    metadata : dict of str
+        What stands in the file: horizon, context_length, channels, quantiles and so on; lists
+        are JSON.
+
+    Raises
+    ------
+    ParameterError
+        The graph is of another forecaster, or onnxruntime is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        forecaster: TitansForecaster,
+        *,
+        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    ) -> None:
+        check_is_fitted(forecaster)
+        runtime = needed("onnxruntime")
+        if not Path(path).is_file():
+            raise ParameterError(f"No ONNX file at {str(path)!r}; expected one of export_onnx.")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # not what it does not fold, node by node
+        self.session = runtime.InferenceSession(os.fspath(path), options, providers=list(providers))
+        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        expected = {
+            "horizon": str(forecaster.horizon),
+            "context_length": str(forecaster.context_length_),
+            "channels": json.dumps([str(label) for label in forecaster.layout_.channels]),
+        }
+        for name, value in expected.items():
+            if self.metadata.get(name) != value:
+                raise ParameterError(
+                    f"The graph in {str(path)!r} has {name} {self.metadata.get(name, 'unknown')}, "
+                    f"but the forecaster has {value}. Give the forecaster that was exported."
+                )
+        self.quantiles = tuple(json.loads(self.metadata["quantiles"]))
+        # The same forecaster, which takes its numbers from the graph.
+        self._forecaster: TitansForecaster = object.__new__(type(forecaster))
+        self._forecaster.__dict__.update(vars(forecaster), _forecast=self._forecast)
+
+    def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
+        """Forecast the steps that follow, as :meth:`titans_ts.TitansForecaster.predict` does.
+
+        ``quantiles`` are some of those in the graph.
+        """
+        return self._forecaster.predict(X, future=future, quantiles=quantiles)
+
+    def _forecast(
+        self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
+    ) -> np.ndarray:
+        missing = [level for level in quantiles or () if level not in self.quantiles]
+        if missing:
+            raise ParameterError(
+                f"quantiles {missing} are not in the graph, which has {self.quantiles}. Ask for "
+                "those, or export with quantiles=[...]."
+            )
+        arrays = arrays_of(windows)
+        output = "forecast" if quantiles is None else "quantiles"
+        parts = []
+        for start in range(0, len(windows.context), MOST_WINDOWS):
+            now = {name: array[start : start + MOST_WINDOWS] for name, array in arrays.items()}
+            parts.append(self.session.run([output], now)[0])
+        forecast = np.concatenate(parts)
+        if quantiles is None:
+            return forecast
+        return forecast[..., [self.quantiles.index(level) for level in quantiles]]
