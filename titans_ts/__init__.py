@@ -1,7 +1,8 @@
 """Forecast multivariate time series with a model that keeps learning while it predicts.
 
 Public names are imported on first use (PEP 562): ``import titans_ts`` alone loads neither torch
-nor pandas, so command lines and large programs stay quick to start.
+nor pandas, so command lines and large programs stay quick to start. Estimators of installed plug-in
+heads are found here too, by the registry.
 """
 
 from importlib import import_module
@@ -34,6 +35,8 @@ _HOMES = {
     "SavedModelError": "titans_ts.errors",
     "CheckpointError": "titans_ts.errors",
     "DeviceMemoryError": "titans_ts.errors",
+    "HeadPluginError": "titans_ts.errors",
+    "HeadPluginWarning": "titans_ts.errors",
     "NonFiniteLossError": "titans_ts.errors",
     "TrainingInterrupted": "titans_ts.errors",
 }
@@ -44,6 +47,13 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    # Only what looks like a class: a search through all that is installed takes its time.
+    if name[:1].isupper():
+        from titans_ts.heads.registry import find_estimator
+
+        found = find_estimator(name)
+        if found is not None:
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -33,6 +33,14 @@ class CheckpointError(SavedModelError):
     """The progress that a fit is to go on from is damaged, or is that of another fit."""
 
 
+class HeadPluginError(TitansError, ImportError):
+    """A head that a package brings cannot be used; the message says why and what to do."""
+
+
+class HeadPluginWarning(UserWarning):
+    """A head that a package brings is broken; the others work on."""
+
+
 class DeviceMemoryError(TitansError, MemoryError):
     """A step of training does not fit in memory; the message says what would."""
 
