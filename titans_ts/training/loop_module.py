@@ -83,6 +83,16 @@ class LoopModule(LightningModule):
         """
         return ""
 
+    def carried(self) -> list[Tensor]:
+        """What goes from one batch to the next beside the weights, such as a memory's state.
+
+        It is kept with the progress of a fit, and given back by :meth:`restore_carried`.
+        """
+        return []
+
+    def restore_carried(self, tensors: list[Tensor]) -> None:
+        """Undo :meth:`carried`, in a fit that goes on."""
+
     def configure_optimizers(self) -> Any:
         return adamw_with_warm_up(
             self,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from os import PathLike
-from typing import Any, Self, overload
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -28,13 +28,31 @@ from titans_ts.plugins.language.tokenizer import Tokenizer, make_tokenizer
 from titans_ts.training import TrainingSettings, uses_cuda
 from titans_ts.training.checkpoint import CheckpointFolder, check_checkpoint_path
 
-__all__ = ["TitansLanguageModel"]
+__all__ = ["Prediction", "TitansLanguageModel"]
 
 # Steps of an epoch on a small corpus, where passes over it are put together for it.
 LEAST_STEPS = 20
 
 # Tokens of each document that are read at a time where nothing is learnt.
 READ_TOKENS = 2048
+
+
+class Prediction(NamedTuple):
+    """How well a model predicted texts."""
+
+    log_likelihood: float  # mean per token, in nats
+    n_tokens: int
+    n_bytes: int  # of the texts in UTF-8
+
+    @property
+    def perplexity(self) -> float:
+        """Per token."""
+        return math.exp(-self.log_likelihood)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """What the texts would take, compressed, for each of their bytes."""
+        return -self.log_likelihood * self.n_tokens / self.n_bytes / math.log(2)
 
 
 class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
@@ -436,15 +454,13 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
     def score(self, texts: Any, y: Any = None) -> float:
         """Mean log likelihood per token, in nats; higher is better.
 
-        Each document is read from its start, with memory carried through all of it.
-
         Parameters
         ----------
         texts : iterable of str or Path, or one Path
         y : None
             Ignored.
         """
-        return self._total(texts)[0]
+        return self.evaluate(texts).log_likelihood
 
     def perplexity(self, texts: Any) -> float:
         """Among how many tokens the model is undecided, on average; lower is better.
@@ -455,7 +471,7 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
         ----------
         texts : iterable of str or Path, or one Path
         """
-        return math.exp(-self._total(texts)[0])
+        return self.evaluate(texts).perplexity
 
     def bits_per_byte(self, texts: Any) -> float:
         """Bits that the model would need for each byte of the texts, if it compressed them.
@@ -464,14 +480,27 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
         ----------
         texts : iterable of str or Path, or one Path
         """
-        mean, corpus = self._total(texts)
-        return -mean * len(corpus.tokens) / corpus.n_bytes / math.log(2)
+        return self.evaluate(texts).bits_per_byte
 
-    def _total(self, texts: Any) -> tuple[float, Corpus]:
+    def evaluate(self, texts: Any) -> Prediction:
+        """Measure how well texts are predicted, in one reading.
+
+        Each document is read from its start, with memory carried through all of it. The end of a
+        text is not among the tokens that count.
+
+        Parameters
+        ----------
+        texts : iterable of str or Path, or one Path
+
+        Returns
+        -------
+        Prediction
+            With ``log_likelihood``, ``perplexity``, ``bits_per_byte``, ``n_tokens``, ``n_bytes``.
+        """
         check_is_fitted(self)
         corpus = read_corpus(texts, self.tokenizer_)
         total = sum(float(logs.double().sum()) for _, _, logs in self._read(corpus))
-        return total / len(corpus.tokens), corpus
+        return Prediction(total / len(corpus.tokens), len(corpus.tokens), corpus.n_bytes)
 
     def _read(self, corpus: Corpus) -> Iterator[tuple[int, int, torch.Tensor]]:
         config = self.model_.backbone.config

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
+import torch
 from torch import Tensor
 
 from titans_ts.errors import ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
-from titans_ts.nn.restart import detach
+from titans_ts.nn.restart import detach, map_tensors
 from titans_ts.plugins.language.reading import carried_state
 from titans_ts.plugins.language.streams import SegmentBatch
 from titans_ts.training.loop_module import LoopModule
@@ -53,8 +54,21 @@ class StreamModule(LoopModule):
     def n_examples(self, batch: SegmentBatch) -> int:
         return batch.n_targets
 
-    def carried(self) -> Any:
-        return self.trained
+    def carried(self) -> list[Tensor]:
+        found: list[Tensor] = []
+        map_tensors(lambda x: found.append(x) or x, self.trained)  # type: ignore[func-returns-value]
+        return found
+
+    def restore_carried(self, tensors: list[Tensor]) -> None:
+        # A state's form, from reading a few tokens, and in their places what was kept.
+        assert isinstance(self.model, TokenModel)
+        config = self.model.backbone.config
+        length = math.lcm(config.chunk_size, config.segment_length)
+        tokens = torch.zeros(1, length, dtype=torch.int64, device=self.device)
+        with torch.no_grad():
+            _, form = self.model.vectors(tokens)
+        kept = iter(tensors)
+        self.trained = map_tensors(lambda _: next(kept), form)
 
     def _read(
         self, batch: SegmentBatch, state: BackboneState | None
