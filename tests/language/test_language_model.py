@@ -12,9 +12,14 @@ from sklearn.exceptions import NotFittedError
 
 from titans_ts.config import VARIANTS
 from titans_ts.errors import DataError, DataTypeError, ParameterError
+from titans_ts.nn.restart import tensors_of
 from titans_ts.plugins.language.generate import Sampling
 from titans_ts.plugins.language.model import TitansLanguageModel
 from titans_ts.plugins.language.presets import PRESETS, preset
+from titans_ts.plugins.language.reading import read_prompt
+from titans_ts.plugins.language.texts import read_corpus
+from titans_ts.plugins.language.tokenizer import ByteTokenizer
+from titans_ts.plugins.language.training import StreamModule
 
 RHYME = "Eins, zwei, Polizei, drei, vier, Grenadier. "
 TINY = dict(
@@ -184,9 +189,6 @@ def test_a_budget_of_tokens_is_kept():
 
 
 def model_corpus():
-    from titans_ts.plugins.language.texts import read_corpus
-    from titans_ts.plugins.language.tokenizer import ByteTokenizer
-
     return read_corpus(["x" * (32 * 10 - 1)], ByteTokenizer())
 
 
@@ -233,8 +235,6 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch)
     options = {**TINY, "max_epochs": 2}
     whole = TitansLanguageModel(**options).fit(texts)
     monkeypatch.setattr("titans_ts.training.resume.SAVE_EVERY", 0.0)
-    from titans_ts.plugins.language.training import StreamModule
-
     loss_of, n_losses = StreamModule.training_loss, []
 
     def dies(self, batch):
@@ -277,13 +277,8 @@ def test_a_preset_that_is_not_there_is_refused_in_words():
 
 
 def test_generation_carries_a_state_of_fixed_size(fitted):
-    from titans_ts.nn.restart import map_tensors
-    from titans_ts.plugins.language.reading import read_prompt
-
     def size(n):
         _, state = read_prompt(fitted.model_, np.zeros(n, np.uint8), length=64)
-        counts = []
-        map_tensors(lambda x: counts.append(x.numel()) or x, state)
-        return sum(counts)
+        return sum(x.numel() for x in tensors_of(state))
 
     assert size(128) == size(1024)

@@ -88,6 +88,8 @@ def test_whole_documents_are_set_aside_and_of_few_their_ends():
     assert bytes(learnt.tokens) + b"|" + bytes(judged.tokens) == b"aaaaaaaac|bb"
     assert judged.lengths.tolist() == [2]
     assert set_documents_aside(many, 0.0, seed=0) == (many, None)
+    short = corpus_of("abc")
+    assert set_documents_aside(short, 0.1, seed=0) == (short, None)
 
 
 def test_every_token_is_a_target_once_and_follows_its_own_document():

@@ -15,7 +15,7 @@ from titans_ts.nn.layers import at_least_float32
 from titans_ts.nn.memory import NeuralMemory, NeuralMemoryState
 from titans_ts.ops.memory_state import MemoryState, momentum_or_zeros
 
-__all__ = ["detach", "map_tensors", "restart"]
+__all__ = ["detach", "map_tensors", "restart", "tensors_of"]
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], state: Any) -> Any:
@@ -28,6 +28,18 @@ def map_tensors(change: Callable[[Tensor], Tensor], state: Any) -> Any:
         parts = [map_tensors(change, part) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return state
+
+
+def tensors_of(state: Any) -> list[Tensor]:
+    """The tensors of a state, in the order in which :func:`map_tensors` meets them."""
+    found: list[Tensor] = []
+
+    def note(x: Tensor) -> Tensor:
+        found.append(x)
+        return x
+
+    map_tensors(note, state)
+    return found
 
 
 def detach(state: Any) -> Any:

@@ -92,7 +92,7 @@ def train(
     from titans_ts.plugins.language.model import TitansLanguageModel
     from titans_ts.plugins.language.presets import preset as recipe
 
-    check_save_path(MODEL, out)
+    check_save_path(out, MODEL)
     terminal = Terminal(quiet=quiet)
     given = opt.given(
         tokenizer=tokenizer,

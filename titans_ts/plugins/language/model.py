@@ -22,7 +22,7 @@ from titans_ts.parameters import check_batch_size, check_choice, check_int, chec
 from titans_ts.persistence import SaveLoadMixin
 from titans_ts.plugins.language.generate import Sampling, check_seed, sample_tokens
 from titans_ts.plugins.language.reading import document_log_probabilities, read_prompt
-from titans_ts.plugins.language.streams import TextStreams, segments_of, whole_documents
+from titans_ts.plugins.language.streams import KeptBatches, TextStreams, segments_of, whole_documents
 from titans_ts.plugins.language.texts import Corpus, iter_texts, read_corpus, set_documents_aside
 from titans_ts.plugins.language.tokenizer import Tokenizer, make_tokenizer
 from titans_ts.training import TrainingSettings, uses_cuda
@@ -304,8 +304,7 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
             if judged is not None:
                 stretches = whole_documents(judged, longest=longest)
                 n = min(rows, len(stretches))
-                # Kept: each epoch is judged on the same batches, and tokens are small.
-                validation = list(
+                validation = KeptBatches(
                     segments_of(judged, iter(stretches), rows=n, length=length, end=end)
                 )
             return Prepared(StreamModule(model, settings), streams, validation)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from titans_ts.plugins.language.texts import Corpus
 
-__all__ = ["SegmentBatch", "Stretch", "TextStreams", "segments_of", "whole_documents"]
+__all__ = ["KeptBatches", "SegmentBatch", "Stretch", "TextStreams", "segments_of", "whole_documents"]
 
 # Stretches that are sorted by length at a time, for each row: enough that neighbours are alike, and
 # few enough that the order of a pass is still one of chance.
@@ -141,6 +141,22 @@ def _cut(
         n_targets,
         tuple(reading),
     )
+
+
+class KeptBatches:
+    """Batches that are read again and again, in order.
+
+    Lightning would take a list for as many loaders.
+    """
+
+    def __init__(self, batches: Iterator[SegmentBatch]) -> None:
+        self._batches = tuple(batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[SegmentBatch]:
+        return iter(self._batches)
 
 
 class TextStreams:

@@ -157,6 +157,8 @@ def set_documents_aside(
         return _some(corpus, ~aside), _some(corpus, aside)
     cuts = corpus.offsets[1:] - np.floor(fraction * lengths).astype(np.int64)
     bounds = list(zip(corpus.offsets[:-1], cuts, corpus.offsets[1:], strict=True))
+    if (cuts == corpus.offsets[1:]).all():
+        return corpus, None  # so short that no token can be spared
     judged = _joined([corpus.tokens[cut:stop] for _, cut, stop in bounds])
     return _joined([corpus.tokens[start:cut] for start, cut, _ in bounds]), judged
 
@@ -170,6 +172,6 @@ def _some(corpus: Corpus, which: np.ndarray) -> Corpus:
 
 
 def _joined(parts: list[np.ndarray]) -> Corpus:
-    parts = [part for part in parts if len(part)] or parts[:1]
+    parts = [part for part in parts if len(part)]
     lengths = [len(part) for part in parts]
     return Corpus(np.concatenate(parts), np.cumsum([0, *lengths], dtype=np.int64), 0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from titans_ts.errors import ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
-from titans_ts.nn.restart import detach, map_tensors
+from titans_ts.nn.restart import detach, map_tensors, tensors_of
 from titans_ts.plugins.language.reading import carried_state
 from titans_ts.plugins.language.streams import SegmentBatch
 from titans_ts.training.loop_module import LoopModule
@@ -55,9 +55,7 @@ class StreamModule(LoopModule):
         return batch.n_targets
 
     def carried(self) -> list[Tensor]:
-        found: list[Tensor] = []
-        map_tensors(lambda x: found.append(x) or x, self.trained)  # type: ignore[func-returns-value]
-        return found
+        return tensors_of(self.trained)
 
     def restore_carried(self, tensors: list[Tensor]) -> None:
         # A state's form, from reading a few tokens, and in their places what was kept.
