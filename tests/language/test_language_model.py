@@ -22,18 +22,19 @@ from titans_ts.plugins.language.tokenizer import ByteTokenizer
 from titans_ts.plugins.language.training import StreamModule
 
 RHYME = "Eins, zwei, Polizei, drei, vier, Grenadier. "
-TINY = dict(
-    dim=16,
-    depth=1,
-    n_heads=1,
-    chunk_size=4,
-    segment_length=8,
-    context_length=32,
-    batch_size=4,
-    max_epochs=2,
-    random_state=0,
-    accelerator="cpu",
-)
+TINY = {
+    "dim": 16,
+    "depth": 1,
+    "n_heads": 1,
+    "chunk_size": 4,
+    "segment_length": 8,
+    "context_length": 32,
+    "batch_size": 4,
+    "max_epochs": 2,
+    "learning_rate": 1e-2,
+    "random_state": 0,
+    "accelerator": "cpu",
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def fitted():
 def test_learning_brings_the_perplexity_down(fitted):
     losses = [epoch["validation_loss"] for epoch in fitted.history_]
     assert losses[-1] < losses[0] < math.log(257)
-    assert fitted.perplexity([RHYME * 5]) < 40
+    assert fitted.perplexity([RHYME * 5]) < 64
 
 
 def test_the_constructor_only_stores():
@@ -115,13 +116,13 @@ def test_an_empty_prompt_starts_a_document(fitted):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(temperature=-1), "temperature must be a number between 0 and 100"),
-        (dict(temperature=math.nan), "temperature must be"),
-        (dict(top_k=0), "top_k must be a whole number"),
-        (dict(top_p=0), "top_p must be above 0"),
-        (dict(top_p=1.5), "top_p must be a number between"),
-        (dict(max_new_tokens=-1), "max_new_tokens must be"),
-        (dict(seed=-1), "seed must be a whole number"),
+        ({"temperature": -1}, "temperature must be a number between 0 and 100"),
+        ({"temperature": math.nan}, "temperature must be"),
+        ({"top_k": 0}, "top_k must be a whole number"),
+        ({"top_p": 0}, "top_p must be above 0"),
+        ({"top_p": 1.5}, "top_p must be a number between"),
+        ({"max_new_tokens": -1}, "max_new_tokens must be"),
+        ({"seed": -1}, "seed must be a whole number"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -165,14 +166,14 @@ def test_temperature_is_what_logits_are_divided_by():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(context_length=30), "context_length must be a multiple of chunk_size=4.*Take 32"),
-        (dict(variant="mac", context_length=36), "multiple of segment_length=8"),
-        (dict(variant="rnn"), "variant must be one of"),
-        (dict(vocabulary_size=100), "vocabulary_size must be"),
-        (dict(max_tokens=0), "max_tokens must be"),
-        (dict(backbone_options={"dim": 3}), "backbone_options names 'dim'"),
-        (dict(tokenizer="words"), "tokenizer must be 'bytes'"),
-        (dict(learning_rate=0), "learning_rate"),
+        ({"context_length": 30}, "context_length must be a multiple of chunk_size=4.*Take 32"),
+        ({"variant": "mac", "context_length": 36}, "multiple of segment_length=8"),
+        ({"variant": "rnn"}, "variant must be one of"),
+        ({"vocabulary_size": 100}, "vocabulary_size must be"),
+        ({"max_tokens": 0}, "max_tokens must be"),
+        ({"backbone_options": {"dim": 3}}, "backbone_options names 'dim'"),
+        ({"tokenizer": "words"}, "tokenizer must be 'bytes'"),
+        ({"learning_rate": 0}, "learning_rate"),
     ],
 )
 def test_bad_parameters_are_refused_in_words(options, words):
@@ -192,15 +193,21 @@ def model_corpus():
     return read_corpus(["x" * (32 * 10 - 1)], ByteTokenizer())
 
 
-def test_memory_that_is_carried_helps_where_a_text_repeats_itself_far_apart():
+def test_memory_that_is_carried_helps_at_the_start_of_a_segment():
     rng = np.random.default_rng(0)
-    texts = [repeated(rng) for _ in range(80)]
-    options = dict(TINY, context_length=48, dim=32, batch_size=8, max_epochs=6, learning_rate=1e-2)
-    model = TitansLanguageModel(**options).fit(texts)
+    options = {
+        **TINY,
+        "variant": "lmm",
+        "dim": 32,
+        "context_length": 48,
+        "batch_size": 8,
+        "max_epochs": 6,
+    }
+    model = TitansLanguageModel(**options).fit([repeated(rng) for _ in range(80)])
     judged = [repeated(rng) for _ in range(20)]
-    logs = np.stack([model.log_probabilities(text) for text in judged])
-    first, second = logs[:, :48].mean(), logs[:, 96:].mean()
-    assert second > first
+    carried = np.mean([model.log_probabilities(text)[48:56] for text in judged])
+    afresh = np.mean([model.log_probabilities(text[48:])[:8] for text in judged])
+    assert carried > afresh + 0.3
 
 
 def repeated(rng):
@@ -257,8 +264,10 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch)
 
 def test_validation_documents_may_be_given():
     model = TitansLanguageModel(**{**TINY, "max_epochs": 1})
-    model.fit([RHYME] * 4, validation=["something else entirely " * 4])
-    assert model.history_[0]["validation_loss"] > model.history_[0]["train_loss"]
+    other = ["something else entirely " * 4]
+    model.fit([RHYME] * 4, validation=other)
+    # The end of a text is a target of learning, and not of a score.
+    assert model.history_[0]["validation_loss"] == pytest.approx(-model.score(other), rel=0.02)
     model = TitansLanguageModel(**{**TINY, "max_epochs": 1, "validation_fraction": 0.0})
     assert model.fit([RHYME] * 4).best_epoch_ is None
 

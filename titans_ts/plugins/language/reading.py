@@ -95,5 +95,6 @@ def read_prompt(
         for start in range(0, len(tokens), length):
             piece = np.asarray(tokens[start : start + length], np.int64)
             vectors, state = model.vectors(torch.from_numpy(piece).to(device)[None], state)
-        assert vectors is not None and state is not None
+        assert vectors is not None
+        assert state is not None
         return model.to_logits(vectors[0, -1]), state

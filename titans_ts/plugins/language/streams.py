@@ -8,6 +8,7 @@ few tokens are masked where texts are short.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,7 +18,14 @@ from torch import Tensor
 
 from titans_ts.plugins.language.texts import Corpus
 
-__all__ = ["KeptBatches", "SegmentBatch", "Stretch", "TextStreams", "segments_of", "whole_documents"]
+__all__ = [
+    "KeptBatches",
+    "SegmentBatch",
+    "Stretch",
+    "TextStreams",
+    "segments_of",
+    "whole_documents",
+]
 
 # Stretches that are sorted by length at a time, for each row: enough that neighbours are alike, and
 # few enough that the order of a pass is still one of chance.
@@ -230,8 +238,7 @@ class TextStreams:
                     first = int(rng.integers(1, self.longest + 1))
                     cuts[1:1] = range(first, length, self.longest)
                 parts += [
-                    Stretch(document, start, stop)
-                    for start, stop in zip(cuts[:-1], cuts[1:], strict=True)
+                    Stretch(document, start, stop) for start, stop in itertools.pairwise(cuts)
                 ]
             parts = [parts[i] for i in rng.permutation(len(parts))]
             pool = POOL * self.rows

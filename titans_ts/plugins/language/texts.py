@@ -132,9 +132,7 @@ def read_corpus(texts: Any, tokenizer: Tokenizer, *, what: str = "texts") -> Cor
     return Corpus(np.concatenate(parts), np.cumsum(lengths, dtype=np.int64), n_bytes)
 
 
-def set_documents_aside(
-    corpus: Corpus, fraction: float, seed: int
-) -> tuple[Corpus, Corpus | None]:
+def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Corpus, Corpus | None]:
     """Split into documents to learn from, and documents on which learning is judged.
 
     Whole documents, drawn by the seed; of fewer than 10, the last part of each. ``n_bytes`` of

@@ -255,8 +255,7 @@ def make_tokenizer(given: Any, texts: Iterable[str], n_tokens: int) -> Tokenizer
             ) from error
         return BPETokenizer(description)
     raise ParameterError(
-        "tokenizer must be 'bytes', 'bpe', or the path of a tokenizer.json file; got "
-        f"{given!r}."
+        f"tokenizer must be 'bytes', 'bpe', or the path of a tokenizer.json file; got {given!r}."
     )
 
 
