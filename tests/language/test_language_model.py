@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from titans_ts.config import VARIANTS
-from titans_ts.errors import DataError, DataTypeError, ParameterError
+from titans_ts.errors import DataError, DataTypeError, NonFiniteLossError, ParameterError
 from titans_ts.nn.restart import tensors_of
 from titans_ts.plugins.language.generate import Sampling
 from titans_ts.plugins.language.model import TitansLanguageModel
@@ -260,6 +260,44 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch)
         again.model_.state_dict().values(), whole.model_.state_dict().values(), strict=True
     ):
         assert torch.equal(one, other)
+
+
+def diverging(places):
+    """A loss that is no number at some steps."""
+    read, n_steps = StreamModule._read, []
+
+    def loss_at(self, batch, state):
+        loss, after = read(self, batch, state)
+        if not self.training:
+            return loss, after
+        n_steps.append(1)
+        return (loss * math.nan if len(n_steps) in places else loss), after
+
+    return loss_at
+
+
+def test_a_segment_in_which_the_memory_diverges_is_passed_over(monkeypatch):
+    monkeypatch.setattr(StreamModule, "_read", diverging({3, 17}))
+    model = TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
+    assert all(math.isfinite(epoch["train_loss"]) for epoch in model.history_)
+    assert model.history_[1]["train_loss"] < model.history_[0]["train_loss"]
+
+
+def test_training_ends_where_every_segment_diverges(monkeypatch):
+    monkeypatch.setattr(StreamModule, "_read", diverging(range(5, 99)))
+    with pytest.raises(NonFiniteLossError, match="max_step_size"):
+        TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
+
+
+def test_a_memory_that_diverges_in_reading_is_said_in_words(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    broken = TitansLanguageModel.load(tmp_path / "model")
+    with torch.no_grad():
+        broken.model_.embedding.weight.fill_(math.nan)
+    with pytest.raises(NonFiniteLossError, match="memory diverged"):
+        broken.generate("Eins")
+    with pytest.raises(NonFiniteLossError, match="memory diverged"):
+        broken.score(["Eins"])
 
 
 def test_validation_documents_may_be_given():

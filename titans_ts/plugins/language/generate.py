@@ -9,12 +9,12 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
-from titans_ts.errors import ParameterError
+from titans_ts.errors import NonFiniteLossError, ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.parameters import check_int, check_number
 
-__all__ = ["Sampling", "sample_tokens"]
+__all__ = ["Sampling", "check_seed", "sample_tokens"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,18 @@ class Sampling:
                 )
 
     def draw(self, logits: Tensor, generator: torch.Generator) -> int:
-        """Draw a token; ``logits`` has shape (n_tokens,) and is on the CPU."""
+        """Draw a token; ``logits`` has shape (n_tokens,) and is on the CPU.
+
+        Raises
+        ------
+        NonFiniteLossError
+            A logit is no number: the memory diverged.
+        """
+        if not bool(logits.isfinite().all()):
+            raise NonFiniteLossError(
+                "The model's memory diverged while it read, and no token can be drawn. Fit it with "
+                "a smaller step, such as backbone_options={'max_step_size': 0.1}."
+            )
         if self.temperature == 0:
             return int(logits.argmax())
         # In float64, so that small temperatures do not overflow.

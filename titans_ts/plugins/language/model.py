@@ -15,7 +15,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
-from titans_ts.errors import DataTypeError, ParameterError, TrainingInterrupted
+from titans_ts.errors import (
+    DataTypeError,
+    NonFiniteLossError,
+    ParameterError,
+    TrainingInterrupted,
+)
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
@@ -509,6 +514,11 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
         check_is_fitted(self)
         corpus = read_corpus(texts, self.tokenizer_)
         total = sum(float(logs.double().sum()) for _, _, logs in self._read(corpus))
+        if not math.isfinite(total):
+            raise NonFiniteLossError(
+                "The model's memory diverged while it read these texts. Fit it with a smaller "
+                "step, such as backbone_options={'max_step_size': 0.1}."
+            )
         return Prediction(total / len(corpus.tokens), len(corpus.tokens), corpus.n_bytes)
 
     def _read(self, corpus: Corpus) -> Iterator[tuple[int, int, torch.Tensor]]:

@@ -19,6 +19,10 @@ from titans_ts.training.settings import TrainingSettings
 __all__ = ["StreamModule"]
 
 
+# Segments in a row in which a memory diverges, before training is given up.
+MOST_DIVERGED = 8
+
+
 class StreamModule(LoopModule):
     """Truncated backpropagation: the state of a segment starts the next, its gradients do not.
 
@@ -34,6 +38,7 @@ class StreamModule(LoopModule):
         super().__init__(model, settings)
         self.trained: BackboneState | None = None
         self.judged: BackboneState | None = None
+        self.n_diverged = 0  # segments in a row
 
     def on_train_start(self) -> None:
         if self.trainer.world_size > 1:
@@ -42,9 +47,14 @@ class StreamModule(LoopModule):
                 f"{self.trainer.world_size}. Set devices=1."
             )
 
-    def training_loss(self, batch: SegmentBatch) -> Tensor:
+    def training_loss(self, batch: SegmentBatch) -> Tensor | None:
         loss, self.trained = self._read(batch, self.trained)
-        return loss
+        if bool(loss.isfinite()):
+            self.n_diverged = 0
+            return loss
+        # What one odd segment did to a memory must not end a run of days. Rows start anew.
+        self.trained, self.n_diverged = None, self.n_diverged + 1
+        return None if self.n_diverged < MOST_DIVERGED else loss
 
     def validation_loss(self, batch: SegmentBatch) -> Tensor:
         # Validation starts with a batch of fresh rows; what the last one left behind is not read.
