@@ -154,10 +154,15 @@ def main() -> None:
         print("the catalogue of data sets is whole, and what comes with the package loads")
 
         help_text = run(scripts / "titans-ts", "--help", cwd=work)
-        for command in ("forecast", "evaluate", "demo", "datasets"):
+        for command in ("forecast", "evaluate", "demo", "datasets", "heads"):
             if command not in help_text:
                 sys.exit(f"titans-ts --help does not list {command}:\n{help_text}")
         print("titans-ts --help lists its commands")
+
+        heads = run(scripts / "titans-ts", "heads", "--quiet", cwd=work).split()
+        if "forecast" not in heads:
+            sys.exit(f"titans-ts heads does not list forecast: {heads}")
+        print(f"titans-ts heads finds {', '.join(heads)}")
 
         left = sorted(path.name for path in work.iterdir())
         if left:

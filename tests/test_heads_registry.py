@@ -113,6 +113,17 @@ def test_nobody_takes_the_name_of_a_head_of_ours(fake_packages):
     assert head.package == "titans-ts"
 
 
+def test_a_plugin_of_ours_whose_folder_was_taken_out_is_not_missed(fake_packages, monkeypatch):
+    monkeypatch.setattr("titans_ts.heads.registry.OURS", "fake-package")
+    lines = f"[{GROUP}]\ngone = titans_ts.plugins.gone:plugin\nlost = nowhere.at.all:plugin\n"
+    fake_packages.install("fake-package", lines)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {"gone", "lost"}.isdisjoint(head.name for head in find_heads())
+    with pytest.raises(ParameterError, match="No head is called 'gone'"):
+        get_head("gone")
+
+
 def test_the_version_that_python_would_import_is_the_one_that_counts(fake_packages):
     module = fake_packages.module(plugin_text())
     lines = f"[{GROUP}]\necho = {module}:plugin\n"

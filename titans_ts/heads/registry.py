@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from titans_ts.errors import HeadPluginError, HeadPluginWarning, ParameterError
@@ -278,6 +279,9 @@ def _offers() -> tuple[dict[str, list[_Offer]], list[FoundHead]]:
             )
             continue
         for point in points:
+            # Our own plug-ins are folders that may be taken out, or left out of a wheel.
+            if _plain(package) == OURS and not _is_there(point.value.partition(":")[0]):
+                continue
             offer = _Offer(package, version, point.value)
             if offer not in offers.setdefault(point.name, []):
                 offers[point.name].append(offer)
@@ -338,6 +342,13 @@ def _load(name: str, offers: list[_Offer]) -> FoundHead:
             advice,
         )
     return FoundHead(name, offer.package, offer.version, plugin)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that it would be in
+        return False
 
 
 def _plain(package: str) -> str:
