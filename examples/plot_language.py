@@ -19,7 +19,7 @@ from titans_ts.plugins.language.model import TitansLanguageModel
 # Each text uses four letters of the alphabet, drawn once, in random order. Nobody can do better
 # than two bits a letter, and a model that does not notice which letters a text uses needs 4.7.
 
-LENGTH = 256
+LENGTH = 96
 rng = np.random.default_rng(0)
 
 
@@ -28,14 +28,14 @@ def text() -> str:
     return "".join(rng.choice(letters, LENGTH))
 
 
-train, test = [text() for _ in range(400)], [text() for _ in range(40)]
+train, test = [text() for _ in range(240)], [text() for _ in range(40)]
 
 # %%
 # The model
 # ---------
 #
 # Memory alone, in chunks of 8 letters: what it knows of a text is what it wrote into its weights
-# while it read it. Training sees 64 letters at a time, and memory is carried through all four such
+# while it read it. Training sees 32 letters at a time, and memory is carried through all such
 # segments of a text.
 
 model = TitansLanguageModel(
@@ -44,7 +44,7 @@ model = TitansLanguageModel(
     depth=1,
     n_heads=1,
     chunk_size=8,
-    context_length=64,
+    context_length=32,
     carried_segments=5,
     max_epochs=6,
     learning_rate=1e-2,

@@ -25,6 +25,8 @@ COMMON = BackboneConfig(
     chunk_size=32,
     segment_length=64,
     window=WINDOW,
+    memory_residual=True,
+    max_step_size=0.2,
     dropout=0.0,
 )
 
@@ -98,7 +100,10 @@ CONTENDERS: dict[str, tuple[dict[str, Any], type[nn.Module] | None]] = {
     "mag-memory-off": ({"memory_writes": False}, None),
     # Up to a change of variables: a matrix that unlearns and learns a pair at a time (section 1.3
     # of the paper); in chunks here.
-    "gated-delta-net": ({"variant": "lmm", "memory_depth": 1, "momentum": False}, None),
+    "gated-delta-net": (
+        {"variant": "lmm", "memory_depth": 1, "momentum": False, "memory_residual": False},
+        None,
+    ),
     "transformer++": ({}, TransformerBackbone),
     "lstm": ({}, LSTMBackbone),
 }

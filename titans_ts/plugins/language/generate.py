@@ -67,7 +67,7 @@ class Sampling:
         if not bool(logits.isfinite().all()):
             raise NonFiniteLossError(
                 "The model's memory diverged while it read, and no token can be drawn. Fit it with "
-                "a smaller step, such as backbone_options={'max_step_size': 0.1}."
+                "a smaller step, such as backbone_options={'max_step_size': 0.05}."
             )
         if self.temperature == 0:
             return int(logits.argmax())

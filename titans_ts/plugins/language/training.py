@@ -32,7 +32,7 @@ class StreamModule(LoopModule):
     settings : TrainingSettings
     """
 
-    remedy = "Make the memory calmer by backbone_options={'max_step_size': 0.3}"
+    remedy = "Make the memory calmer by backbone_options={'max_step_size': 0.05}"
 
     def __init__(self, model: TokenModel, settings: TrainingSettings) -> None:
         super().__init__(model, settings)
