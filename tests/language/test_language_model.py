@@ -193,6 +193,7 @@ def model_corpus():
     return read_corpus(["x" * (32 * 10 - 1)], ByteTokenizer())
 
 
+@pytest.mark.slow
 def test_memory_that_is_carried_helps_at_the_start_of_a_segment():
     rng = np.random.default_rng(0)
     options = {
