@@ -55,7 +55,7 @@ def document_log_probabilities(
     rows = min(rows, len(corpus.lengths))
     state: BackboneState | None = None
     for batch in segments_of(corpus, documents, rows=rows, length=length, end=end):
-        moved = SegmentBatch(*(x.to(device) if isinstance(x, Tensor) else x for x in batch))
+        moved = batch.to(device)
         with torch.no_grad():
             state = carried_state(model, state, moved)
             logs, state = model.log_probabilities(

@@ -56,6 +56,15 @@ class SegmentBatch(NamedTuple):
     n_targets: int  # that are observed
     stretches: tuple[tuple[int, Stretch], ...]  # row, and what of which document it reads
 
+    def to(self, device: torch.device) -> SegmentBatch:
+        """The same batch on another device."""
+        return self._replace(
+            tokens=self.tokens.to(device),
+            targets=self.targets.to(device),
+            observed=None if self.observed is None else self.observed.to(device),
+            starts=self.starts.to(device),
+        )
+
 
 def whole_documents(corpus: Corpus, *, longest: int | None = None) -> list[Stretch]:
     """One stretch for each document, longest first, which keeps rows busy to the end.
