@@ -209,8 +209,9 @@ def _plain(estimator: Any) -> dict[str, Any]:
 
 
 def _global_randomness() -> list[Any]:
-    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
-    return [random.getstate(), name, keys.copy(), rest, torch.get_rng_state()]
+    # Copied: numpy and torch may hand out what they go on to write into.
+    of_numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    return copy.deepcopy([random.getstate(), of_numpy, torch.get_rng_state()])
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class SequenceCase:
         with torch.no_grad():
             for parameter in module.parameters():
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter += 0.1 * noise
+                parameter.add_(0.1 * noise)
         return module
 
     def run(
