@@ -54,13 +54,18 @@ class LoopModule(LightningModule):
 
     # -- what a subclass says -------------------------------------------------------------------
 
-    def training_loss(self, batch: Any) -> Tensor:
-        """Mean loss over the targets of a batch, shape (); of ``model``'s weights alone."""
+    def training_loss(self, batch: Any) -> Tensor | None:
+        """Mean loss over the targets of a batch, shape (); of ``model``'s weights alone.
+
+        None passes over the batch: no step is taken, and it counts nowhere.
+        """
         raise NotImplementedError
 
     def validation_loss(self, batch: Any) -> Tensor:
         """The loss that a batch is judged by, shape ()."""
-        return self.training_loss(batch)
+        loss = self.training_loss(batch)
+        assert loss is not None
+        return loss
 
     def n_examples(self, batch: Any) -> int:
         """Number of examples in a batch, which is what it weighs in the mean of an epoch."""
@@ -83,6 +88,16 @@ class LoopModule(LightningModule):
         """
         return ""
 
+    def carried(self) -> list[Tensor]:
+        """What goes from one batch to the next beside the weights, such as a memory's state.
+
+        It is kept with the progress of a fit, and given back by :meth:`restore_carried`.
+        """
+        return []
+
+    def restore_carried(self, tensors: list[Tensor]) -> None:
+        """Undo :meth:`carried`, in a fit that goes on."""
+
     def configure_optimizers(self) -> Any:
         return adamw_with_warm_up(
             self,
@@ -99,6 +114,8 @@ class LoopModule(LightningModule):
         if self.replay is not None:
             return None  # to Lightning, a step in which nothing is learnt
         loss = self.training_loss(batch)
+        if loss is None:
+            return None
         n = self.n_examples(batch)
         self.total, self.n_seen = self.total + n * loss.detach(), self.n_seen + n
         return loss

@@ -149,6 +149,7 @@ class SaveProgress(Callback):
         }
         tensors = {f"model.{k}": v for k, v in module.model.state_dict().items()}
         tensors |= {f"average.{i}": v for i, v in enumerate(average.weights)}
+        tensors |= {f"carried.{i}": v for i, v in enumerate(module.carried())}
         tensors["epoch_total"] = module.total
         if best is not None:
             state |= {"best_loss": best.best_loss, "best_epoch": best.best_epoch}
@@ -168,6 +169,9 @@ class SaveProgress(Callback):
     def _restore(self, record: Record, trainer: Trainer, module: LoopModule) -> None:
         state, tensors = record.state, record.tensors
         module.model.load_state_dict(_under("model.", tensors))
+        carried = _under("carried.", tensors)
+        if carried:
+            module.restore_carried([carried[f"{i}"].to(module.device) for i in range(len(carried))])
         module.total = tensors["epoch_total"].to(module.device)
         module.n_seen = state["n_windows"]
         slots: dict[int, dict[str, Tensor]] = {}

@@ -1,0 +1,130 @@
+"""Models that read the same tokens, in the same head, with the same number of weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from titans_ts.config import BackboneConfig
+from titans_ts.heads.tokens.model import TokenModel
+from titans_ts.nn.attention import SlidingWindowAttention
+from titans_ts.nn.backbone import BackboneState
+from titans_ts.nn.layers import RMSNorm, SwiGLU
+
+WINDOW = 128
+
+#: What all share; Transformer++ sees as far back as attention does in the others.
+COMMON = BackboneConfig(
+    variant="mag",
+    dim=128,
+    depth=3,
+    n_heads=4,
+    chunk_size=32,
+    segment_length=64,
+    window=WINDOW,
+    memory_residual=True,
+    max_step_size=0.2,
+    dropout=0.0,
+)
+
+
+class TransformerBackbone(nn.Module):
+    """Llama's layout: RMSNorm, rotary attention over a window, SwiGLU."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    RMSNorm(config.dim),
+                    SlidingWindowAttention(config),
+                    RMSNorm(config.dim),
+                    SwiGLU(config.dim, config.mlp_expansion),
+                ]
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = RMSNorm(config.dim)
+
+    def forward(
+        self, x: Tensor, state: Any = None, observed: Any = None, *, need_state: bool = True
+    ) -> tuple[Tensor, Any]:
+        after = []
+        for i, (norm, attention, mlp_norm, mlp) in enumerate(self.blocks):
+            y, window = attention(norm(x), None if state is None else state.blocks[i], observed)
+            x = x + y
+            x = x + mlp(mlp_norm(x))
+            after.append(window)
+        return self.norm(x), BackboneState(tuple(after), 0)
+
+
+class LSTMBackbone(nn.Module):
+    """An LSTM in place of attention and memory, in the same layout."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    RMSNorm(config.dim),
+                    nn.LSTM(config.dim, config.dim, batch_first=True),
+                    RMSNorm(config.dim),
+                    SwiGLU(config.dim, config.mlp_expansion),
+                ]
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = RMSNorm(config.dim)
+
+    def forward(
+        self, x: Tensor, state: Any = None, observed: Any = None, *, need_state: bool = True
+    ) -> tuple[Tensor, Any]:
+        after = []
+        for i, (norm, lstm, mlp_norm, mlp) in enumerate(self.blocks):
+            y, carried = lstm(norm(x), None if state is None else state.blocks[i])
+            x = x + y
+            x = x + mlp(mlp_norm(x))
+            after.append(carried)
+        return self.norm(x), BackboneState(tuple(after), 0)
+
+
+#: Changes of the common configuration, and what reads the tokens where it is not the backbone.
+CONTENDERS: dict[str, tuple[dict[str, Any], type[nn.Module] | None]] = {
+    "titans-mag": ({}, None),
+    "titans-mac": ({"variant": "mac"}, None),
+    "titans-mal": ({"variant": "mal"}, None),
+    "titans-lmm": ({"variant": "lmm"}, None),
+    "mag-memory-off": ({"memory_writes": False}, None),
+    # Up to a change of variables: a matrix that unlearns and learns a pair at a time (section 1.3
+    # of the paper); in chunks here.
+    "gated-delta-net": (
+        {"variant": "lmm", "memory_depth": 1, "momentum": False, "memory_residual": False},
+        None,
+    ),
+    "transformer++": ({}, TransformerBackbone),
+    "lstm": ({}, LSTMBackbone),
+}
+
+
+def make(name: str, n_tokens: int, n_weights: int) -> TokenModel:
+    """A contender whose feed-forward layers are as wide as makes it ``n_weights`` large."""
+    changes, other = CONTENDERS[name]
+
+    def build(expansion: float) -> TokenModel:
+        config = replace(COMMON, **changes, mlp_expansion=expansion)
+        model = TokenModel(n_tokens, config)
+        if other is not None:
+            model.backbone = other(config)  # type: ignore[assignment]
+        return model
+
+    low, high = 0.25, 32.0
+    with torch.device("meta"):
+        if build(low).n_parameters > n_weights:
+            raise SystemExit(f"{name} has more than {n_weights} weights without feed-forward")
+        while high - low > 1 / COMMON.dim:
+            middle = (low + high) / 2
+            low, high = (middle, high) if build(middle).n_parameters <= n_weights else (low, middle)
+    return build(low)

@@ -1,0 +1,94 @@
+"""``titans-ts language``."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from titans_ts.plugins.language.cli import app
+
+RHYME = "Eins, zwei, Polizei, drei, vier, Grenadier. "
+TINY = [
+    "--dim=16",
+    "--depth=1",
+    "--context-length=32",
+    "--max-tokens=3000",
+    "--max-epochs=2",
+    "--accelerator=cpu",
+]
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "250"}, **options)
+
+
+def succeed(*arguments, **options):
+    result = run(*arguments, **options)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "rhyme.txt").write_text("\n".join([RHYME * 3] * 12), encoding="utf-8")
+    said = succeed(
+        "train", folder / "rhyme.txt", "--lines", "--out", folder / "model", "--quiet", *TINY
+    )
+    assert said == ""
+    return folder
+
+
+def test_what_was_trained_writes(folder):
+    options = ["generate", folder / "model", "--max-new-tokens=30", "--seed=1"]
+    first = succeed(*options, "--prompt=Eins")
+    assert 1 < len(first.encode()) <= 31 * 3
+    assert succeed(*options, "--prompt=Eins") == first
+    assert succeed(*options, "--prompt=-", input="Eins") == first
+
+
+def test_what_was_trained_is_measured(folder):
+    said = succeed("perplexity", folder / "model", folder / "rhyme.txt", "--lines")
+    n_bytes = 12 * 3 * len(RHYME)
+    assert said.startswith(f"{n_bytes:,} tokens, {n_bytes:,} bytes: perplexity ")
+    assert 1 < float(re.search(r"perplexity ([\d.]+)", said)[1]) < 257
+
+
+def test_training_says_what_came_of_it(folder, tmp_path):
+    text = folder / "rhyme.txt"
+    said = succeed("train", text, "--out", tmp_path / "model", "--validation", text, *TINY)
+    assert re.search(r"weights, trained for 2 epochs; validation loss \d\.\d+ nats", said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "none.txt", "--out", "new"], "'none.txt' cannot be read"),
+        (["train", "none.txt", "--out", "new", "--preset", "paper"], "There is no preset 'paper'"),
+        (["generate", "none"], "No saved"),
+        (["perplexity", "none", "none.txt"], "No saved"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_bad_options_of_sampling_are_one_sentence(folder):
+    result = run("generate", folder / "model", "--temperature=-1")
+    assert result.exit_code == 2
+    assert "temperature must be a number" in result.stderr
+    result = run("generate", folder / "model", "--prompt=-", input=b"W\xe4r")
+    assert result.exit_code == 2
+    assert "Standard input is not UTF-8" in result.stderr
+
+
+def test_nothing_is_read_where_the_model_could_not_be_saved(folder):
+    result = run("train", folder / "none.txt", "--out", folder / "rhyme.txt")
+    assert result.exit_code == 2
+    assert "rhyme.txt' is a file" in result.stderr

@@ -1,0 +1,332 @@
+"""TitansLanguageModel: learning, scoring, and text that comes out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from titans_ts.config import VARIANTS
+from titans_ts.errors import DataError, DataTypeError, NonFiniteLossError, ParameterError
+from titans_ts.nn.restart import tensors_of
+from titans_ts.plugins.language.generate import Sampling
+from titans_ts.plugins.language.model import TitansLanguageModel
+from titans_ts.plugins.language.presets import PRESETS, preset
+from titans_ts.plugins.language.reading import read_prompt
+from titans_ts.plugins.language.texts import read_corpus
+from titans_ts.plugins.language.tokenizer import ByteTokenizer
+from titans_ts.plugins.language.training import StreamModule
+
+RHYME = "Eins, zwei, Polizei, drei, vier, Grenadier. "
+TINY = {
+    "dim": 16,
+    "depth": 1,
+    "n_heads": 1,
+    "chunk_size": 4,
+    "segment_length": 8,
+    "context_length": 32,
+    "batch_size": 4,
+    "max_epochs": 2,
+    "learning_rate": 1e-2,
+    "random_state": 0,
+    "accelerator": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
+
+
+def test_learning_brings_the_perplexity_down(fitted):
+    losses = [epoch["validation_loss"] for epoch in fitted.history_]
+    assert losses[-1] < losses[0] < math.log(257)
+    assert fitted.perplexity([RHYME * 5]) < 64
+
+
+def test_the_constructor_only_stores():
+    model = TitansLanguageModel(dim=-3, tokenizer=5)
+    assert clone(model).get_params() == model.get_params()
+    with pytest.raises(NotFittedError):
+        model.generate("a")
+    with pytest.raises(NotFittedError):
+        model.score(["a"])
+
+
+def test_score_perplexity_and_bits_are_one_number(fitted):
+    texts = [RHYME, "", "zwei " * 30, "ä"]
+    score = fitted.score(texts)
+    assert fitted.perplexity(texts) == pytest.approx(math.exp(-score))
+    assert fitted.bits_per_byte(texts) == pytest.approx(-score / math.log(2))
+    logs = np.concatenate([fitted.log_probabilities(text) for text in texts if text])
+    assert logs.mean() == pytest.approx(score, rel=1e-5)
+    assert len(fitted.log_probabilities("ä")) == 2
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_text_is_scored_as_the_model_says_token_by_token(variant):
+    model = TitansLanguageModel(**{**TINY, "variant": variant, "max_epochs": 1})
+    model.fit([RHYME] * 12)
+    text = (RHYME * 3)[:97]
+    logs = model.log_probabilities(text)
+    tokens = torch.tensor([[256, *text.encode()]])
+    state, one_by_one = None, []
+    with torch.no_grad():
+        for i in range(tokens.shape[1] - 1):
+            logits, state = model.model_(tokens[:, i : i + 1], state)
+            one_by_one.append(logits[0, -1].log_softmax(-1)[tokens[0, i + 1]].item())
+    np.testing.assert_allclose(logs, one_by_one, atol=2e-4)
+
+
+def test_pieces_of_reading_change_nothing(fitted, monkeypatch):
+    texts = [RHYME * 4, "kurz", RHYME]
+    whole = fitted.score(texts)
+    monkeypatch.setattr("titans_ts.plugins.language.model.READ_TOKENS", 16)
+    assert fitted.score(texts) == pytest.approx(whole, rel=1e-5)
+    generated = fitted.generate(RHYME * 4, max_new_tokens=5, temperature=0)
+    monkeypatch.setattr("titans_ts.plugins.language.model.READ_TOKENS", 4096)
+    assert fitted.generate(RHYME * 4, max_new_tokens=5, temperature=0) == generated
+
+
+def test_a_seed_makes_text_repeatable_and_touches_nothing_global(fitted):
+    before = torch.get_rng_state()
+    first = fitted.generate("Eins", max_new_tokens=30, seed=7)
+    assert fitted.generate("Eins", max_new_tokens=30, seed=7) == first
+    assert fitted.generate("Eins", max_new_tokens=30, seed=8) != first
+    fitted.generate("Eins", max_new_tokens=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_stream_gives_the_same_text_in_pieces(fitted):
+    whole = fitted.generate("Eins", max_new_tokens=40, seed=1)
+    stream = fitted.generate("Eins", max_new_tokens=40, seed=1, stream=True)
+    assert next(stream) == whole[:1]
+    assert "".join(stream) == whole[1:]
+
+
+def test_an_empty_prompt_starts_a_document(fitted):
+    assert isinstance(fitted.generate(max_new_tokens=3, seed=0), str)
+    assert fitted.generate("Eins", max_new_tokens=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": -1}, "temperature must be a number between 0 and 100"),
+        ({"temperature": math.nan}, "temperature must be"),
+        ({"top_k": 0}, "top_k must be a whole number"),
+        ({"top_p": 0}, "top_p must be above 0"),
+        ({"top_p": 1.5}, "top_p must be a number between"),
+        ({"max_new_tokens": -1}, "max_new_tokens must be"),
+        ({"seed": -1}, "seed must be a whole number"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_makes_no_sense_is_refused_at_once(fitted, options, words, stream):
+    with pytest.raises(ParameterError, match=words):
+        fitted.generate("Eins", stream=stream, **options)
+
+
+def test_a_prompt_that_is_no_text_is_refused_in_words(fitted):
+    with pytest.raises(DataTypeError, match="prompt is a bytes"):
+        fitted.generate(b"Eins")
+    with pytest.raises(DataError, match="half of a surrogate"):
+        fitted.generate("\udc80")
+
+
+def drawn(logits, **options):
+    generator = torch.Generator().manual_seed(0)
+    sampling = Sampling(**options)
+    return {sampling.draw(torch.tensor(logits), generator) for _ in range(300)}
+
+
+def test_sampling_keeps_to_what_is_asked():
+    logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log().tolist()
+    assert drawn(logits) == {0, 1, 2, 3}
+    assert drawn(logits, temperature=0) == {1}
+    assert drawn(logits, temperature=1e-8) == {1}
+    assert drawn(logits, top_k=2) == {1, 3}
+    assert drawn(logits, top_p=0.7) == {1, 3}
+    assert drawn(logits, top_p=0.01) == {1}
+    assert drawn(logits, top_k=3, top_p=0.99) == {1, 2, 3}
+    assert drawn(logits, top_k=99, top_p=1.0) == {0, 1, 2, 3}
+
+
+def test_temperature_is_what_logits_are_divided_by():
+    generator, sampling = torch.Generator().manual_seed(0), Sampling(temperature=2.0)
+    logits = torch.tensor([0.0, 2 * math.log(3)])
+    share = np.mean([sampling.draw(logits, generator) for _ in range(4000)])
+    assert share == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"context_length": 30}, "context_length must be a multiple of chunk_size=4.*Take 32"),
+        ({"variant": "mac", "context_length": 36}, "multiple of segment_length=8"),
+        ({"variant": "rnn"}, "variant must be one of"),
+        ({"vocabulary_size": 100}, "vocabulary_size must be"),
+        ({"max_tokens": 0}, "max_tokens must be"),
+        ({"backbone_options": {"dim": 3}}, "backbone_options names 'dim'"),
+        ({"tokenizer": "words"}, "tokenizer must be 'bytes'"),
+        ({"learning_rate": 0}, "learning_rate"),
+    ],
+)
+def test_bad_parameters_are_refused_in_words(options, words):
+    with pytest.raises(ParameterError, match=words):
+        TitansLanguageModel(**{**TINY, **options}).fit([RHYME])
+
+
+def test_a_budget_of_tokens_is_kept():
+    model = TitansLanguageModel(**{**TINY, "max_epochs": 3, "validation_fraction": 0})
+    model.set_params(max_tokens=4 * 32 * 6)
+    assert model._n_steps(model_corpus(), 4) == 2
+    model.set_params(max_tokens=None)
+    assert model._n_steps(model_corpus(), 4) == 20
+
+
+def model_corpus():
+    return read_corpus(["x" * (32 * 10 - 1)], ByteTokenizer())
+
+
+@pytest.mark.slow
+def test_memory_that_is_carried_helps_at_the_start_of_a_segment():
+    rng = np.random.default_rng(0)
+    options = {
+        **TINY,
+        "variant": "lmm",
+        "dim": 32,
+        "context_length": 48,
+        "batch_size": 8,
+        "max_epochs": 6,
+    }
+    model = TitansLanguageModel(**options).fit([repeated(rng) for _ in range(80)])
+    judged = [repeated(rng) for _ in range(20)]
+    carried = np.mean([model.log_probabilities(text)[48:56] for text in judged])
+    afresh = np.mean([model.log_probabilities(text[48:])[:8] for text in judged])
+    assert carried > afresh + 0.3
+
+
+def repeated(rng):
+    """A few letters of its own, over and over."""
+    letters = rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 3, replace=False)
+    return "".join(rng.choice(letters, 192))
+
+
+def test_a_saved_model_says_the_same(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    again = TitansLanguageModel.load(tmp_path / "model")
+    assert again.get_params() == fitted.get_params()
+    assert again.history_ == fitted.history_
+    assert again.score([RHYME]) == fitted.score([RHYME])
+    assert again.generate("Eins", seed=3) == fitted.generate("Eins", seed=3)
+
+
+def test_a_saved_model_with_byte_pairs_brings_its_tokenizer(tmp_path):
+    pytest.importorskip("tokenizers", reason="needs the extra text")
+    model = TitansLanguageModel(
+        **{**TINY, "max_epochs": 1}, tokenizer="bpe", vocabulary_size=280
+    ).fit([RHYME] * 12)
+    assert model.model_.n_tokens == 280
+    model.save(tmp_path / "model")
+    again = TitansLanguageModel.load(tmp_path / "model")
+    assert again.generate("Eins", seed=3) == model.generate("Eins", seed=3)
+    assert model.bits_per_byte([RHYME]) < -model.score([RHYME]) / math.log(2)
+
+
+def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    texts = [RHYME * 5] * 12
+    options = {**TINY, "max_epochs": 2}
+    whole = TitansLanguageModel(**options).fit(texts)
+    monkeypatch.setattr("titans_ts.training.resume.SAVE_EVERY", 0.0)
+    loss_of, n_losses = StreamModule.training_loss, []
+
+    def dies(self, batch):
+        n_losses.append(1)
+        if len(n_losses) == 27:
+            raise OSError("killed")
+        return loss_of(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamModule, "training_loss", dies)
+        with pytest.raises(OSError, match="killed"):
+            TitansLanguageModel(**options).fit(texts, checkpoint=tmp_path / "progress")
+    again = TitansLanguageModel(**options).fit(texts, checkpoint=tmp_path / "progress")
+    assert again.history_ == whole.history_
+    for one, other in zip(
+        again.model_.state_dict().values(), whole.model_.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def diverging(places):
+    """A loss that is no number at some steps."""
+    read, n_steps = StreamModule._read, []
+
+    def loss_at(self, batch, state):
+        loss, after = read(self, batch, state)
+        if not self.training:
+            return loss, after
+        n_steps.append(1)
+        return (loss * math.nan if len(n_steps) in places else loss), after
+
+    return loss_at
+
+
+def test_a_segment_in_which_the_memory_diverges_is_passed_over(monkeypatch):
+    monkeypatch.setattr(StreamModule, "_read", diverging({3, 17}))
+    model = TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
+    assert all(math.isfinite(epoch["train_loss"]) for epoch in model.history_)
+    assert model.history_[1]["train_loss"] < model.history_[0]["train_loss"]
+
+
+def test_training_ends_where_every_segment_diverges(monkeypatch):
+    monkeypatch.setattr(StreamModule, "_read", diverging(range(5, 99)))
+    with pytest.raises(NonFiniteLossError, match="max_step_size"):
+        TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
+
+
+def test_a_memory_that_diverges_in_reading_is_said_in_words(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    broken = TitansLanguageModel.load(tmp_path / "model")
+    with torch.no_grad():
+        broken.model_.embedding.weight.fill_(math.nan)
+    with pytest.raises(NonFiniteLossError, match="memory diverged"):
+        broken.generate("Eins")
+    with pytest.raises(NonFiniteLossError, match="memory diverged"):
+        broken.score(["Eins"])
+
+
+def test_validation_documents_may_be_given():
+    model = TitansLanguageModel(**{**TINY, "max_epochs": 1})
+    other = ["something else entirely " * 4]
+    model.fit([RHYME] * 4, validation=other)
+    # The end of a text is a target of learning, and not of a score.
+    assert model.history_[0]["validation_loss"] == pytest.approx(-model.score(other), rel=0.02)
+    model = TitansLanguageModel(**{**TINY, "max_epochs": 1, "validation_fraction": 0.0})
+    assert model.fit([RHYME] * 4).best_epoch_ is None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_recipes_are_parameters_of_a_model(name):
+    model = TitansLanguageModel(**preset(name))
+    assert model.batch_size * model.context_length == 2**19
+    assert model._config().window == 2048
+    assert model._settings().learning_rate == 4e-4
+
+
+def test_a_preset_that_is_not_there_is_refused_in_words():
+    with pytest.raises(ParameterError, match="Did you mean 'paper-170m'"):
+        preset("paper-17m")
+
+
+def test_generation_carries_a_state_of_fixed_size(fitted):
+    def size(n):
+        _, state = read_prompt(fitted.model_, np.zeros(n, np.uint8), length=64)
+        return sum(x.numel() for x in tensors_of(state))
+
+    assert size(128) == size(1024)

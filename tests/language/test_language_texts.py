@@ -1,0 +1,199 @@
+"""Texts as users give them, and their tokens."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import operator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from titans_ts.errors import DataError, DataFileError, DataTypeError, ParameterError
+from titans_ts.plugins.language.streams import TextStreams, segments_of, whole_documents
+from titans_ts.plugins.language.texts import read_corpus, set_documents_aside
+from titans_ts.plugins.language.tokenizer import BPETokenizer, ByteTokenizer, make_tokenizer
+
+BYTES = ByteTokenizer()
+SPEECH = "Wär' ich ein Vogel… 🐦 so flög' ich. "
+
+
+def corpus_of(*texts):
+    return read_corpus(list(texts), BYTES)
+
+
+@pytest.mark.parametrize("text", [SPEECH, "", "\x00\x7f", "e\u0301"])
+def test_bytes_come_back_as_they_were(text):
+    assert BYTES.decode(BYTES.encode(text)) == text
+
+
+def test_a_character_comes_out_of_a_stream_when_its_last_byte_does():
+    stream = BYTES.stream()
+    pieces = [stream.push(int(b)) for b in BYTES.encode("a🐦b")]
+    assert pieces == ["a", "", "", "", "🐦", "b"]
+    assert stream.close() == ""
+    stream.push(0xF0)
+    assert stream.close() == "\ufffd"
+
+
+def test_half_a_surrogate_pair_is_refused_in_words():
+    with pytest.raises(DataError, match="half of a surrogate"):
+        corpus_of("good", "bad \ud83d")
+
+
+def test_files_are_documents_packed_or_not(tmp_path):
+    (tmp_path / "a.txt").write_text(SPEECH, encoding="utf-8")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"second"))
+    corpus = read_corpus([tmp_path / "a.txt", tmp_path / "b.txt.gz"], BYTES)
+    assert corpus.lengths.tolist() == [len(SPEECH.encode()), 6]
+    assert corpus.tokens.dtype == np.uint8
+    assert read_corpus(tmp_path / "a.txt", BYTES).lengths.tolist() == [len(SPEECH.encode())]
+
+
+def test_empty_documents_are_left_out():
+    assert corpus_of("", "ab", "").lengths.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "words"),
+    [
+        pytest.param("one text", DataTypeError, r"texts is one str.*\[text\]", id="a text"),
+        pytest.param([], DataError, "texts is empty", id="nothing"),
+        pytest.param(["", ""], DataError, "2 documents, all empty", id="empty documents"),
+        pytest.param(["a", b"b"], DataTypeError, r"texts\[1\] is a bytes.*decode", id="bytes"),
+        pytest.param([3.5], DataTypeError, r"texts\[0\] is a float", id="a number"),
+        pytest.param(None, DataTypeError, "texts is None", id="None"),
+        pytest.param([Path("none.txt")], DataFileError, "'none.txt' cannot be read", id="no file"),
+    ],
+)
+def test_what_is_no_text_is_refused_in_words(texts, error, words):
+    with pytest.raises(error, match=words):
+        read_corpus(texts, BYTES)
+
+
+def test_a_file_that_is_not_utf8_is_refused_with_the_place(tmp_path):
+    (tmp_path / "old.txt").write_bytes("Wär".encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8: byte 0xe4 at place 1"):
+        read_corpus(tmp_path / "old.txt", BYTES)
+
+
+def test_whole_documents_are_set_aside_and_of_few_their_ends():
+    many = corpus_of(*[chr(97 + i) * (i + 1) for i in range(20)])
+    learnt, judged = set_documents_aside(many, 0.1, seed=0)
+    assert (len(learnt.lengths), len(judged.lengths)) == (18, 2)
+    assert sorted([*learnt.lengths, *judged.lengths]) == list(range(1, 21))
+    for part in (learnt, judged):
+        for start, stop in zip(part.offsets[:-1], part.offsets[1:], strict=True):
+            assert set(part.tokens[start:stop].tolist()) == {96 + stop - start}
+    learnt, judged = set_documents_aside(corpus_of("aaaaaaaabb", "c"), 0.2, seed=0)
+    assert bytes(learnt.tokens) + b"|" + bytes(judged.tokens) == b"aaaaaaaac|bb"
+    assert judged.lengths.tolist() == [2]
+    assert set_documents_aside(many, 0.0, seed=0) == (many, None)
+    short = corpus_of("abc")
+    assert set_documents_aside(short, 0.1, seed=0) == (short, None)
+
+
+def test_every_token_is_a_target_once_and_follows_its_own_document():
+    texts = ["abcdefghijk", "m", "pqrst", "uv"]
+    corpus = corpus_of(*texts)
+    read = {}
+    batches = list(segments_of(corpus, iter(whole_documents(corpus)), rows=2, length=4, end=256))
+    for batch in batches:
+        assert batch.tokens.shape[1] <= 4
+        n = 0
+        for row, (document, start, stop) in batch.stretches:
+            length = stop - start
+            n += length
+            read.setdefault(document, []).append(batch.targets[row, :length].tolist())
+            if start == 0:
+                assert batch.starts[row]
+                assert batch.tokens[row, 0] == 256
+            else:
+                assert batch.tokens[row, 0] == ord(texts[document][start - 1])
+            assert batch.tokens[row, 1:length].tolist() == batch.targets[row, : length - 1].tolist()
+            observed = batch.observed
+            assert observed is None or observed[row].sum() == length
+        assert n == batch.n_targets
+    for document, parts in read.items():
+        assert functools.reduce(operator.iadd, parts, []) == [*texts[document].encode(), 256]
+    assert len(read) == 4
+    assert batches[0].all_start
+    assert [batch.any_starts for batch in batches[1:]].count(True) >= 1
+
+
+def test_a_pass_reads_all_documents_and_the_next_one_in_another_order():
+    corpus = corpus_of(*[chr(97 + i) * 3 for i in range(20)])
+
+    def orders(seed):
+        streams = TextStreams(corpus, rows=4, length=8, longest=16, n_batches=5, end=256, seed=seed)
+        return [
+            [part.document for batch in streams for _, part in batch.stretches] for _ in range(2)
+        ]
+
+    first, second = orders(0)
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
+    assert orders(0) == [first, second]
+    assert orders(1)[0] != first
+
+
+def test_long_documents_are_cut_at_other_places_in_each_pass():
+    corpus = corpus_of("x" * 100)
+    streams = TextStreams(corpus, rows=1, length=8, longest=32, n_batches=60, end=256, seed=0)
+    starts = [part.start for batch in streams if batch.any_starts for _, part in batch.stretches]
+    assert starts.count(0) >= 2
+    assert len(set(starts) - {0}) > 4
+
+
+def test_batches_that_are_skipped_keep_the_reading_in_place():
+    corpus = corpus_of(*[chr(97 + i) * (5 + i) for i in range(20)])
+    options = {"rows": 3, "length": 4, "longest": 8, "n_batches": 7, "end": 256, "seed": 0}
+    whole = [*TextStreams(corpus, **options)]
+    skipping = TextStreams(corpus, **options)
+    skipping.n_skipped = 4
+    assert [b.stretches for b in skipping][4:] == [b.stretches for b in whole][4:]
+
+
+# -- byte pairs: the extra "text" -----------------------------------------------------------------
+
+
+@pytest.fixture
+def bpe():
+    pytest.importorskip("tokenizers", reason="needs the extra text")
+    return BPETokenizer.train([SPEECH * 3, "to be or not to be"], 300)
+
+
+def test_byte_pairs_come_back_as_they_were(bpe):
+    for text in (SPEECH, "漢字 that it never met\n"):
+        tokens = bpe.encode(text)
+        assert tokens.max() < bpe.n_tokens <= 300
+        assert bpe.decode(tokens) == text
+    assert len(bpe.encode("to be or not to be")) < 18
+
+
+def test_a_stream_of_byte_pairs_says_what_all_of_them_say(bpe):
+    text = SPEECH + "漢字 🐦🐦 that it never met. " + SPEECH
+    stream = bpe.stream()
+    pieces = [stream.push(int(token)) for token in bpe.encode(text)]
+    assert "".join(pieces) + stream.close() == text
+    assert sum(bool(piece) for piece in pieces) > 10
+
+
+def test_a_tokenizer_file_is_read_and_kept(bpe, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(bpe.state()["description"], encoding="utf-8")
+    found = make_tokenizer(tmp_path / "tokenizer.json", (), 0)
+    again = make_tokenizer(found.state(), (), 0)
+    for tokenizer in (found, again):
+        assert tokenizer.encode(SPEECH).tolist() == bpe.encode(SPEECH).tolist()
+        assert (tokenizer.end, tokenizer.n_tokens) == (bpe.end, bpe.n_tokens)
+
+
+def test_what_is_no_tokenizer_is_refused_in_words(tmp_path):
+    with pytest.raises(ParameterError, match="tokenizer must be 'bytes', 'bpe'"):
+        make_tokenizer("words", (), 0)
+    with pytest.raises(DataFileError, match="cannot be read"):
+        make_tokenizer(tmp_path / "none.json", (), 0)
+    (tmp_path / "bad.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataFileError, match=r"no tokenizer\.json"):
+        make_tokenizer(tmp_path / "bad.json", (), 0)

@@ -1,0 +1,72 @@
+"""The recipe of the Titans paper as parameters."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from titans_ts.errors import ParameterError
+
+__all__ = ["PRESETS", "preset"]
+
+# What all sizes share: Llama's layout, and the lengths of the NeurIPS version. Batches have half a
+# million tokens: 128 rows of 4,096. The average of the weights is not part of the recipe, and is
+# left out by patience and epochs alone.
+_PAPER: dict[str, Any] = {
+    "variant": "mag",
+    "context_length": 4096,
+    "memory_depth": 2,
+    "chunk_size": 16,
+    "segment_length": 512,
+    "backbone_options": {
+        "window": 2048,
+        "n_persistent": 128,
+        "memory_expansion": 4,
+        "memory_residual": True,
+        "mlp_expansion": 2.75,
+        "dropout": 0.0,
+    },
+    "batch_size": 128,
+    "learning_rate": 4e-4,
+    "weight_decay": 0.1,
+}
+
+#: Parameters of :class:`TitansLanguageModel` by name.
+PRESETS: dict[str, dict[str, Any]] = {
+    # 15 billion tokens for the sizes up to 400 million weights, 30 for the largest.
+    "paper-170m": {**_PAPER, "dim": 768, "depth": 12, "n_heads": 16, "max_tokens": 15_000_000_000},
+    "paper-340m": {**_PAPER, "dim": 1024, "depth": 24, "n_heads": 16, "max_tokens": 15_000_000_000},
+    "paper-760m": {**_PAPER, "dim": 1536, "depth": 24, "n_heads": 16, "max_tokens": 30_000_000_000},
+}
+
+
+def preset(name: str, **changes: Any) -> dict[str, Any]:
+    """Parameters for a :class:`TitansLanguageModel`, some of them changed.
+
+    The recipe is that of the paper (Behrouz et al., 2024, arXiv:2501.00663): AdamW with weight
+    decay 0.1, a cosine from a peak of 4e-4, 4,096 tokens a sequence, half a million a step, and
+    the lengths that the NeurIPS version gives. A vocabulary of 32,000 is Llama's: give its
+    ``tokenizer.json`` as ``tokenizer``.
+
+    Parameters
+    ----------
+    name : {"paper-170m", "paper-340m", "paper-760m"}
+        By the number of weights, with that vocabulary.
+    **changes
+        Any parameter, in place of that of the recipe.
+
+    Examples
+    --------
+    >>> from titans_ts.plugins.language.presets import preset
+    >>> parameters = preset("paper-170m", batch_size=8, max_tokens=1_000_000)
+    >>> parameters["learning_rate"], parameters["context_length"]
+    (0.0004, 4096)
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(str(name), PRESETS, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise ParameterError(
+            f"There is no preset {name!r}; expected one of "
+            f"{', '.join(repr(known) for known in PRESETS)}.{guess}"
+        )
+    return {**PRESETS[name], **changes}

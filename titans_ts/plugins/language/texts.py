@@ -1,0 +1,175 @@
+"""Texts as users give them, to one array of tokens: two bytes a token at most, mostly one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from titans_ts.errors import DataError, DataFileError, DataTypeError
+from titans_ts.plugins.language.tokenizer import Tokenizer, utf8
+
+__all__ = ["Corpus", "iter_texts", "read_corpus", "set_documents_aside"]
+
+EXPECTED = "expected a list of texts (str), or of files (pathlib.Path), one document each"
+
+# With fewer documents, the last part of each is set aside for validation, not whole ones.
+FEW_DOCUMENTS = 10
+
+
+class Corpus(NamedTuple):
+    """Documents one after another, without tokens between them."""
+
+    tokens: np.ndarray  # (n,), uint8, uint16 or int32
+    offsets: np.ndarray  # (n_documents + 1,), int64
+    n_bytes: int  # of their text in UTF-8
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each document."""
+        return np.diff(self.offsets)
+
+    def fingerprint(self) -> str:
+        """A checksum of all documents."""
+        digest = hashlib.blake2b(digest_size=20)
+        digest.update(self.offsets.tobytes())
+        digest.update(np.ascontiguousarray(self.tokens).data)
+        return digest.hexdigest()
+
+
+def iter_texts(texts: Any) -> Iterator[str]:
+    """The texts that a user gave, one document each.
+
+    Parameters
+    ----------
+    texts : iterable of str or Path, or one Path
+        A file is read as UTF-8, ``.gz`` unpacked.
+
+    Raises
+    ------
+    DataTypeError
+        It is no iterable of texts.
+    DataFileError, DataError
+        A file cannot be read, or is no UTF-8.
+    """
+    if isinstance(texts, str | bytes):
+        raise DataTypeError(
+            f"texts is one {type(texts).__name__}, {EXPECTED}. Put it in a list, [text], or name a "
+            "file by pathlib.Path(name)."
+        )
+    if isinstance(texts, os.PathLike):
+        texts = [texts]
+    if not isinstance(texts, Iterable):
+        raise DataTypeError(f"texts is {texts!r:.80}, {EXPECTED}.")
+    for place, text in enumerate(texts):
+        if isinstance(text, str):
+            yield text
+        elif isinstance(text, os.PathLike):
+            yield _read_file(Path(text))
+        else:
+            advice = " Decode it first: text.decode('utf-8')." if isinstance(text, bytes) else ""
+            raise DataTypeError(
+                f"texts[{place}] is a {type(text).__name__} ({text!r:.60}), {EXPECTED}.{advice}"
+            )
+
+
+def _read_file(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataFileError(
+            f"The text file {str(path)!r} cannot be read: {why}. Check the path."
+        ) from error
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"The file {str(path)!r} is not UTF-8: byte {content[error.start]:#04x} at place "
+            f"{error.start} fits no character. Convert it, or read it yourself and give the text: "
+            "path.read_text(encoding='latin-1')."
+        ) from None
+
+
+def read_corpus(texts: Any, tokenizer: Tokenizer, *, what: str = "texts") -> Corpus:
+    """Read documents into one array of tokens; empty ones are left out.
+
+    Parameters
+    ----------
+    texts : iterable of str or Path, or one Path
+    tokenizer : Tokenizer
+    what : str
+        What they are called in a message.
+
+    Raises
+    ------
+    DataError
+        No document has a token, or a text cannot be read.
+    """
+    parts, lengths, n_bytes, n_texts = [], [0], 0, 0
+    for text in iter_texts(texts):
+        n_texts += 1
+        tokens = tokenizer.encode(text)
+        if len(tokens):
+            parts.append(tokens)
+            lengths.append(len(tokens))
+            n_bytes += len(utf8(text))
+    if not parts:
+        raise DataError(
+            f"{what} holds no text: {n_texts or 'no'} documents, all empty. Expected at least one "
+            "document with a character."
+            if n_texts
+            else f"{what} is empty. Expected at least one document with a character."
+        )
+    return Corpus(np.concatenate(parts), np.cumsum(lengths, dtype=np.int64), n_bytes)
+
+
+def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Corpus, Corpus | None]:
+    """Split into documents to learn from, and documents on which learning is judged.
+
+    Whole documents, drawn by the seed; of fewer than 10, the last part of each. ``n_bytes`` of
+    the parts is not counted.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    fraction : float
+        Of the documents, or tokens, to set aside; 0 for none.
+    seed : int
+    """
+    if not fraction:
+        return corpus, None
+    lengths = corpus.lengths
+    if len(lengths) >= FEW_DOCUMENTS:
+        n_aside = max(round(fraction * len(lengths)), 1)
+        aside = np.zeros(len(lengths), dtype=bool)
+        aside[np.random.default_rng(seed).choice(len(lengths), n_aside, replace=False)] = True
+        return _some(corpus, ~aside), _some(corpus, aside)
+    cuts = corpus.offsets[1:] - np.floor(fraction * lengths).astype(np.int64)
+    bounds = list(zip(corpus.offsets[:-1], cuts, corpus.offsets[1:], strict=True))
+    if (cuts == corpus.offsets[1:]).all():
+        return corpus, None  # so short that no token can be spared
+    judged = _joined([corpus.tokens[cut:stop] for _, cut, stop in bounds])
+    return _joined([corpus.tokens[start:cut] for start, cut, _ in bounds]), judged
+
+
+def _some(corpus: Corpus, which: np.ndarray) -> Corpus:
+    return Corpus(
+        corpus.tokens[np.repeat(which, corpus.lengths)],
+        np.concatenate([[0], np.cumsum(corpus.lengths[which])]),
+        0,
+    )
+
+
+def _joined(parts: list[np.ndarray]) -> Corpus:
+    parts = [part for part in parts if len(part)]
+    lengths = [len(part) for part in parts]
+    return Corpus(np.concatenate(parts), np.cumsum([0, *lengths], dtype=np.int64), 0)

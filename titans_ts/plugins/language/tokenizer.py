@@ -1,0 +1,270 @@
+"""Tokenizers: text to numbers and back. Bytes need nothing; BPE needs the extra ``text``."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from titans_ts.errors import DataError, DataFileError, ParameterError
+
+__all__ = ["BPETokenizer", "ByteTokenizer", "Tokenizer", "make_tokenizer"]
+
+# What tokenizer.json files call the token at a text's end; the first that is there is taken.
+END_NAMES = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]", "[SEP]")
+
+
+class TextStream(Protocol):
+    """Tokens in one by one, text out as soon as it is certain."""
+
+    def push(self, token: int) -> str:
+        """Return the text that is certain since the last call; it may be empty."""
+
+    def close(self) -> str:
+        """Return what is left, with a replacement character for half a character."""
+
+
+class Tokenizer(Protocol):
+    """What a language model asks of a tokenizer."""
+
+    n_tokens: int  # numbers are 0 to n_tokens - 1
+    end: int  # the token before and after every text
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the tokens of a text, without one for its end."""
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of tokens."""
+
+    def stream(self) -> TextStream:
+        """Start to turn tokens into text while they come."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what :func:`make_tokenizer` makes it of again, as values for JSON."""
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of a text.
+
+    Raises
+    ------
+    DataError
+        It holds half of a surrogate pair, which is no character.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"A text holds {text[error.start]!r} at character {error.start}, half of a surrogate "
+            "pair, which has no bytes in UTF-8. It was decoded wrongly; read the file as UTF-8, or "
+            'clean it by text.encode("utf-8", "replace").decode().'
+        ) from None
+
+
+class ByteTokenizer:
+    """Every byte of UTF-8 is a token, and 256 the end of a text.
+
+    Any text has tokens, and any tokens a text: bytes that are no UTF-8 come out as a replacement
+    character.
+
+    Examples
+    --------
+    >>> from titans_ts.plugins.language.tokenizer import ByteTokenizer
+    >>> ByteTokenizer().encode("né").tolist()
+    [110, 195, 169]
+    """
+
+    n_tokens = 257
+    end = 256
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.frombuffer(utf8(text), np.uint8)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return bytes(t for t in tokens if t != self.end).decode(errors="replace")
+
+    def stream(self) -> TextStream:
+        return _ByteStream()
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "bytes"}
+
+
+class _ByteStream:
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token: int) -> str:
+        return self._decoder.decode(bytes([token]))
+
+    def close(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class BPETokenizer:
+    """Byte-pair encoding by the library ``tokenizers``, which is the extra ``text``.
+
+    Parameters
+    ----------
+    description : str
+        What a ``tokenizer.json`` says, Llama's for one.
+    end : str, optional
+        The token at a text's end; default: the first usual one that the vocabulary has.
+    """
+
+    def __init__(self, description: str, end: str | None = None) -> None:
+        library = _library()
+        try:
+            self._own = library.Tokenizer.from_str(description)
+        # The library raises a plain Exception.
+        except Exception as error:
+            raise DataError(
+                f"This is no tokenizer that the library tokenizers reads: {error}. Expected the "
+                "content of a tokenizer.json."
+            ) from error
+        # A model reads texts whole, one at a time.
+        self._own.no_padding()
+        self._own.no_truncation()
+        self.n_tokens: int = self._own.get_vocab_size(with_added_tokens=True)
+        vocabulary = self._own.get_vocab(with_added_tokens=True)
+        names = END_NAMES if end is None else (end,)
+        found = [vocabulary[name] for name in names if name in vocabulary]
+        if not found:
+            raise DataError(
+                f"The tokenizer has no token for a text's end; expected one of {', '.join(names)}."
+            )
+        self.end: int = found[0]
+        if max(vocabulary.values()) >= self.n_tokens:
+            # Numbers may have gaps, where tokens were taken out.
+            self.n_tokens = max(vocabulary.values()) + 1
+
+    @classmethod
+    def train(cls, texts: Iterable[str], n_tokens: int) -> BPETokenizer:
+        """Learn a vocabulary: bytes, and the pairs that come most often.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        n_tokens : int
+            Size of the vocabulary; less where the texts have fewer pairs. At least 257.
+        """
+        library = _library()
+        own = library.Tokenizer(library.models.BPE())
+        own.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        own.decoder = library.decoders.ByteLevel()
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=n_tokens,
+            special_tokens=["<|endoftext|>"],
+            initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        own.train_from_iterator(texts, trainer)
+        return cls(own.to_str())
+
+    def encode(self, text: str) -> np.ndarray:
+        utf8(text)  # the library would panic
+        encoded = self._own.encode(text, add_special_tokens=False)
+        return np.asarray(encoded.ids, np.int32 if self.n_tokens > 1 << 16 else np.uint16)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return self._own.decode([int(t) for t in tokens], skip_special_tokens=True)
+
+    def stream(self) -> TextStream:
+        return _BPEStream(self)
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "bpe", "description": self._own.to_str(), "end": self._end_name()}
+
+    def _end_name(self) -> str:
+        return str(self._own.id_to_token(self.end))
+
+
+class _BPEStream:
+    """The text of a few tokens is decoded again with each: a character may span several."""
+
+    # So many tokens before the new one tell how it is written, a space before a word for one.
+    n_before = 8
+
+    def __init__(self, tokenizer: BPETokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._n_done = 0
+
+    def push(self, token: int) -> str:
+        self._tokens.append(token)
+        text = self._pending()
+        if text.endswith("\ufffd") and len(self._tokens) - self._n_done < 8:
+            return ""  # half a character, until its other half comes
+        self._tokens = self._tokens[-self.n_before :]
+        self._n_done = len(self._tokens)
+        return text
+
+    def close(self) -> str:
+        return self._pending()
+
+    def _pending(self) -> str:
+        before = self._tokenizer.decode(self._tokens[: self._n_done])
+        return self._tokenizer.decode(self._tokens)[len(before) :]
+
+
+def make_tokenizer(given: Any, texts: Iterable[str], n_tokens: int) -> Tokenizer:
+    """The tokenizer that a parameter, or a saved model, asks for.
+
+    Parameters
+    ----------
+    given : str, path-like or dict
+        "bytes"; "bpe", which is trained; the path of a ``tokenizer.json``; or what
+        ``Tokenizer.state()`` returned.
+    texts : iterable of str
+        To train on; read for "bpe" only.
+    n_tokens : int
+        Size of the vocabulary for "bpe".
+
+    Raises
+    ------
+    ParameterError
+        It is none of these, or the library tokenizers is missing.
+    DataFileError
+        The file cannot be read.
+    """
+    if isinstance(given, dict):
+        if given.get("kind") == "bytes":
+            return ByteTokenizer()
+        return BPETokenizer(str(given["description"]), str(given["end"]))
+    if given == "bytes":
+        return ByteTokenizer()
+    if given == "bpe":
+        return BPETokenizer.train(texts, n_tokens)
+    if isinstance(given, str | os.PathLike) and Path(given).suffix == ".json":
+        try:
+            description = Path(given).read_text(encoding="utf-8")
+            json.loads(description)
+        except OSError as error:
+            raise DataFileError(
+                f"The tokenizer file {str(given)!r} cannot be read: {error.strerror or error}. "
+                "Check the path."
+            ) from error
+        except ValueError as error:
+            raise DataFileError(
+                f"{str(given)!r} is no tokenizer.json: {error}. Download the file again."
+            ) from error
+        return BPETokenizer(description)
+    raise ParameterError(
+        f"tokenizer must be 'bytes', 'bpe', or the path of a tokenizer.json file; got {given!r}."
+    )
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise ParameterError(
+            "Byte-pair encoding needs the library tokenizers. Install it by "
+            "pip install 'titans-ts[text]', or set tokenizer='bytes', which needs nothing."
+        ) from error
+    return tokenizers

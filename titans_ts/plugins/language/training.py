@@ -1,0 +1,87 @@
+"""What the training loop asks of a language model: a loss, and memory that is carried along."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from titans_ts.errors import ParameterError
+from titans_ts.heads.tokens.model import TokenModel
+from titans_ts.nn.backbone import BackboneState
+from titans_ts.nn.restart import detach, map_tensors, tensors_of
+from titans_ts.plugins.language.reading import carried_state
+from titans_ts.plugins.language.streams import SegmentBatch
+from titans_ts.training.loop_module import LoopModule
+from titans_ts.training.settings import TrainingSettings
+
+__all__ = ["StreamModule"]
+
+
+# Segments in a row in which a memory diverges, before training is given up.
+MOST_DIVERGED = 8
+
+
+class StreamModule(LoopModule):
+    """Truncated backpropagation: the state of a segment starts the next, its gradients do not.
+
+    Parameters
+    ----------
+    model : TokenModel
+    settings : TrainingSettings
+    """
+
+    remedy = "Make the memory calmer by backbone_options={'max_step_size': 0.05}"
+
+    def __init__(self, model: TokenModel, settings: TrainingSettings) -> None:
+        super().__init__(model, settings)
+        self.trained: BackboneState | None = None
+        self.judged: BackboneState | None = None
+        self.n_diverged = 0  # segments in a row
+
+    def on_train_start(self) -> None:
+        if self.trainer.world_size > 1:
+            raise ParameterError(
+                f"A language model is trained on one device, and training is on "
+                f"{self.trainer.world_size}. Set devices=1."
+            )
+
+    def training_loss(self, batch: SegmentBatch) -> Tensor | None:
+        loss, self.trained = self._read(batch, self.trained)
+        if bool(loss.isfinite()):
+            self.n_diverged = 0
+            return loss
+        # What one odd segment did to a memory must not end a run of days. Rows start anew.
+        self.trained, self.n_diverged = None, self.n_diverged + 1
+        return None if self.n_diverged < MOST_DIVERGED else loss
+
+    def validation_loss(self, batch: SegmentBatch) -> Tensor:
+        # Validation starts with a batch of fresh rows; what the last one left behind is not read.
+        loss, self.judged = self._read(batch, self.judged)
+        return loss
+
+    def n_examples(self, batch: SegmentBatch) -> int:
+        return batch.n_targets
+
+    def carried(self) -> list[Tensor]:
+        return tensors_of(self.trained)
+
+    def restore_carried(self, tensors: list[Tensor]) -> None:
+        # A state's form, from reading a few tokens, and in their places what was kept.
+        assert isinstance(self.model, TokenModel)
+        config = self.model.backbone.config
+        length = math.lcm(config.chunk_size, config.segment_length)
+        tokens = torch.zeros(1, length, dtype=torch.int64, device=self.device)
+        with torch.no_grad():
+            _, form = self.model.vectors(tokens)
+        kept = iter(tensors)
+        self.trained = map_tensors(lambda _: next(kept), form)
+
+    def _read(
+        self, batch: SegmentBatch, state: BackboneState | None
+    ) -> tuple[Tensor, BackboneState]:
+        assert isinstance(self.model, TokenModel)
+        before = carried_state(self.model, state, batch)
+        loss, after = self.model.loss(batch.tokens, batch.targets, before, batch.observed)
+        return loss, detach(after)
