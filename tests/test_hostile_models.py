@@ -12,7 +12,7 @@ from mutations import damage, forge, fresh_copy, sign
 from safetensors.numpy import load_file, save_file
 
 from titans_ts import RidgeForecaster, SavedModelError, TitansForecaster
-from titans_ts.persistence import FORMAT_VERSION
+from titans_ts.persistence import FORECASTER
 
 HERE = Path(__file__).parent / "data" / "saved"
 
@@ -51,7 +51,7 @@ def models(tmp_path_factory):
     ridge = RidgeForecaster(horizon=3, context_length=11)
     ridge.fit(np.sin(np.arange(97.0))[:, None] * [1.0, 5.0]).save(folder / "ridge")
     saved = (
-        (TitansForecaster, HERE / f"format_{FORMAT_VERSION}"),
+        (TitansForecaster, HERE / f"format_{FORECASTER.version}"),
         (RidgeForecaster, folder / "ridge"),
     )
     # Loaded once, so that what is imported is imported.
@@ -121,12 +121,12 @@ def test_a_model_of_each_format_forecasts_what_it_did_when_it_was_saved(version)
 
 
 def test_the_present_format_is_among_those_that_are_kept():
-    assert (HERE / f"format_{FORMAT_VERSION}").is_dir()
+    assert (HERE / f"format_{FORECASTER.version}").is_dir()
 
 
 @pytest.fixture
 def model(tmp_path):
-    fresh_copy(HERE / f"format_{FORMAT_VERSION}", tmp_path / "model")
+    fresh_copy(HERE / f"format_{FORECASTER.version}", tmp_path / "model")
     return tmp_path / "model"
 
 

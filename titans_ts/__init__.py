@@ -28,6 +28,7 @@ _HOMES = {
     "Resample": "titans_ts.preprocessing",
     "SeriesScaler": "titans_ts.preprocessing",
     "WindowTransformer": "titans_ts.preprocessing",
+    "load_model": "titans_ts.persistence",
     "TitansError": "titans_ts.errors",
     "DataError": "titans_ts.errors",
     "DataFileError": "titans_ts.errors",

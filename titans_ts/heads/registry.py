@@ -203,6 +203,19 @@ def find_estimator(name: str) -> type | None:
     return get_estimator(having[0], name) if len(having) == 1 else None
 
 
+def find_estimator_name(cls: type) -> str:
+    """Return ``"head/Class"`` for a class that a head lists, and its bare name for another."""
+    for head in survey():
+        if head.plugin is not None and cls.__name__ in head.plugin.estimators:
+            try:
+                found = get_estimator(head.name, cls.__name__)
+            except HeadPluginError:  # a namesake of another head that cannot be imported
+                continue
+            if found is cls:
+                return f"{head.name}/{cls.__name__}"
+    return cls.__name__
+
+
 def import_place(place: str, what: str) -> Any:
     """Import what stands at ``"module:name"``.
 

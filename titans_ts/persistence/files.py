@@ -80,8 +80,8 @@ def signed_text(header: dict[str, Any]) -> str:
     text = json.dumps({**header, OWN_SUM: _own_sum(header)}, indent=2, allow_nan=False) + "\n"
     if len(text) > MOST_TEXT:  # ASCII, so bytes
         raise ParameterError(
-            f"The description of the forecaster takes {len(text)} bytes, and {MOST_TEXT} are the "
-            "most that are saved. It names every series: fit fewer in one forecaster."
+            f"The description of the model takes {len(text)} bytes, and {MOST_TEXT} are the most "
+            "that are saved. That of a forecaster names every series: fit fewer in one."
         )
     return text
 
