@@ -213,7 +213,7 @@ def test_a_gpu_is_looked_at_every_so_many_steps_and_at_the_end_of_an_epoch(monke
     trainer = type(
         "T", (), {"is_last_batch": False, "train_dataloader": None, "current_epoch": 3}
     )()
-    module = faults.TrainingModule.__new__(faults.TrainingModule)
+    module = faults.LoopModule.__new__(faults.LoopModule)
     guard.on_train_epoch_start(trainer, module)
     for place in range(120):
         trainer.is_last_batch = place == 119

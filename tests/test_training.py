@@ -264,9 +264,8 @@ def test_gradients_are_clipped():
 
 def test_matrices_decay_and_gains_do_not():
     model, _ = small_problem()
-    module = TrainingModule(
-        model, learning_rate=1e-3, weight_decay=0.5, n_origins=1, n_validation_origins=1
-    )
+    settings = TrainingSettings(1, 1, 1e-3, 1, weight_decay=0.5)
+    module = TrainingModule(model, settings, n_origins=1, n_validation_origins=1)
     module.trainer = type("Steps", (), {"estimated_stepping_batches": 10, "precision": "32-true"})()
     decayed, kept = module.configure_optimizers()["optimizer"].param_groups
     assert decayed["weight_decay"] == 0.5

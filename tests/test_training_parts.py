@@ -12,6 +12,7 @@ from titans_ts.data.windows import WindowIndex
 from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.model import ForecastModel
+from titans_ts.training import TrainingSettings
 from titans_ts.training import module as training_module
 from titans_ts.training.data import WindowBatches
 from titans_ts.training.module import TrainingModule
@@ -46,9 +47,8 @@ def make_module(**head):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.1 * torch.randn_like(parameter)
-    return TrainingModule(
-        model, learning_rate=1e-3, weight_decay=0, n_origins=3, n_validation_origins=1
-    )
+    settings = TrainingSettings(max_epochs=1, batch_size=11, learning_rate=1e-3, patience=1)
+    return TrainingModule(model, settings, n_origins=3, n_validation_origins=1)
 
 
 def loss_and_gradients(module, batch, n_parts, monkeypatch):

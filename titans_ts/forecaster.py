@@ -35,6 +35,7 @@ from titans_ts.parameters import (
 from titans_ts.training import TrainingSettings, uses_cuda
 from titans_ts.training.checkpoint import CheckpointFolder, check_checkpoint_path
 from titans_ts.training.data import to_batch
+from titans_ts.training.identity import fingerprint_of_windows
 
 __all__ = ["TitansForecaster"]
 
@@ -350,7 +351,11 @@ class TitansForecaster(BaseForecaster):
         if checkpoint is not None:
             named = None if self.random_state is None else seed
             progress = CheckpointFolder.open(
-                checkpoint, self.get_params(deep=False), windows, named, draw=seed
+                checkpoint,
+                self.get_params(deep=False),
+                fingerprint_of_windows(windows),
+                named,
+                draw=seed,
             )
             seed = progress.seed
         self.__dict__.pop("device_", None)

@@ -9,14 +9,33 @@ from typing import TYPE_CHECKING, Any
 from titans_ts.training.settings import TrainingSettings, uses_cuda
 
 if TYPE_CHECKING:
-    from titans_ts.training.fit import TrainingResult, train
+    from titans_ts.training.fit import train
+    from titans_ts.training.loop import Prepared, TrainingResult, run_training
+    from titans_ts.training.loop_module import LoopModule
     from titans_ts.training.trainer import check_settings
 
-__all__ = ["TrainingResult", "TrainingSettings", "check_settings", "train", "uses_cuda"]
+__all__ = [
+    "LoopModule",
+    "Prepared",
+    "TrainingResult",
+    "TrainingSettings",
+    "check_settings",
+    "run_training",
+    "train",
+    "uses_cuda",
+]
+
+_HOMES = {
+    "LoopModule": "loop_module",
+    "Prepared": "loop",
+    "TrainingResult": "loop",
+    "check_settings": "trainer",
+    "run_training": "loop",
+    "train": "fit",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        home = "trainer" if name == "check_settings" else "fit"
-        return getattr(import_module(f"titans_ts.training.{home}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"titans_ts.training.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

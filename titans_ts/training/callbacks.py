@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
-from titans_ts.training.module import TrainingModule
+from titans_ts.training.loop_module import LoopModule
 
 __all__ = ["BestWeights", "History", "OneProgressBar", "WeightAverage"]
 
@@ -26,7 +26,7 @@ class History(Callback):
         self.epochs: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainingModule)
+        assert isinstance(pl_module, LoopModule)
         # Once an epoch: Lightning's book-keeping of a logged number takes as long as many a step.
         pl_module.log("train_loss", pl_module.mean_training_loss())
         names = ("train_loss", "validation_loss")

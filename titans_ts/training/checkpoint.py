@@ -26,7 +26,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import titans_ts
-from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.errors import CheckpointError, ParameterError
 from titans_ts.persistence.files import (
     has_own_sum,
@@ -83,7 +82,7 @@ class CheckpointFolder:
         cls,
         path: Any,
         parameters: dict[str, Any],
-        windows: TrainingWindows,
+        fingerprint: str,
         seed: int | None,
         draw: int,
     ) -> CheckpointFolder:
@@ -94,8 +93,9 @@ class CheckpointFolder:
         path : str or path-like
             Made if it is not there.
         parameters : dict
-            Of the forecaster.
-        windows : TrainingWindows
+            Of the estimator, by name.
+        fingerprint : str
+            Of all that is read; another one is other data.
         seed : int or None
             None: the user asked for no seed, and takes the one of the record.
         draw : int
@@ -108,7 +108,7 @@ class CheckpointFolder:
         """
         folder = check_checkpoint_path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        identity = {**identity_of(parameters, windows), "seed": seed}
+        identity = {**identity_of(parameters, fingerprint), "seed": seed}
         here = cls(folder, identity)
         here._look(draw)
         return here

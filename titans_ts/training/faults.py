@@ -8,26 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from titans_ts.errors import DeviceMemoryError, NonFiniteLossError
-from titans_ts.training.data import MOST_RECENT, WindowBatches, WindowLoader
-from titans_ts.training.module import TrainingModule
+from titans_ts.training.data import MOST_RECENT
+from titans_ts.training.loop_module import LoopModule
 
 __all__ = ["FiniteLoss", "explain_out_of_memory"]
 
 # Steps between two looks at the loss of a device that is waited for when its numbers are read.
 LOOK_EVERY = 50
 
-# Windows that a message names.
-MOST_NAMED = 5
-
 
 class FiniteLoss(Callback):
-    """Stop at the first loss that is NaN or infinite, and say on which windows it was.
+    """Stop at the first loss that is NaN or infinite, and say on which examples it was.
 
     On a CPU every loss is looked at, before it changes a weight. A GPU would have to be waited for,
     so there the losses of some steps are kept, and looked at together.
@@ -86,55 +82,14 @@ class FiniteLoss(Callback):
     def _explain(
         self, trainer: Trainer, pl_module: LightningModule, place: int, loss: float
     ) -> str:
-        assert isinstance(pl_module, TrainingModule)
-        loader = trainer.train_dataloader
-        where = ""
-        if isinstance(loader, WindowLoader) and isinstance(loader.dataset, WindowBatches):
-            numbers = dict(loader.recent).get(place)
-            if numbers is not None:
-                where = f", from {_named(loader.dataset, _culprits(pl_module, loader, numbers))}"
+        assert isinstance(pl_module, LoopModule)
+        where = pl_module.where_not_finite(trainer.train_dataloader, place)
+        where = where and f", from {where}"
         return (
             f"The training loss is {loss} in epoch {trainer.current_epoch}, batch {place}{where}. "
-            "Nothing was fitted. Look there for extreme values, and bring them closer with "
-            "target_transform=LogTransform() or by setting them to NaN; or lower learning_rate, "
-            f"which is {self.learning_rate}."
+            f"Nothing was fitted. {pl_module.remedy}; or lower learning_rate, which is "
+            f"{self.learning_rate}."
         )
-
-
-def _culprits(module: TrainingModule, loader: WindowLoader, numbers: np.ndarray) -> np.ndarray:
-    """Those of a batch whose own loss is no number; all, where that cannot be told any more."""
-    model, found, was_training = module.model, [], module.training
-    if not all(bool(p.isfinite().all()) for p in model.parameters()):
-        return numbers
-    model.eval()
-    try:
-        with torch.no_grad():
-            for number in numbers:
-                batch = loader.dataset[np.array([number])].to(module.device)
-                loss = model.training_loss(batch, module.n_origins)
-                if not bool(loss.isfinite()):
-                    found.append(number)
-    finally:
-        model.train(was_training)
-    return np.array(found) if found else numbers
-
-
-def _named(data: WindowBatches, numbers: np.ndarray) -> str:
-    """Windows by series, channel and rows, as far as a sentence holds them."""
-    index = data.windows
-    window, channel = np.divmod(np.unique(numbers), data.n_channels)
-    series, origin = index.locate(window)
-    ids, channels = index.series.ids, index.series.channels
-    words: dict[str, tuple[int, int]] = {}
-    for s, c, o in zip(series, channel, origin, strict=True):
-        name = f"series {int(s) if ids is None else ids[s]!r}"
-        name += f", channel {channels[c]!r}" if data.by_channel else f", channels {channels!r}"
-        first, stop = max(int(o) - index.context_length, 0), int(o) + index.horizon
-        low, high = words.get(name, (first, stop))
-        words[name] = min(low, first), max(high, stop)
-    shown = [f"{name} (rows {a} to {b - 1})" for name, (a, b) in words.items()][:MOST_NAMED]
-    more = len(words) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
 @contextmanager

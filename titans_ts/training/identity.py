@@ -11,24 +11,24 @@ from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.persistence.plain_json import encode
 
-__all__ = ["difference", "identity_of"]
+__all__ = ["difference", "fingerprint_of_windows", "identity_of"]
 
-# Of the forecaster's parameters, those that change nothing about what is learnt; and those that
+# Of an estimator's parameters, those that change nothing about what is learnt; and those that
 # the data tell: what a transform makes of them is what is fingerprinted.
 _FREE = {"verbose", "target_transform", "random_state"}
 
 
-def identity_of(parameters: dict[str, Any], windows: TrainingWindows) -> dict[str, Any]:
+def identity_of(parameters: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """Parameters as JSON keeps them, and a fingerprint of the data."""
     return {
         "parameters": {
             name: _plain(value) for name, value in parameters.items() if name not in _FREE
         },
-        "data": _fingerprint(windows),
+        "data": fingerprint,
     }
 
 
-def _fingerprint(windows: TrainingWindows) -> str:
+def fingerprint_of_windows(windows: TrainingWindows) -> str:
     """A checksum of all that training reads; one pass over the rows, some at a time."""
     digest = hashlib.blake2b(digest_size=20)
     rows = windows.train if windows.validation is None else windows.validation

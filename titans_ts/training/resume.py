@@ -13,9 +13,8 @@ from torch import Tensor
 from titans_ts.errors import ParameterError
 from titans_ts.training.callbacks import BestWeights, History, WeightAverage
 from titans_ts.training.checkpoint import CheckpointFolder, Record
-from titans_ts.training.data import WindowLoader
 from titans_ts.training.faults import FiniteLoss
-from titans_ts.training.module import Replay, TrainingModule
+from titans_ts.training.loop_module import LoopModule, Replay
 
 __all__ = ["Learner", "SaveProgress"]
 
@@ -61,24 +60,25 @@ class SaveProgress(Callback):
     ----------
     folder : CheckpointFolder
     learner : Learner
-    loader : WindowLoader
-        Of training batches; batches that are not computed need not be cut.
+    loader : iterable
+        Of training batches; one with an attribute ``n_skipped`` need not make those that are not
+        computed.
     batch_size : int
     """
 
     def __init__(
-        self, folder: CheckpointFolder, learner: Learner, loader: WindowLoader, batch_size: int
+        self, folder: CheckpointFolder, learner: Learner, loader: Any, batch_size: int
     ) -> None:
         self.folder, self.learner, self.batch_size = folder, learner, batch_size
         self._record = folder.found
         self._n_batches = 0
         self._validation_losses: list[float] = []
         self._saved_at = time.monotonic()
-        if self._record is not None:
+        if self._record is not None and hasattr(loader, "n_skipped"):
             loader.n_skipped = self._record.state["n_batches"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainingModule)
+        assert isinstance(pl_module, LoopModule)
         if trainer.world_size > 1:
             raise ParameterError(
                 f"checkpoint= keeps the progress of one device, and training is on "
@@ -106,7 +106,7 @@ class SaveProgress(Callback):
         self._arrive("batch", trainer, pl_module, save=complete and late)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, TrainingModule)
+        assert isinstance(pl_module, LoopModule)
         if not trainer.sanity_checking and pl_module.replay is None:
             self._validation_losses.append(float(trainer.callback_metrics["validation_loss"]))
 
@@ -115,7 +115,7 @@ class SaveProgress(Callback):
 
     def restore_learner(self, pl_module: LightningModule) -> None:
         """Put back what the record says of the best weights; for a fit interrupted before it."""
-        assert isinstance(pl_module, TrainingModule)
+        assert isinstance(pl_module, LoopModule)
         if self._record is not None and pl_module.replay is not None:
             self._restore_learner(self._record, pl_module.device)
 
@@ -124,7 +124,7 @@ class SaveProgress(Callback):
     def _arrive(
         self, hook: str, trainer: Trainer, pl_module: LightningModule, *, save: bool
     ) -> None:
-        assert isinstance(pl_module, TrainingModule)
+        assert isinstance(pl_module, LoopModule)
         if pl_module.replay is None:
             if save:
                 self.learner.finite.look(trainer, pl_module)
@@ -136,7 +136,7 @@ class SaveProgress(Callback):
             with self.folder.explain_misfit():
                 self._restore(self._record, trainer, pl_module)
 
-    def _save(self, hook: str, trainer: Trainer, module: TrainingModule) -> None:
+    def _save(self, hook: str, trainer: Trainer, module: LoopModule) -> None:
         history, average, best, _ = self.learner
         state: dict[str, Any] = {
             "hook": hook,
@@ -144,7 +144,7 @@ class SaveProgress(Callback):
             "batch_size": self.batch_size,
             "history": history.epochs,
             "validation_losses": self._validation_losses,
-            "n_windows": module.n_windows,
+            "n_windows": module.n_seen,
             "precision": trainer.precision_plugin.state_dict(),
         }
         tensors = {f"model.{k}": v for k, v in module.model.state_dict().items()}
@@ -165,13 +165,11 @@ class SaveProgress(Callback):
         self.folder.write(state, copies)
         self._saved_at = time.monotonic()
 
-    def _restore(self, record: Record, trainer: Trainer, module: TrainingModule) -> None:
+    def _restore(self, record: Record, trainer: Trainer, module: LoopModule) -> None:
         state, tensors = record.state, record.tensors
         module.model.load_state_dict(_under("model.", tensors))
-        module.total, module.n_windows = (
-            tensors["epoch_total"].to(module.device),
-            state["n_windows"],
-        )
+        module.total = tensors["epoch_total"].to(module.device)
+        module.n_seen = state["n_windows"]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             number, _, slot = name.partition(".")
