@@ -18,6 +18,7 @@ from titans_ts.errors import ParameterError, TrainingInterrupted
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
+from titans_ts.plugins.genomics.batches import ordered_batches, to_batch
 from titans_ts.plugins.genomics.coding import CodedSequences, encode_sequences
 from titans_ts.plugins.genomics.labels import class_weights, hold_out, read_labels
 from titans_ts.plugins.genomics.network import NetworkConfig, Readings, SequenceNetwork
@@ -466,8 +467,6 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         return Readings(*out)
 
     def _batches(self, sequences: CodedSequences) -> Any:
-        from titans_ts.plugins.genomics.training import ordered_batches, to_batch
-
         device = self._device()
         self.model_.to(device).eval()
         with torch.inference_mode():

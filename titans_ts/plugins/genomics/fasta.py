@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 
 from titans_ts.errors import DataError, DataFileError
 
-__all__ = ["Record", "read_fasta", "read_fastq", "read_sequences"]
+__all__ = ["Record", "first_line", "read_fasta", "read_fastq", "read_sequences"]
 
 GZIP_SIGN = b"\x1f\x8b"
 
@@ -54,13 +54,8 @@ def read_sequences(path: str | PathLike[str]) -> Iterator[Record]:
     [('first', 'ACGTAC'), ('second', 'TTGA')]
     """
     file = Path(path)
-    with _lines(file) as lines:
-        for _, line in lines:
-            if line.strip():
-                break
-        else:
-            raise DataFileError(f"{str(file)!r} is empty; expected FASTA or FASTQ.")
-    sign = line.lstrip()[:1]
+    line = first_line(file)
+    sign = line[:1]
     if sign in ">;":
         yield from read_fasta(file)
     elif sign == "@":
@@ -72,11 +67,20 @@ def read_sequences(path: str | PathLike[str]) -> Iterator[Record]:
         )
 
 
+def first_line(file: Path) -> str:
+    """The first line of a text file, plain or gzip, that is not empty."""
+    with _lines(file) as lines:
+        for _, line in lines:
+            if line:
+                return line
+    raise DataFileError(f"{str(file)!r} is empty; expected FASTA, FASTQ or a table.")
+
+
 def read_fasta(path: str | PathLike[str]) -> Iterator[Record]:
     """Read a FASTA file, a record at a time; parameters and errors as :func:`read_sequences`.
 
-    Sequences may run over several lines, in lower case too; line ends of any system, empty lines
-    and comments after ``;`` are passed over.
+    Sequences may run over several lines, in lower case too. Empty lines, and comments after
+    ``;``, are passed over.
     """
     file = Path(path)
     title, parts, at = None, list[str](), 0
