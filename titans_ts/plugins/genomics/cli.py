@@ -114,7 +114,7 @@ def train(
     from titans_ts.plugins.genomics.sequence_model import TitansSequenceModel
     from titans_ts.plugins.genomics.tables import read_labelled
 
-    check_save_path(MODEL, out)
+    check_save_path(out, MODEL)
     data = read_labelled(files, sequence_column, label_column)
     judged = None
     if validation is not None:
@@ -173,7 +173,7 @@ def pretrain(
     from titans_ts.plugins.genomics.sequence_model import TitansSequenceModel
     from titans_ts.plugins.genomics.tables import read_unlabelled
 
-    check_save_path(MODEL, out)
+    check_save_path(out, MODEL)
     sequences = [s for file in files for s in read_unlabelled(file, sequence_column).sequences]
     terminal = Terminal(quiet=quiet)
     model = TitansSequenceModel(

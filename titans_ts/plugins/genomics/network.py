@@ -15,6 +15,10 @@ from titans_ts.plugins.genomics.trunks import MotifTrunk, WordTrunk
 
 __all__ = ["NetworkConfig", "Readings", "SequenceNetwork"]
 
+# What the counts of words are multiplied by. A step of Adam moves every weight as far, and those of
+# words, of which there are many and each counts little, have far to go.
+WORD_GAIN = 4.0
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -171,5 +175,5 @@ class WordShares(nn.Module):
                 break
             words = F.embedding_bag(word_ids(codes, k), weight, mode="sum", padding_idx=4**k)
             # The spread of a count grows with the root of the length.
-            total = total + words * (lengths - k + 1).clamp(min=1)[:, None] ** -0.5
+            total = total + WORD_GAIN * words * (lengths - k + 1).clamp(min=1)[:, None] ** -0.5
         return total

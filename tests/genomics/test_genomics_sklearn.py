@@ -1,0 +1,74 @@
+"""scikit-learn's own checks of a classifier.
+
+Most of them hand over tables of numbers, and a tag that says "sequences, not tables" makes
+scikit-learn skip all of those. What they ask of labels, shapes, clones and repeated fits makes
+sense for sequences too, so here a thin class spells each row of numbers as DNA, and the checks run on it.
+"""
+
+from inspect import signature
+
+import numpy as np
+import pytest
+from genomics_problems import tiny_classifier, tiny_model
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.validation import validate_data
+
+from titans_ts.plugins.genomics import TitansSequenceClassifier, TitansSequenceModel
+
+
+@_dummy
+class SpelledClassifier(TitansSequenceClassifier):
+    """A classifier of tables: a number becomes a run of A that is as long, between other letters."""
+
+    def _spell(self, X, *, reset):
+        X = validate_data(self, X, reset=reset)
+        levels = np.clip(np.round(2 * X), -12, 12).astype(int)
+        return ["".join("C" + "A" * (12 + n) + "G" * (12 - n) for n in row) for row in levels]
+
+    def fit(self, X, y, **options):
+        sequences = self._spell(X, reset=True)
+        return super().fit(sequences, y, **options)
+
+    def predict_log_proba(self, X):
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self)
+        return super().predict_log_proba(self._spell(X, reset=False))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = False
+        tags.input_tags.one_d_array = False
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+SPELLED = SpelledClassifier(
+    **tiny_classifier(composition=3, max_epochs=12, class_weight=None, dropout=0.0).get_params()
+)
+
+# Before scikit-learn 1.8, pytest's own setting decides.
+STRICT = {"xfail_strict": True}
+if "xfail_strict" not in signature(parametrize_with_checks).parameters:
+    STRICT = {}
+
+NOT_FOR_NETWORKS = {}
+
+
+@pytest.mark.slow
+@parametrize_with_checks([SPELLED], expected_failed_checks=lambda _: NOT_FOR_NETWORKS, **STRICT)
+def test_a_classifier_passes_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [tiny_classifier(), tiny_model()])
+def test_scikit_learn_itself_checks_nothing_that_takes_sequences(estimator):
+    with pytest.warns(UserWarning, match="Can't test estimator"):
+        assert list(estimator_checks_generator(estimator)) == []
+
+
+def test_the_tags_say_that_text_is_taken():
+    tags = TitansSequenceClassifier().__sklearn_tags__()
+    assert (tags.estimator_type, tags.target_tags.required) == ("classifier", True)
+    assert (tags.input_tags.string, tags.input_tags.two_d_array) == (True, False)
+    assert not TitansSequenceModel().__sklearn_tags__().target_tags.required
