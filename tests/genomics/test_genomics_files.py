@@ -103,7 +103,8 @@ def test_tables_are_text_so_that_na_is_a_sequence(tmp_path):
 
 
 def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):
-    files = [str(write(tmp_path, ">a\nAC\n", "box.fa.gz")), f"none={write(tmp_path, '>b\nG\n', 'b')}"]
+    first, second = write(tmp_path, ">a\nAC\n", "box.fa.gz"), write(tmp_path, ">b\nG\n", "b")
+    files = [str(first), f"none={second}"]
     assert read_labelled(files, "sequence", "label").labels == ["box", "none"]
 
 

@@ -16,7 +16,6 @@ from sklearn.utils.validation import validate_data
 from titans_ts.plugins.genomics import TitansSequenceClassifier, TitansSequenceModel
 
 
-@_dummy
 class SpelledClassifier(TitansSequenceClassifier):
     """A classifier of tables: a number becomes a run of A that is as long, between other letters."""
 
@@ -62,9 +61,13 @@ def test_a_classifier_passes_the_checks_of_scikit_learn(estimator, check):
 
 
 @pytest.mark.parametrize("estimator", [tiny_classifier(), tiny_model()])
-def test_scikit_learn_itself_checks_nothing_that_takes_sequences(estimator):
+def test_scikit_learn_itself_gives_no_data_to_what_takes_sequences(estimator):
     with pytest.warns(UserWarning, match="Can't test estimator"):
-        assert list(estimator_checks_generator(estimator)) == []
+        pairs = list(estimator_checks_generator(estimator))
+    names = {check.func.__name__ for _, check in pairs}
+    assert "check_classifiers_train" not in names
+    for given, check in pairs:
+        check(given)
 
 
 def test_the_tags_say_that_text_is_taken():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from titans_ts.errors import ParameterError, TrainingInterrupted
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
-from titans_ts.plugins.genomics.batches import ordered_batches, to_batch
+from titans_ts.plugins.genomics.batches import SequenceBatch, ordered_batches, to_batch
 from titans_ts.plugins.genomics.coding import CodedSequences, encode_sequences
 from titans_ts.plugins.genomics.labels import class_weights, hold_out, read_labels
 from titans_ts.plugins.genomics.network import NetworkConfig, Readings, SequenceNetwork
@@ -245,7 +245,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable label of each sequence, shape (n,)."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        places = self.predict_log_proba(X).argmax(1)
+        return self.classes_[places]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, in the order of ``classes_``.
@@ -280,9 +281,10 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         check_is_fitted(self)
         sequences = encode_sequences(X)
         out = np.empty((len(sequences), self.model_.hidden.out_features), np.float32)
-        for rows, batch in self._batches(sequences):
-            written, opposite = self.model_.strand_vectors(batch.codes, batch.lengths)
-            out[rows] = ((written + opposite) / 2).float().cpu().numpy()
+        with torch.inference_mode():
+            for rows, batch in self._batches(sequences):
+                written, opposite = self.model_.strand_vectors(batch.codes, batch.lengths)
+                out[rows] = ((written + opposite) / 2).float().cpu().numpy()
         return out
 
     def __sklearn_tags__(self) -> Any:
@@ -460,24 +462,19 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     def _read(self, sequences: CodedSequences) -> Readings:
         """Logarithms of probabilities as arrays of shape (n, n_classes), by both readings."""
         out = np.empty((2, len(sequences), len(self.classes_)))
-        for rows, batch in self._batches(sequences):
-            for i, logits in enumerate(self.model_(batch.codes, batch.lengths)):
-                # In double precision, so that probabilities add up to one.
-                out[i, rows] = logits.double().log_softmax(-1).cpu().numpy()
+        with torch.inference_mode():
+            for rows, batch in self._batches(sequences):
+                for i, logits in enumerate(self.model_(batch.codes, batch.lengths)):
+                    # In double precision, so that probabilities add up to one.
+                    out[i, rows] = logits.double().log_softmax(-1).cpu().numpy()
         return Readings(*out)
 
-    def _batches(self, sequences: CodedSequences) -> Any:
+    def _batches(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
         device = self._device()
         self.model_.to(device).eval()
-        with torch.inference_mode():
-            for rows in ordered_batches(sequences, READ_AT_ONCE):
-                batch = to_batch(sequences, rows)
-                yield (
-                    rows,
-                    batch._replace(
-                        codes=batch.codes.to(device), lengths=batch.lengths.to(device)
-                    ),
-                )
+        for rows in ordered_batches(sequences, READ_AT_ONCE):
+            codes, lengths, _ = to_batch(sequences, rows)
+            yield rows, SequenceBatch(codes.to(device), lengths.to(device))
 
 
 def _kind(name: Any) -> np.dtype[Any]:

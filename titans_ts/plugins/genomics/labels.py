@@ -53,7 +53,12 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise ValueError("Input y contains NaN or infinity")
         check_classification_targets(y)
-    except (TypeError, ValueError) as error:
+    except TypeError as error:
+        raise DataError(
+            f"The labels are of several types, which cannot be sorted ({error}). Make all of them "
+            "text, or all numbers."
+        ) from error
+    except ValueError as error:
         raise DataError(
             f"The labels cannot be used: {error}. Expected one label for each sequence, text or "
             "whole numbers."
@@ -65,16 +70,10 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
         )
     if classes is None:
         encoder = LabelEncoder()
-        try:
-            labels = encoder.fit_transform(y)
-        except TypeError as error:
-            raise DataError(
-                f"The labels are of several types, which cannot be sorted ({error}). Make all of "
-                "them text, or all numbers."
-            ) from error
+        labels = encoder.fit_transform(y)
         if len(encoder.classes_) < 2:
             raise DataError(
-                f"All {n} labels are of one class, {encoder.classes_[0]!r}; expected two classes "
+                f"All {n} labels are of one class, {encoder.classes_.tolist()[0]!r}; expected two classes "
                 "at least. Give sequences of the other classes too."
             )
         return encoder.classes_, labels.astype(np.int64)

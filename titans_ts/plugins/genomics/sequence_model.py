@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import DataError, ParameterError, TrainingInterrupted
+from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
@@ -307,18 +308,20 @@ trainer_kwargs, random_state, verbose
         check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.9)
         backbone_config(self)
 
-    def _over_strands(self, measure: Any, sequences: CodedSequences) -> np.ndarray:
-        one: np.ndarray = measure(sequences)
-        if not self.both_strands:
-            return one
-        other: np.ndarray = measure(sequences.reverse_complements())
-        return (one + other) / 2
+    def _over_strands(
+        self, measure: Callable[[CodedSequences], np.ndarray], sequences: CodedSequences
+    ) -> np.ndarray:
+        with torch.inference_mode():
+            one = measure(sequences)
+            if not self.both_strands:
+                return one
+            return (one + measure(sequences.reverse_complements())) / 2
 
     def _log_likelihood(self, sequences: CodedSequences) -> np.ndarray:
         total = np.zeros(len(sequences))
-        for rows, words, state in self._read(sequences):
-            logs, state.state = self.model_.log_probabilities(
-                words.tokens, words.targets, state.state, words.inside
+        for rows, words, carried in self._read(sequences):
+            logs, carried.state = self.model_.log_probabilities(
+                words.tokens, words.targets, carried.state, words.inside
             )
             logs = logs.double().masked_fill(~words.known, 0.0)
             total[rows] += logs.sum(1).cpu().numpy()
@@ -326,28 +329,29 @@ trainer_kwargs, random_state, verbose
 
     def _embed(self, sequences: CodedSequences) -> np.ndarray:
         total = np.zeros((len(sequences), self.model_.backbone.config.dim))
-        for rows, words, state in self._read(sequences):
-            # The words themselves, after the start: what came before each does not tell it.
-            vectors, state.state = self.model_.vectors(words.targets, state.state, words.inside)
-            total[rows] += vectors.double().masked_fill(~words.inside[..., None], 0.0).sum(1).cpu().numpy()
+        for rows, words, carried in self._read(sequences):
+            vectors, carried.state = self.model_.vectors(
+                words.targets, carried.state, words.inside
+            )
+            vectors = vectors.double().masked_fill(~words.inside[..., None], 0.0)
+            total[rows] += vectors.sum(1).cpu().numpy()
         return total / (sequences.lengths // self.k_)[:, None]
 
-    def _read(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, Words, Any]]:
+    def _read(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, Words, _Carried]]:
         """Some sequences after others, and each of them piece by piece, with a state to carry."""
         device = self._device()
         self.model_.to(device).eval()
         order = np.argsort(sequences.lengths, kind="stable")
-        with torch.inference_mode():
-            for i in range(0, len(order), MOST_ROWS):
-                rows, carried = order[i : i + MOST_ROWS], _Carried()
-                words = to_words(sequences.padded(rows), sequences.lengths[rows], self.k_)
-                for start in range(0, words.tokens.shape[1], READ_AT_ONCE):
-                    piece = (w[:, start : start + READ_AT_ONCE].to(device) for w in words)
-                    yield rows, Words(*piece), carried
+        for i in range(0, len(order), MOST_ROWS):
+            rows, carried = order[i : i + MOST_ROWS], _Carried()
+            words = to_words(sequences.padded(rows), sequences.lengths[rows], self.k_)
+            for start in range(0, words.tokens.shape[1], READ_AT_ONCE):
+                piece = (w[:, start : start + READ_AT_ONCE].to(device) for w in words)
+                yield rows, Words(*piece), carried
 
 
 class _Carried:
     """The state that goes on from one piece of some sequences to the next."""
 
     def __init__(self) -> None:
-        self.state: Any = None
+        self.state: BackboneState | None = None
