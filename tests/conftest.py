@@ -27,3 +27,17 @@ def real_data() -> Path:
     if named:
         pytest.fail(f"TITANS_TS_SHARED_DATA names {named}, which is not a folder.")
     pytest.skip(f"no real data sets in {folder}; set TITANS_TS_SHARED_DATA to where they are")
+
+
+@pytest.fixture
+def fake_packages(tmp_path, monkeypatch):
+    """Install packages for this test alone."""
+    # Here: test modules import no helper before the variables above are set.
+    from fake_packages import FakePackages
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    packages = FakePackages(folder)
+    yield packages
+    packages.uninstall()

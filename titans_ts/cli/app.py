@@ -9,12 +9,14 @@ import typer
 
 from titans_ts.cli import datasets
 from titans_ts.cli import options as opt
+from titans_ts.cli.plugins import PluginGroup
 from titans_ts.cli.terminal import in_plain_words
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="titans-ts",
+    cls=PluginGroup,
     help="Forecast time series with a model that keeps learning while it predicts.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -410,3 +412,20 @@ def demo(
         parameters=opt.given(max_epochs=max_epochs, accelerator=accelerator),
         quiet=quiet,
     )
+
+
+@app.command()
+@in_plain_words
+def heads(
+    context: typer.Context,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="The names of those that work.", rich_help_panel=opt.OUTPUT
+        ),
+    ] = False,
+) -> None:
+    """List the heads that installed packages bring, and what is wrong with one that is broken."""
+    from titans_ts.cli.heads import run
+
+    run(taken=set(getattr(context.parent.command, "commands", {})), quiet=quiet)  # type: ignore[union-attr]

@@ -24,6 +24,10 @@ BAD_INPUT, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 #: Set to anything, errors come with a traceback: for reports of bugs.
 TRACEBACK_VARIABLE = "TITANS_TS_TRACEBACK"
 
+# Every way of bad usage, which typer shows itself. It is click's, or typer's own copy of it since
+# 0.26 or so, and has no public name that all versions share.
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -112,7 +116,7 @@ def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort, typer.BadParameter):
+        except (typer.Exit, typer.Abort, ClickException):
             raise
         except KeyboardInterrupt:
             _stop("stopped.", INTERRUPTED)

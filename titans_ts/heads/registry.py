@@ -307,13 +307,14 @@ def _packages() -> Iterator[tuple[str, str, Distribution]]:
 
 def _load(name: str, offers: list[_Offer]) -> FoundHead:
     ours = [offer for offer in offers if _plain(offer.package) == OURS]
-    offer = (ours or offers)[0]
+    offers = sorted(ours or offers, key=lambda offer: offer.package)
+    offer = offers[0]
     of = f"The head {name!r} of package {offer.package} {offer.version}"
 
     def broken(why: str, advice: str) -> FoundHead:
         return FoundHead(name, offer.package, offer.version, None, f"{why} {advice}")
 
-    if len(ours or offers) > 1:
+    if len(offers) > 1:
         # Not the first on the path: which model a saved folder is must not hang on its order.
         packages = " and ".join(f"{o.package} {o.version} ({o.value})" for o in offers)
         return broken(
