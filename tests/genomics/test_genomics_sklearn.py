@@ -5,13 +5,11 @@ scikit-learn skip all of those. What they ask of labels, shapes, clones and repe
 sense for sequences too, so here a thin class spells each row of numbers as DNA, and the checks run on it.
 """
 
-from inspect import signature
-
 import numpy as np
 import pytest
 from genomics_problems import tiny_classifier, tiny_model
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from titans_ts.plugins.genomics import TitansSequenceClassifier, TitansSequenceModel
 
@@ -29,8 +27,6 @@ class SpelledClassifier(TitansSequenceClassifier):
         return super().fit(sequences, y, **options)
 
     def predict_log_proba(self, X):
-        from sklearn.utils.validation import check_is_fitted
-
         check_is_fitted(self)
         return super().predict_log_proba(self._spell(X, reset=False))
 
@@ -46,16 +42,8 @@ SPELLED = SpelledClassifier(
     **tiny_classifier(composition=3, max_epochs=12, class_weight=None, dropout=0.0).get_params()
 )
 
-# Before scikit-learn 1.8, pytest's own setting decides.
-STRICT = {"xfail_strict": True}
-if "xfail_strict" not in signature(parametrize_with_checks).parameters:
-    STRICT = {}
-
-NOT_FOR_NETWORKS = {}
-
-
 @pytest.mark.slow
-@parametrize_with_checks([SPELLED], expected_failed_checks=lambda _: NOT_FOR_NETWORKS, **STRICT)
+@parametrize_with_checks([SPELLED])
 def test_a_classifier_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
