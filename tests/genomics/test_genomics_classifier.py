@@ -16,8 +16,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from titans_ts.errors import DataError, ParameterError, SavedModelError
 from titans_ts.plugins.genomics import TitansSequenceClassifier, reverse_complement
-from titans_ts.plugins.genomics.labels import hold_out
 from titans_ts.plugins.genomics.coding import encode_sequences
+from titans_ts.plugins.genomics.labels import hold_out
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +80,15 @@ def test_words_are_a_coding_too():
 
 
 def test_the_same_seed_gives_the_same_model_and_moves_no_global_state():
-    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     one, two, three = (
         tiny_classifier(max_epochs=1, random_state=seed).fit(*boxes(60)).predict_proba(boxes(9)[0])
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, two)
     assert not np.allclose(one, three)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
-    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
 
 
 def test_a_pretrained_model_is_where_learning_starts():
@@ -139,7 +139,8 @@ def test_labels_keep_their_type_through_saving(tmp_path, labels):
     loaded = TitansSequenceClassifier.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.classes_, classifier.classes_)
     assert loaded.classes_.dtype == classifier.classes_.dtype
-    np.testing.assert_array_equal(loaded.predict_proba(sequences), classifier.predict_proba(sequences))
+    said = classifier.predict_proba(sequences)
+    np.testing.assert_array_equal(loaded.predict_proba(sequences), said)
     assert (loaded.get_params(), loaded.history_) == (classifier.get_params(), classifier.history_)
 
 

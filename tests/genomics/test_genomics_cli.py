@@ -40,7 +40,9 @@ def folder(tmp_path_factory):
 
 
 def test_a_table_is_learnt_and_a_fasta_file_classified(folder, tmp_path):
-    succeed("predict", folder / "box.fa.gz", "--model", folder / "model", "--out", tmp_path / "p.csv")
+    succeed(
+        "predict", folder / "box.fa.gz", "--model", folder / "model", "--out", tmp_path / "p.csv"
+    )
     table = pd.read_csv(tmp_path / "p.csv")
     assert list(table) == ["name", "label", "p(box)", "p(none)"]
     assert table["name"].tolist()[:2] == ["box0", "box1"]

@@ -99,7 +99,11 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 def test_tables_are_text_so_that_na_is_a_sequence(tmp_path):
     file = write(tmp_path, "id\tsequence\tlabel\nx\tNA\t1\ny\tACG\t0\n")
-    assert read_labelled([str(file)], "sequence", "label") == (["x", "y"], ["NA", "ACG"], ["1", "0"])
+    assert read_labelled([str(file)], "sequence", "label") == (
+        ["x", "y"],
+        ["NA", "ACG"],
+        ["1", "0"],
+    )
 
 
 def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):

@@ -2,7 +2,8 @@
 
 Most of them hand over tables of numbers, and a tag that says "sequences, not tables" makes
 scikit-learn skip all of those. What they ask of labels, shapes, clones and repeated fits makes
-sense for sequences too, so here a thin class spells each row of numbers as DNA, and the checks run on it.
+sense for sequences too, so here a thin class spells each row of numbers as DNA, and all checks run
+on it.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from titans_ts.plugins.genomics import TitansSequenceClassifier, TitansSequenceM
 
 
 class SpelledClassifier(TitansSequenceClassifier):
-    """A classifier of tables: a number becomes a run of A that is as long, between other letters."""
+    """A classifier of tables: the larger a number, the more A and the fewer G spell it."""
 
     def _spell(self, X, *, reset):
         X = validate_data(self, X, reset=reset)
@@ -41,6 +42,7 @@ class SpelledClassifier(TitansSequenceClassifier):
 SPELLED = SpelledClassifier(
     **tiny_classifier(composition=3, max_epochs=12, class_weight=None, dropout=0.0).get_params()
 )
+
 
 @pytest.mark.slow
 @parametrize_with_checks([SPELLED])

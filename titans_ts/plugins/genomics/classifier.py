@@ -115,9 +115,12 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     >>> from titans_ts.plugins.genomics import TitansSequenceClassifier
     >>> sequences = ["TATAAATGCC", "GCCGGCATGC", "CCTATAAACG", "GGCCATCGCG"] * 10
     >>> classifier = TitansSequenceClassifier(dim=8, motifs=8, max_epochs=2, random_state=0)
-    >>> classifier.fit(sequences, ["box", "none", "box", "none"] * 10).predict_proba(["ACGTN"]).shape
+    >>> classifier = classifier.fit(sequences, ["box", "none", "box", "none"] * 10)
+    >>> classifier.predict_proba(["ACGTN"]).shape
     (1, 2)
     """
+
+    model_: SequenceNetwork
 
     _dispensable_parameters = ("trainer_kwargs", "random_state", "pretrained")
 
@@ -264,8 +267,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of :meth:`predict_proba`."""
         check_is_fitted(self)
-        readings = self._read(encode_sequences(X))
-        return readings.symmetric if self.reverse_complement_ else readings.directed
+        symmetric, directed = self._read(encode_sequences(X))
+        return symmetric if self.reverse_complement_ else directed
 
     def embed(self, X: Any) -> np.ndarray:
         """Return a vector for each sequence: what classes are read from, both strands averaged.
@@ -428,9 +431,9 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         from titans_ts.plugins.genomics.training import ClassifierModule, LabelledBatches
         from titans_ts.training import Prepared, run_training
 
-        names = {True: ("symmetric",), False: ("directed",)}.get(
-            self.reverse_complement, Readings._fields
-        )
+        names: tuple[str, ...] = Readings._fields
+        if self.reverse_complement != "auto":
+            names = ("symmetric",) if self.reverse_complement else ("directed",)
 
         def prepare(batch_size: int) -> Prepared:
             module = ClassifierModule(
@@ -459,15 +462,15 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         losses = [-logs[rows, labels].mean() for logs in self._read(judged)]
         return bool(losses[0] <= losses[1])
 
-    def _read(self, sequences: CodedSequences) -> Readings:
-        """Logarithms of probabilities as arrays of shape (n, n_classes), by both readings."""
+    def _read(self, sequences: CodedSequences) -> np.ndarray:
+        """Logarithms of probabilities by either reading, shape (2, n, n_classes)."""
         out = np.empty((2, len(sequences), len(self.classes_)))
         with torch.inference_mode():
             for rows, batch in self._batches(sequences):
                 for i, logits in enumerate(self.model_(batch.codes, batch.lengths)):
                     # In double precision, so that probabilities add up to one.
                     out[i, rows] = logits.double().log_softmax(-1).cpu().numpy()
-        return Readings(*out)
+        return out
 
     def _batches(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
         device = self._device()

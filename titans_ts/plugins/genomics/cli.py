@@ -158,9 +158,7 @@ def train(
 def pretrain(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="FASTA or FASTQ files.")],
     out: ModelOut,
-    k: Annotated[
-        int, typer.Option("--k", help="Bases in a word.", rich_help_panel=opt.MODEL)
-    ] = 1,
+    k: Annotated[int, typer.Option("--k", help="Bases in a word.", rich_help_panel=opt.MODEL)] = 1,
     sequence_column: SequenceColumn = "sequence",
     max_epochs: opt.MaxEpochs = None,
     seed: opt.Seed = None,

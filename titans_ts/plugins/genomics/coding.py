@@ -260,7 +260,7 @@ def _name_letter(texts: Sequence[bytes], offsets: np.ndarray, wrong: np.ndarray)
     if letter in "-.*":
         hint = "take gaps and stops out; " + hint
     return (
-        f"Sequence {i} has the letter {letter!r} at position {at + 1}, in {shown!r}{more}; expected "
-        f"letters of DNA or RNA: A, C, G, T, U, or one of {''.join(AMBIGUOUS)}N for several bases. "
+        f"Sequence {i} has the letter {letter!r} at position {at + 1}, in {shown!r}{more}; "
+        f"expected letters of DNA or RNA: A, C, G, T, U, or one of {''.join(AMBIGUOUS)}N for several bases. "
         f"Mend it, or drop the sequence; {hint}."
     )

@@ -73,8 +73,8 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
         labels = encoder.fit_transform(y)
         if len(encoder.classes_) < 2:
             raise DataError(
-                f"All {n} labels are of one class, {encoder.classes_.tolist()[0]!r}; expected two classes "
-                "at least. Give sequences of the other classes too."
+                f"All {n} labels are of one class, {encoder.classes_.tolist()[0]!r}; expected two "
+                "classes at least. Give sequences of the other classes too."
             )
         return encoder.classes_, labels.astype(np.int64)
     places = {label: i for i, label in enumerate(classes.tolist())}

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import DataError, ParameterError, TrainingInterrupted
+from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
@@ -80,6 +81,8 @@ trainer_kwargs, random_state, verbose
     >>> model.fit(["ACGT" * 40, "TTGCA" * 30]).embed(["ACGTN", "TTG"]).shape
     (2, 8)
     """
+
+    model_: TokenModel
 
     def __init__(
         self,
@@ -209,7 +212,8 @@ trainer_kwargs, random_state, verbose
         check_is_fitted(self)
         sequences = encode_sequences(X, min_length=self.k_)
         n = sum(
-            int((kmer_ids(codes, self.k_, stride=self.k_) < 4**self.k_).sum()) for codes in sequences
+            int((kmer_ids(codes, self.k_, stride=self.k_) < 4**self.k_).sum())
+            for codes in sequences
         )
         if not n:
             raise DataError("Nothing can be judged: no word is of A, C, G and T alone.")
@@ -330,9 +334,7 @@ trainer_kwargs, random_state, verbose
     def _embed(self, sequences: CodedSequences) -> np.ndarray:
         total = np.zeros((len(sequences), self.model_.backbone.config.dim))
         for rows, words, carried in self._read(sequences):
-            vectors, carried.state = self.model_.vectors(
-                words.targets, carried.state, words.inside
-            )
+            vectors, carried.state = self.model_.vectors(words.targets, carried.state, words.inside)
             vectors = vectors.double().masked_fill(~words.inside[..., None], 0.0)
             total[rows] += vectors.sum(1).cpu().numpy()
         return total / (sequences.lengths // self.k_)[:, None]

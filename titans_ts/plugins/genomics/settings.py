@@ -1,4 +1,4 @@
-"""What the estimators of this head share: their backbone, their training, and where they compute."""
+"""What the estimators of this head share: backbone, training, and where they compute."""
 
 from __future__ import annotations
 

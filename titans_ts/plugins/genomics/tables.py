@@ -36,9 +36,7 @@ def read_unlabelled(file: Path, sequence_column: str) -> NamedSequences:
     return NamedSequences(_names(table), sequences)
 
 
-def read_labelled(
-    files: list[str], sequence_column: str, label_column: str
-) -> NamedSequences:
+def read_labelled(files: list[str], sequence_column: str, label_column: str) -> NamedSequences:
     """Read sequences with labels: a table, or a FASTA or FASTQ file for each class.
 
     Parameters
@@ -59,8 +57,8 @@ def read_labelled(
         )
     if len(pairs) == 1:
         raise ParameterError(
-            f"{str(pairs[0][1])!r} is FASTA or FASTQ, in which no label stands. Give a file for each "
-            "class, as LABEL=FILE, or a table with a column of labels."
+            f"{str(pairs[0][1])!r} is FASTA or FASTQ, in which no label stands. Give a file for "
+            "each class, as LABEL=FILE, or a table with a column of labels."
         )
     names, sequences, labels = list[str](), list[str](), list[str]()
     for label, file in pairs:
@@ -104,8 +102,8 @@ def _read_table(file: Path) -> pd.DataFrame:
 def _column(table: pd.DataFrame, name: str, option: str, file: Path) -> list[str]:
     if name not in table.columns:
         raise ParameterError(
-            f"{str(file)!r} has no column {name!r}; it has {', '.join(map(str, table.columns[:10]))}."
-            f" Name it with {option}."
+            f"{str(file)!r} has no column {name!r}; it has "
+            f"{', '.join(map(str, table.columns[:10]))}. Name it with {option}."
         )
     return [str(value) for value in table[name]]
 

@@ -39,7 +39,7 @@ def variant_effects(
     reference : str, or mapping from name to str
         The sequence that the variants are of, or several by name.
     variants : DataFrame, or list of tuples
-        Columns ``position``, ``ref`` and ``alt``, and ``sequence``, a name, where there are several.
+        Columns ``position``, ``ref`` and ``alt``, and where there are several ``sequence``, a name.
         Positions count from 1 and name the first letter of ``ref``, as in VCF; insertions and
         deletions are written with the letter before them, as there. Tuples are
         ``(position, ref, alt)`` or ``(sequence, position, ref, alt)``.
@@ -68,17 +68,14 @@ def variant_effects(
     check_int("context", context, minimum=2)
     several = isinstance(reference, Mapping)
     table = _read_variants(variants, several)
-    pairs = [_windows(row, reference, context, number) for number, row in _rows(table)]
+    rows = table.to_dict("records")
+    pairs = [_windows(row, reference, context, number) for number, row in enumerate(rows)]
     out = table.copy()
     if not pairs:
         return out.assign(log_likelihood_ratio=np.empty(0))
     likelihoods = model.log_likelihood([window for pair in pairs for window in pair])
     with_ref, with_alt = likelihoods.reshape(-1, 2).T
     return out.assign(log_likelihood_ratio=with_alt - with_ref)
-
-
-def _rows(table: pd.DataFrame) -> list[tuple[int, dict[str, Any]]]:
-    return list(enumerate(table.to_dict("records")))
 
 
 def _read_variants(variants: Any, several: bool) -> pd.DataFrame:
@@ -99,7 +96,7 @@ def _read_variants(variants: Any, several: bool) -> pd.DataFrame:
 
 
 def _windows(
-    row: dict[str, Any], reference: str | Mapping[str, str], context: int, number: int
+    row: Mapping[Any, Any], reference: str | Mapping[str, str], context: int, number: int
 ) -> tuple[str, str]:
     """What stands around a variant, without it and with it."""
     sequence, where = reference, "the reference"
@@ -115,8 +112,8 @@ def _windows(
     for kind, letters in (("ref", ref), ("alt", alt)):
         if not isinstance(letters, str) or not letters.isalpha():
             raise DataError(
-                f"Variant {number} has the {kind} {letters!r}, expected letters. Write an insertion "
-                "or a deletion with the letter before it."
+                f"Variant {number} has the {kind} {letters!r}, expected letters. Write an "
+                "insertion or a deletion with the letter before it."
             )
     try:
         start = int(position) - 1
@@ -132,7 +129,8 @@ def _windows(
     if found.upper() != ref.upper():
         raise DataError(
             f"Variant {number} says that {ref!r} stands at position {position} of {where}, but "
-            f"{found!r} does. See whether positions count from 1, and whether this is the reference."
+            f"{found!r} does. See whether positions count from 1, and whether this is the "
+            "reference."
         )
     if len(ref) > context:
         raise ParameterError(
