@@ -211,10 +211,10 @@ trainer_kwargs, random_state, verbose
         """Return the mean log-likelihood of a base, in nats; guessing gives -1.386."""
         check_is_fitted(self)
         sequences = encode_sequences(X, min_length=self.k_)
-        n = sum(
-            int((kmer_ids(codes, self.k_, stride=self.k_) < 4**self.k_).sum())
-            for codes in sequences
-        )
+        n = 0
+        for i in range(len(sequences)):
+            words = kmer_ids(sequences[i], self.k_, stride=self.k_)
+            n += int((words < 4**self.k_).sum())
         if not n:
             raise DataError("Nothing can be judged: no word is of A, C, G and T alone.")
         total = float(self._over_strands(self._log_likelihood, sequences).sum())
