@@ -45,7 +45,16 @@ SETS = ("splice", "enhancers", *(f"gue/{name}" for name in GUE))
 MODELS = ("titans", "cnn", "kmers")
 
 # Files of the head on which no result depends.
-OTHER_CODE = ("__init__", "cli", "fasta", "pretraining", "sequence_model", "tables", "variants", "words")
+OTHER_CODE = (
+    "__init__",
+    "cli",
+    "fasta",
+    "pretraining",
+    "sequence_model",
+    "tables",
+    "variants",
+    "words",
+)
 
 
 class Part(NamedTuple):
@@ -260,8 +269,8 @@ def key_of(name: str, seed: int, model: str) -> list[Any]:
 def render(rows: list[dict[str, Any]], *, any_code: bool) -> str:
     """A table of means over seeds: MCC and accuracy in points, best of the measured in bold."""
     lines = [
-        "| set | rows | seeds | ours: MCC | accuracy | CNN: MCC | accuracy | k-mers: MCC | accuracy "
-        "| accuracy, strands averaged - one direction |",
+        "| set | rows | seeds | ours: MCC | accuracy | CNN: MCC | accuracy | k-mers: MCC "
+        "| accuracy | accuracy, strands averaged - one direction |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in SETS:

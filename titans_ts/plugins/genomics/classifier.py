@@ -28,6 +28,7 @@ from titans_ts.plugins.genomics.settings import (
     draw_seed,
     training_settings,
 )
+from titans_ts.plugins.genomics.trunks import WordTrunk
 from titans_ts.training import TrainingSettings
 
 __all__ = ["TitansSequenceClassifier"]
@@ -415,6 +416,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
                 return SequenceNetwork(config, backbone_config(self))
             learnt = self._pretrained_model().model_
             model = SequenceNetwork(config, learnt.backbone.config)
+        assert isinstance(model.trunk, WordTrunk)
         model.trunk.load_learnt(learnt)
         return model
 

@@ -261,6 +261,6 @@ def _name_letter(texts: Sequence[bytes], offsets: np.ndarray, wrong: np.ndarray)
         hint = "take gaps and stops out; " + hint
     return (
         f"Sequence {i} has the letter {letter!r} at position {at + 1}, in {shown!r}{more}; "
-        f"expected letters of DNA or RNA: A, C, G, T, U, or one of {''.join(AMBIGUOUS)}N for several bases. "
-        f"Mend it, or drop the sequence; {hint}."
+        f"expected letters of DNA or RNA: A, C, G, T, U, or one of {''.join(AMBIGUOUS)}N for "
+        f"several bases. Mend it, or drop the sequence; {hint}."
     )
