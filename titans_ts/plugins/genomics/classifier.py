@@ -78,13 +78,13 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         What an error in each class costs, by label; "balanced" is the inverse of its frequency.
     dropout : float, default 0.3
         Of the vectors that classes are read from.
-    mask_fraction : float, default 0.05
+    mask_fraction : float, default 0.1
         Bases that are made unknown while training.
     label_smoothing : float, default 0.05
         Share of each training label that is spread over all classes.
     max_epochs : int, default 12
         Passes over the training rows.
-    batch_size : int or "auto", default 128
+    batch_size : int or "auto", default 64
     learning_rate : float, default 3e-3
         At its peak.
     validation_fraction : float, default 0.1
@@ -146,10 +146,10 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         backbone_options: Mapping[str, Any] | None = None,
         class_weight: str | Mapping[Any, float] | None = None,
         dropout: float = NetworkConfig.dropout,
-        mask_fraction: float = 0.05,
+        mask_fraction: float = 0.1,
         label_smoothing: float = 0.05,
         max_epochs: int = 12,
-        batch_size: int | str = 128,
+        batch_size: int | str = 64,
         learning_rate: float = 3e-3,
         validation_fraction: float = 0.1,
         patience: int = 4,
