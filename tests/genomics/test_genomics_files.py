@@ -47,6 +47,11 @@ def test_fastq_keeps_quality_and_description(tmp_path):
     assert (second.name, second.quality) == ("r2", "@I")
 
 
+def test_empty_lines_of_fastq_stand_between_records_and_a_read_may_be_empty(tmp_path):
+    text = "\n@a\nAC\n+\nII\n\n\n@b\n\n+\n\n\n@c\nG\n+\nI\n\n"
+    assert pairs(read_fastq(write(tmp_path, text))) == [("a", "AC"), ("b", ""), ("c", "G")]
+
+
 def test_records_come_one_at_a_time(tmp_path):
     file = write(tmp_path, ">a\nAC\n>b\nGG\n>c\n")
     records = read_fasta(file)

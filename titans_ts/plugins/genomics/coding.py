@@ -191,7 +191,7 @@ def kmer_ids(codes: np.ndarray, k: int, *, stride: int = 1) -> np.ndarray:
     --------
     >>> from titans_ts.plugins.genomics.coding import encode_sequences, kmer_ids
     >>> kmer_ids(encode_sequences(["AACGN"]).codes, 2)
-    array([ 1,  1,  6, 16])
+    array([ 0,  1,  6, 16])
     """
     check_int("k", k)
     check_int("stride", stride)

@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -107,13 +108,13 @@ def read_fastq(path: str | PathLike[str]) -> Iterator[Record]:
     file = Path(path)
     n = 0
     with _lines(file) as lines:
-        filled = ((number, line) for number, line in lines if line or n % 4)
         while True:
-            four = [next(filled, None) for _ in range(4)]
-            if four[0] is None:
+            # Empty lines between records, not within: a read may have no bases.
+            head = next((entry for entry in lines if entry[1]), None)
+            if head is None:
                 break
-            got = [entry for entry in four if entry is not None]
-            first = got[0][0]
+            got = [head, *islice(lines, 3)]
+            first = head[0]
             if len(got) < 4:
                 raise DataFileError(
                     f"{str(file)!r} is cut short: record {n + 1}, at line {first}, has "
