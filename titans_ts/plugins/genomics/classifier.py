@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -35,6 +36,9 @@ __all__ = ["TitansSequenceClassifier"]
 
 # Tokens of a sequence that have a place of their own, at most.
 MOST_POSITIONS = 128
+
+# Weights that words may have beside the network.
+WORD_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 # Sequences that are read at a time outside training.
 READ_AT_ONCE = 512
@@ -63,7 +67,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     k : int, default 6
         Bases in a word, with ``coding="kmers"``; 1 takes single nucleotides.
     composition : int, default 5
-        Length of the longest words that are counted; 0 for none.
+        Length of the longest words that are counted; 0 for none. How much they weigh is found on
+        the validation rows.
     pretrained : TitansSequenceModel, optional
         Fitted; what it has learnt is where learning starts. Coding and backbone are then its own.
         To keep ``clone`` from clearing it, wrap it in :class:`sklearn.frozen.FrozenEstimator`, as
@@ -82,14 +87,14 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         Bases that are made unknown while training.
     label_smoothing : float, default 0.05
         Share of each training label that is spread over all classes.
-    max_epochs : int, default 12
+    max_epochs : int, default 16
         Passes over the training rows.
     batch_size : int or "auto", default 64
     learning_rate : float, default 3e-3
         At its peak.
     validation_fraction : float, default 0.1
         Rows on which learning is judged when ``fit`` is given no ``validation``.
-    patience : int, default 4
+    patience : int, default 8
         Epochs without a better validation loss before training stops.
     accelerator, devices, precision, trainer_kwargs
         As for :class:`titans_ts.TitansForecaster`.
@@ -104,6 +109,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         The labels, sorted.
     reverse_complement_ : bool
         Whether the reading is the same for both strands.
+    word_share_ : float
+        Weight of the words beside the network, 0 to 1.
     model_ : SequenceNetwork
         The trained torch module.
     history_ : list of dict
@@ -148,11 +155,11 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         dropout: float = NetworkConfig.dropout,
         mask_fraction: float = 0.1,
         label_smoothing: float = 0.05,
-        max_epochs: int = 12,
+        max_epochs: int = 16,
         batch_size: int | str = 64,
         learning_rate: float = 3e-3,
         validation_fraction: float = 0.1,
-        patience: int = 4,
+        patience: int = 8,
         accelerator: str = "auto",
         devices: Any = 1,
         precision: str | None = None,
@@ -239,7 +246,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             model, settings, (sequences, labels), (judged, judged_labels), weights, seed
         )
         self.model_ = model
-        self.reverse_complement_ = self._choose_reading(judged, judged_labels)
+        self._choose_reading(judged, judged_labels)
         if interrupted:
             raise TrainingInterrupted(
                 f"Training was stopped after {len(self.history_)} of {self.max_epochs} epochs; "
@@ -269,7 +276,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         """Return the logarithm of :meth:`predict_proba`."""
         check_is_fitted(self)
         symmetric, directed = self._read(encode_sequences(X))
-        return symmetric if self.reverse_complement_ else directed
+        return self._mix(symmetric if self.reverse_complement_ else directed, self.word_share_)
 
     def embed(self, X: Any) -> np.ndarray:
         """Return a vector for each sequence: what classes are read from, both strands averaged.
@@ -315,6 +322,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             "classes": self.classes_.tolist(),
             "class_kind": self.classes_.dtype.str,
             "reverse_complement": self.reverse_complement_,
+            "word_share": self.word_share_,
             "history": self.history_,
             "best_epoch": self.best_epoch_,
         }
@@ -333,6 +341,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         )
         self.classes_ = np.array(classes, dtype=_kind(values["class_kind"]))
         self.reverse_complement_ = bool(values["reverse_complement"])
+        check_number("word_share", values["word_share"], minimum=0, maximum=1)
+        self.word_share_ = values["word_share"]
         self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
 
     # -- inside ---------------------------------------------------------------------------------
@@ -455,23 +465,38 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         return result.interrupted
 
-    def _choose_reading(self, judged: CodedSequences, labels: np.ndarray) -> bool:
-        if self.reverse_complement != "auto":
-            return bool(self.reverse_complement)
+    def _choose_reading(self, judged: CodedSequences, labels: np.ndarray) -> None:
+        """Choose strands and the weight of words by the loss on the validation rows."""
+        given = self.reverse_complement
+        strands = (True, False) if given == "auto" else (bool(given),)
+        shares = WORD_SHARES if self.composition else (0.0,)
         if not len(judged):
-            return False
-        rows = np.arange(len(judged))
-        losses = [-logs[rows, labels].mean() for logs in self._read(judged)]
-        return bool(losses[0] <= losses[1])
+            self.reverse_complement_ = strands[-1]
+            self.word_share_ = 0.5 if self.composition else 0.0
+            return
+        logits, rows = self._read(judged), np.arange(len(judged))
+        losses = {
+            (symmetric, share): -self._mix(logits[int(not symmetric)], share)[rows, labels].mean()
+            for symmetric in strands
+            for share in shares
+        }
+        self.reverse_complement_, self.word_share_ = min(losses, key=lambda pair: losses[pair])
+
+    @staticmethod
+    def _mix(logits: np.ndarray, share: float) -> np.ndarray:
+        """Logarithms of probabilities, of logits by the network and by words."""
+        mixed = (1 - share) * logits[0] + share * logits[1]
+        logs: np.ndarray = log_softmax(mixed, axis=-1)
+        return logs
 
     def _read(self, sequences: CodedSequences) -> np.ndarray:
-        """Logarithms of probabilities by either reading, shape (2, n, n_classes)."""
-        out = np.empty((2, len(sequences), len(self.classes_)))
+        """Logits, shape (2, 2, n, n_classes): symmetric and directed, by network and by words."""
+        # In double precision, so that probabilities add up to one.
+        out = np.empty((2, 2, len(sequences), len(self.classes_)))
         with torch.inference_mode():
             for rows, batch in self._batches(sequences):
                 for i, logits in enumerate(self.model_(batch.codes, batch.lengths)):
-                    # In double precision, so that probabilities add up to one.
-                    out[i, rows] = logits.double().log_softmax(-1).cpu().numpy()
+                    out[i][:, rows] = logits.cpu().numpy()
         return out
 
     def _batches(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, SequenceBatch]]:

@@ -85,19 +85,21 @@ class ClassifierModule(LoopModule):
         if self.mask_fraction:
             hidden = torch.rand(codes.shape, device=codes.device) < self.mask_fraction
             codes = torch.where(hidden & (codes > 0), ANY_BASE, codes)
-        return self._loss(batch._replace(codes=codes), self.label_smoothing)
+        readings = self.model(codes, batch.lengths)
+        logits = [part for name in self.readings for part in getattr(readings, name)]
+        return self._loss(logits, batch, self.label_smoothing)
 
     def validation_loss(self, batch: SequenceBatch) -> Tensor:
-        return self._loss(batch, 0.0)
-
-    def _loss(self, batch: SequenceBatch, smoothing: float) -> Tensor:
         readings = self.model(batch.codes, batch.lengths)
+        # As they are mixed where nothing else is found to be better.
+        logits = [getattr(readings, name).mean(0) for name in self.readings]
+        return self._loss(logits, batch, 0.0)
+
+    def _loss(self, logits: list[Tensor], batch: SequenceBatch, smoothing: float) -> Tensor:
         assert batch.labels is not None
         weights = self.class_weights.to(batch.labels.device)
         losses = [
-            F.cross_entropy(
-                getattr(readings, name).float(), batch.labels, weights, label_smoothing=smoothing
-            )
-            for name in self.readings
+            F.cross_entropy(some.float(), batch.labels, weights, label_smoothing=smoothing)
+            for some in logits
         ]
         return torch.stack(losses).mean()
