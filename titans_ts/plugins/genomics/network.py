@@ -17,7 +17,7 @@ __all__ = ["NetworkConfig", "Readings", "SequenceNetwork"]
 
 # What the counts of words are multiplied by. A step of Adam moves every weight as far, and those of
 # words, of which there are many and each counts little, have far to go.
-WORD_GAIN = 6.0
+WORD_GAIN = 18.0
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,12 @@ class MotifTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.pool = pool
-        self.motifs = nn.Conv1d(4, motifs, motif_length, padding=motif_length // 2)
-        # Where in a token a motif was found, and whether it was at all.
-        self.to_tokens = nn.Linear((pool + 1) * motifs, backbone.dim, bias=False)
+        # Of what is found in so many places next to each other, the strongest counts.
+        self.near = next(n for n in (4, 3, 5, 2, 1) if pool % n == 0)
+        self.motifs = nn.Conv1d(4, motifs, motif_length, padding=motif_length // 2, bias=False)
+        # Without it, patterns start too alike to be told apart, and small sets teach nothing.
+        self.motif_norm = nn.BatchNorm1d(motifs)
+        self.to_tokens = nn.Linear(pool // self.near * motifs, backbone.dim, bias=False)
         self.places = nn.Parameter(0.02 * torch.randn(n_positions, backbone.dim))
         self.mix_norm = RMSNorm(backbone.dim)
         self.mix = nn.Conv1d(backbone.dim, backbone.dim, 3, padding=1)
@@ -67,12 +70,12 @@ class MotifTrunk(nn.Module):
         codes = F.pad(codes, (0, -codes.shape[1] % self.pool))
         time = torch.arange(codes.shape[1], device=codes.device)
         bases = SHARE_TABLE.to(codes.device, self.places.dtype)[codes].transpose(1, 2)
-        found = F.relu(self.motifs(bases)).transpose(1, 2)
+        found = F.relu(self.motif_norm(self.motifs(bases))).transpose(1, 2)
         # A motif may reach beyond the end, but its centre may not: what a sequence is must not
         # depend on how long others of its batch are.
         found = found * (time < lengths[:, None])[..., None]
-        windows = found.unflatten(1, (-1, self.pool))
-        tokens = self.to_tokens(torch.cat([windows.flatten(2), windows.amax(2)], dim=-1))
+        strongest = found.unflatten(1, (-1, self.near)).amax(2)
+        tokens = self.to_tokens(strongest.unflatten(1, (-1, self.pool // self.near)).flatten(2))
         inside = time[:: self.pool] < lengths[:, None]
         there = inside[..., None]
         place = torch.arange(tokens.shape[1], device=codes.device).clamp(max=len(self.places) - 1)
