@@ -81,11 +81,11 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         Any other of its fields, such as ``{"momentum": False}``.
     class_weight : "balanced", dict or None, default None
         What an error in each class costs, by label; "balanced" is the inverse of its frequency.
-    dropout : float, default 0.3
+    dropout : float, default 0.1
         Of the vectors that classes are read from.
-    mask_fraction : float, default 0.1
+    mask_fraction : float, default 0
         Bases that are made unknown while training.
-    label_smoothing : float, default 0.05
+    label_smoothing : float, default 0
         Share of each training label that is spread over all classes.
     max_epochs : int, default 16
         Passes over the training rows.
@@ -153,8 +153,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         backbone_options: Mapping[str, Any] | None = None,
         class_weight: str | Mapping[Any, float] | None = None,
         dropout: float = NetworkConfig.dropout,
-        mask_fraction: float = 0.1,
-        label_smoothing: float = 0.05,
+        mask_fraction: float = 0.0,
+        label_smoothing: float = 0.0,
         max_epochs: int = 16,
         batch_size: int | str = 64,
         learning_rate: float = 1e-3,

@@ -53,7 +53,7 @@ class NetworkConfig:
     k: int = 6
     n_positions: int = 64
     composition: int = 5
-    dropout: float = 0.3
+    dropout: float = 0.1
 
     @property
     def token_length(self) -> int:
@@ -99,7 +99,10 @@ class SequenceNetwork(nn.Module):
         else:
             self.trunk = WordTrunk(backbone, config.k)
         self.pooling = Pooling(backbone.dim, config.n_positions)
-        self.hidden = nn.Linear(self.pooling.width, 2 * backbone.dim)
+        # Motifs go straight to the classes too: through the backbone alone, what finds them would
+        # learn from small sets too late.
+        n_motifs = config.motifs if config.coding == "motifs" else 0
+        self.hidden = nn.Linear(self.pooling.width + n_motifs, 2 * backbone.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.symmetric = nn.Linear(2 * backbone.dim, config.n_classes)
         self.directed = nn.Linear(4 * backbone.dim, config.n_classes)
@@ -113,8 +116,8 @@ class SequenceNetwork(nn.Module):
         written, opposite : Tensor of shape (batch, 2 * dim)
         """
         both = torch.cat([codes, other_strand(codes, lengths)])
-        vectors, inside = self.trunk(both, lengths.repeat(2))
-        pooled = self.dropout(self.pooling(vectors, inside))
+        vectors, inside, summary = self.trunk(both, lengths.repeat(2))
+        pooled = self.dropout(torch.cat([self.pooling(vectors, inside), summary], dim=-1))
         written, opposite = F.gelu(self.hidden(pooled)).chunk(2)
         return written, opposite
 

@@ -53,7 +53,7 @@ class MotifTrunk(nn.Module):
         """The shape of its backbone."""
         return self.backbone.config
 
-    def forward(self, codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read sequences.
 
         Parameters
@@ -66,6 +66,8 @@ class MotifTrunk(nn.Module):
         vectors : Tensor of shape (batch, tokens, dim)
         inside : Tensor of shape (batch, tokens), bool
             Which tokens are there; the others stand behind a sequence's end.
+        summary : Tensor of shape (batch, width)
+            What is known of a sequence beside its tokens: how strongly each motif was found.
         """
         codes = F.pad(codes, (0, -codes.shape[1] % self.pool))
         time = torch.arange(codes.shape[1], device=codes.device)
@@ -83,7 +85,7 @@ class MotifTrunk(nn.Module):
         mixed = self.mix(self.mix_norm(tokens).transpose(1, 2)).transpose(1, 2)
         tokens = (tokens + F.gelu(mixed)) * there
         vectors, _ = self.backbone(tokens, None, inside, need_state=False)
-        return vectors, inside
+        return vectors, inside, found.amax(1)
 
 
 class WordTrunk(nn.Module):
@@ -103,7 +105,7 @@ class WordTrunk(nn.Module):
         """Take the weights of a model of the same words."""
         self.model.load_state_dict(model.state_dict())
 
-    def forward(self, codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read sequences; see :meth:`MotifTrunk.forward`. A last word that is cut is unknown."""
         codes = F.pad(codes, (0, -codes.shape[1] % self.k))
         words = word_ids(codes, self.k, self.k)
@@ -114,7 +116,7 @@ class WordTrunk(nn.Module):
         vectors, _ = self.model.vectors(
             torch.cat([start, words], dim=1), None, observed, need_state=False
         )
-        return vectors[:, 1:], inside
+        return vectors[:, 1:], inside, vectors.new_zeros(len(vectors), 0)
 
 
 def word_model(backbone: BackboneConfig, k: int) -> TokenModel:
