@@ -110,7 +110,7 @@ def test_a_pretrained_model_that_was_cleared_is_told_from_one_that_is_none():
 def test_errors_in_a_class_cost_what_its_weight_says():
     sequences, labels = boxes(120)
     favoured = [
-        tiny_classifier(class_weight={label: 50.0}, max_epochs=2).fit(sequences, labels)
+        tiny_classifier(class_weight={label: 500.0}, max_epochs=6).fit(sequences, labels)
         for label in ("box", "none")
     ]
     shares = [np.mean(c.predict(boxes(seed=1)[0]) == "box") for c in favoured]

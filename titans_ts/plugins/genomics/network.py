@@ -75,8 +75,8 @@ class SequenceNetwork(nn.Module):
     through the same weights, so that every token is seen with what is on either side of it, though
     the backbone reads in one direction. A strand's vector is its mean token, its strongest
     features, what learnt queries find, and what stands at which place. A linear reading of the
-    shares of short words runs beside, with a loss of its own: added up, words would soon explain the
-    training rows, and leave the network nothing to learn from.
+    shares of short words runs beside, with a loss of its own: added up, words would soon explain
+    the training rows, and leave the network nothing to learn from.
 
     Parameters
     ----------
