@@ -246,7 +246,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             model, settings, (sequences, labels), (judged, judged_labels), weights, seed
         )
         self.model_ = model
-        self._choose_reading(judged, judged_labels)
+        self._choose_reading(judged, judged_labels, weights)
         if interrupted:
             raise TrainingInterrupted(
                 f"Training was stopped after {len(self.history_)} of {self.max_epochs} epochs; "
@@ -465,7 +465,9 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         return result.interrupted
 
-    def _choose_reading(self, judged: CodedSequences, labels: np.ndarray) -> None:
+    def _choose_reading(
+        self, judged: CodedSequences, labels: np.ndarray, weights: np.ndarray
+    ) -> None:
         """Choose strands and the weight of words by the loss on the validation rows."""
         given = self.reverse_complement
         strands = (True, False) if given == "auto" else (bool(given),)
@@ -475,8 +477,10 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             self.word_share_ = 0.5 if self.composition else 0.0
             return
         logits, rows = self._read(judged), np.arange(len(judged))
+        # What an error costs here is what it cost in training.
+        costs = weights[labels]
         losses = {
-            (symmetric, share): -self._mix(logits[int(not symmetric)], share)[rows, labels].mean()
+            (symmetric, share): -costs @ self._mix(logits[int(not symmetric)], share)[rows, labels]
             for symmetric in strands
             for share in shares
         }
