@@ -115,7 +115,7 @@ def test_errors_in_a_class_cost_what_its_weight_says():
     ]
     shares = [np.mean(c.predict(boxes(seed=1)[0]) == "box") for c in favoured]
     assert shares[0] > 0.9
-    assert shares[1] < 0.1
+    assert shares[1] < 0.3
 
 
 def test_it_works_in_a_pipeline_a_grid_and_cross_validation():
