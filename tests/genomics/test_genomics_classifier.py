@@ -1,0 +1,241 @@
+"""TitansSequenceClassifier: what it learns, what it promises of strands, and what it refuses."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from genomics_problems import boxes, tiny_classifier, tiny_model
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from titans_ts.errors import DataError, ParameterError, SavedModelError
+from titans_ts.plugins.genomics import TitansSequenceClassifier, reverse_complement
+from titans_ts.plugins.genomics.coding import encode_sequences
+from titans_ts.plugins.genomics.labels import hold_out
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return tiny_classifier().fit(*boxes())
+
+
+def test_a_motif_is_learnt_and_found_in_new_sequences(fitted):
+    assert fitted.score(*boxes(seed=1)) > 0.85
+    assert set(fitted.predict(boxes(seed=1)[0])) == {"box", "none"}
+
+
+def test_probabilities_add_up_and_do_not_depend_on_the_other_sequences(fitted):
+    sequences = [*boxes(seed=2)[0][:9], "ACG", "N" * 70]
+    together = fitted.predict_proba(sequences)
+    np.testing.assert_allclose(together.sum(1), 1)
+    alone = np.concatenate([fitted.predict_proba([s]) for s in sequences])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_a_sequence_and_its_reverse_complement_mean_the_same_where_they_are_to():
+    classifier = tiny_classifier(reverse_complement=True, max_epochs=2).fit(*boxes())
+    sequences = boxes(seed=3)[0][:20]
+    turned = [reverse_complement(s) for s in sequences]
+    np.testing.assert_allclose(
+        classifier.predict_proba(sequences), classifier.predict_proba(turned), atol=1e-5
+    )
+    np.testing.assert_allclose(classifier.embed(sequences), classifier.embed(turned), atol=1e-5)
+
+
+def directed(n=240, seed=0):
+    """Two classes that are each other's reverse complement: only a direction tells them."""
+    rng = np.random.default_rng(seed)
+    sequences = ["".join(rng.choice(list("ACGT"), 31)) for _ in range(n)]
+    words = ["AAGCTAC" if i % 2 else "GTAGCTT" for i in range(n)]
+    return [s[:12] + w + s[19:] for s, w in zip(sequences, words, strict=True)], np.arange(n) % 2
+
+
+def test_the_direction_is_read_where_validation_says_that_it_matters():
+    classifier = tiny_classifier().fit(*directed())
+    assert not classifier.reverse_complement_
+    assert classifier.score(*directed(seed=1)) > 0.9
+
+
+def test_strands_are_averaged_where_direction_says_nothing():
+    sequences, labels = boxes(480)
+    rng = np.random.default_rng(5)
+    turned = [reverse_complement(s) if rng.random() < 0.5 else s for s in sequences]
+    classifier = tiny_classifier(composition=0, max_epochs=8).fit(turned, labels)
+    assert classifier.reverse_complement_
+    assert classifier.score(*boxes(seed=1)) > 0.8
+
+
+def test_words_are_a_coding_too():
+    classifier = tiny_classifier(coding="kmers", k=2, composition=0, max_epochs=3)
+    classifier.fit(*boxes())
+    assert classifier.model_.trunk.model.n_tokens == 4**2 + 2
+    # A last word that is cut, and a sequence shorter than a word.
+    assert classifier.predict_proba(["ACG", "A"]).shape == (2, 2)
+
+
+def test_the_same_seed_gives_the_same_model_and_moves_no_global_state():
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    one, two, three = (
+        tiny_classifier(max_epochs=1, random_state=seed).fit(*boxes(60)).predict_proba(boxes(9)[0])
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert not np.allclose(one, three)
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_a_pretrained_model_is_where_learning_starts():
+    model = tiny_model(k=2, max_epochs=1).fit(boxes()[0])
+    classifier = model.to_classifier(max_epochs=1, learning_rate=1e-9, random_state=0)
+    classifier = clone(classifier).fit(*boxes())
+    learnt, started = model.model_.state_dict(), classifier.model_.trunk.model.state_dict()
+    for name, weight in learnt.items():
+        torch.testing.assert_close(started[name], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pretrained_model_that_was_cleared_is_told_from_one_that_is_none():
+    with pytest.raises(ParameterError, match="FrozenEstimator"):
+        tiny_classifier(pretrained=tiny_model()).fit(*boxes(9))
+    with pytest.raises(ParameterError, match="got a str"):
+        tiny_classifier(pretrained=FrozenEstimator("folder")).fit(*boxes(9))
+
+
+def test_errors_in_a_class_cost_what_its_weight_says():
+    sequences, labels = boxes(120)
+    favoured = [
+        tiny_classifier(class_weight={label: 500.0}, max_epochs=6).fit(sequences, labels)
+        for label in ("box", "none")
+    ]
+    shares = [np.mean(c.predict(boxes(seed=1)[0]) == "box") for c in favoured]
+    assert shares[0] > 0.9
+    assert shares[1] < 0.3
+
+
+def test_it_works_in_a_pipeline_a_grid_and_cross_validation():
+    sequences, labels = boxes(90)
+    upper = FunctionTransformer(lambda xs: [x.upper() for x in xs])
+    pipeline = make_pipeline(upper, tiny_classifier(max_epochs=1))
+    scores = cross_val_score(pipeline, np.array([s.lower() for s in sequences]), labels, cv=3)
+    assert scores.shape == (3,)
+    assert np.isfinite(scores).all()
+    grid = GridSearchCV(tiny_classifier(max_epochs=1), {"composition": [0, 2]}, cv=2)
+    assert grid.fit(sequences, labels).best_estimator_.classes_.tolist() == ["box", "none"]
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(["b", "a", "c"] * 20), np.arange(60) % 3, np.arange(60) % 2 == 0]
+)
+def test_labels_keep_their_type_through_saving(tmp_path, labels):
+    sequences = boxes(60)[0]
+    classifier = tiny_classifier(max_epochs=1).fit(sequences, labels)
+    classifier.save(tmp_path / "model")
+    loaded = TitansSequenceClassifier.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.classes_, classifier.classes_)
+    assert loaded.classes_.dtype == classifier.classes_.dtype
+    said = classifier.predict_proba(sequences)
+    np.testing.assert_array_equal(loaded.predict_proba(sequences), said)
+    assert (loaded.get_params(), loaded.history_) == (classifier.get_params(), classifier.history_)
+
+
+def test_labels_of_objects_stay_objects(tmp_path, fitted):
+    classifier = clone(fitted).set_params(max_epochs=1)
+    classifier.fit(boxes(60)[0], boxes(60)[1].astype(object)).save(tmp_path / "model")
+    assert TitansSequenceClassifier.load(tmp_path / "model").classes_.dtype == object
+
+
+def test_a_damaged_folder_is_refused(tmp_path, fitted):
+    fitted.save(tmp_path / "model")
+    file = tmp_path / "model" / "arrays.safetensors"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(SavedModelError, match="checksum"):
+        TitansSequenceClassifier.load(tmp_path / "model")
+
+
+def test_a_fitted_classifier_is_pickled(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    sequences = boxes(seed=4)[0][:5]
+    np.testing.assert_array_equal(again.predict_proba(sequences), fitted.predict_proba(sequences))
+
+
+def test_copies_of_a_sequence_are_judged_together_or_not_at_all():
+    sequences = boxes(60)[0] * 3
+    training, held = hold_out(encode_sequences(sequences), np.arange(180) % 2, 0.2, seed=0)
+    assert sorted([*training, *held]) == list(range(180))
+    assert {sequences[i] for i in training}.isdisjoint(sequences[i] for i in held)
+    assert 20 <= len(held) <= 50
+
+
+def test_validation_rows_may_be_given_and_their_labels_must_be_known():
+    classifier = tiny_classifier(max_epochs=1)
+    assert "validation_loss" in classifier.fit(*boxes(40), validation=boxes(20)).history_[0]
+    with pytest.raises(DataError, match=r"validation labels \['other'\]"):
+        classifier.fit(*boxes(40), validation=(["ACGT"], ["other"]))
+
+
+def test_so_few_rows_that_none_can_be_held_out_are_learnt_nevertheless():
+    classifier = tiny_classifier(max_epochs=1).fit(["ACGT", "TTTT"], [0, 1])
+    assert "validation_loss" not in classifier.history_[0]
+
+
+def test_nothing_is_predicted_before_fit():
+    with pytest.raises(NotFittedError):
+        tiny_classifier().predict(["ACGT"])
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "words"),
+    [
+        (["ACGT", "GG"], ["a", "a"], "All 2 labels are of one class, 'a'"),
+        (["ACGT", "GG"], ["a"], "2 sequences and 1 labels"),
+        (["ACGT", "GG"], None, "requires y to be passed"),
+        (["ACGT", "GG"], ["a", None], "some are missing"),
+        (["ACGT", "GG"], ["a", 1], "several types"),
+        (["ACGT", "GG"], [0.5, 1.7], "Unknown label type"),
+        (["ACGT", "GG"], [[0, 1], [1, 0]], "cannot be used"),
+        (["ACGT", "JJ"], [0, 1], "Sequence 1 has the letter 'J'"),
+        ([], [], "No sequences"),
+    ],
+)
+def test_data_that_cannot_be_learnt_are_refused_in_a_sentence(X, y, words):
+    if isinstance(y, list) and "a" in y and 1 in y:
+        y = np.array(y, dtype=object)
+    with pytest.raises(DataError, match=words):
+        tiny_classifier().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reverse_complement": "maybe"}, "reverse_complement must be one of"),
+        ({"coding": "bytes"}, "coding must be one of"),
+        ({"k": 9}, "k must be at most 8"),
+        ({"motif_length": 8}, "motif_length must be odd"),
+        ({"class_weight": "even"}, "class_weight must be 'balanced'"),
+        ({"class_weight": {"x": 1}}, r"class_weight names \['x'\]"),
+        ({"class_weight": {"box": -1}}, "at least 0"),
+        ({"backbone_options": {"dim": 3}}, "is a parameter of its own"),
+        ({"backbone_options": {"dimm": 3}}, "is unknown"),
+        ({"backbone_options": 3}, "must be a mapping"),
+        ({"dim": 7}, "dim must be a multiple"),
+        ({"mask_fraction": 1}, "mask_fraction must be a number"),
+        ({"random_state": "seed"}, "random_state must be"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(options, words):
+    with pytest.raises(ParameterError, match=words):
+        tiny_classifier(**options).fit(*boxes(9))
+
+
+def test_a_fit_says_nothing(capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny_classifier(max_epochs=1).fit(*boxes(40))
+    assert capfd.readouterr() == ("", "")

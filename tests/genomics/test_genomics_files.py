@@ -1,0 +1,137 @@
+"""FASTA, FASTQ and tables: whole, odd, cut short, and no text at all."""
+
+import gzip
+
+import pytest
+
+from titans_ts.errors import DataError, DataFileError, ParameterError
+from titans_ts.plugins.genomics import read_fasta, read_fastq, read_sequences
+from titans_ts.plugins.genomics.tables import read_labelled, read_unlabelled
+
+FASTQ = "@r1 first\nACGT\n+\nIIII\n@r2\nGG\n+r2\n@I\n"
+
+
+def write(folder, content, name="file"):
+    file = folder / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+def pairs(records):
+    return [(record.name, record.sequence) for record in records]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ">a one\nACGT\nac\n>b\nTT\n",
+        ">a one\r\nACGT\r\nac\r\n>b\r\nTT",
+        "\n; a comment\n> a one\nACG Tac\n\n>b\n\nTT\n\n",
+        "\ufeff>a one\nACGTac\n>b\nTT\n",
+    ],
+    ids=["wrapped", "of Windows", "blanks and comments", "with a mark of UTF-8"],
+)
+def test_fasta_is_read_however_it_is_laid_out(tmp_path, text):
+    assert pairs(read_fasta(write(tmp_path, text))) == [("a", "ACGTac"), ("b", "TT")]
+
+
+def test_gzip_is_found_by_itself(tmp_path):
+    file = write(tmp_path, gzip.compress(b">a\nAC\n"), "no-ending")
+    assert pairs(read_sequences(file)) == [("a", "AC")]
+
+
+def test_fastq_keeps_quality_and_description(tmp_path):
+    first, second = read_sequences(write(tmp_path, FASTQ))
+    assert first == ("r1", "ACGT", "first", "IIII")
+    # A line of qualities may start as a title does.
+    assert (second.name, second.quality) == ("r2", "@I")
+
+
+def test_empty_lines_of_fastq_stand_between_records_and_a_read_may_be_empty(tmp_path):
+    text = "\n@a\nAC\n+\nII\n\n\n@b\n\n+\n\n\n@c\nG\n+\nI\n\n"
+    assert pairs(read_fastq(write(tmp_path, text))) == [("a", "AC"), ("b", ""), ("c", "G")]
+
+
+def test_records_come_one_at_a_time(tmp_path):
+    file = write(tmp_path, ">a\nAC\n>b\nGG\n>c\n")
+    records = read_fasta(file)
+    assert next(records).name == "a"
+    assert next(records).name == "b"
+    with pytest.raises(DataFileError, match="no sequence under 'c' at line 5"):
+        next(records)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (gzip.compress(b">a\n" + b"ACGGT" * 999)[:-20], "cut short"),
+        (gzip.compress(b">a\nACGT\n")[:-6] + b"xxxxxx", "damaged"),
+        (b"\x1f\x8bnonsense", "damaged|cut short"),
+        (b">a\nAC\x00GT\n", "not text: line 2 holds a zero byte"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b">a\n", "no sequence under 'a'"),
+        (b"@r\nACGT\n+\n", "record 1, at line 1, has 3 of its 4 lines"),
+        (b"@r\nACGT\n+\nIII", "4 bases and 3 qualities"),
+    ],
+)
+def test_a_file_that_is_cut_short_or_no_text_is_named(tmp_path, content, words):
+    file = write(tmp_path, content)
+    with pytest.raises(DataFileError, match=words) as caught:
+        list(read_sequences(file))
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reader", "words"),
+    [
+        ("ACGT\n", read_sequences, "neither FASTA nor FASTQ"),
+        ("ACGT\n>a\nAC\n", read_fasta, "line 1 is 'ACGT' before any line with '>'"),
+        ("@r\nAC\nGT\n+\nIIII\n", read_fastq, "Records over more lines are not read"),
+    ],
+)
+def test_another_format_is_refused(tmp_path, content, reader, words):
+    with pytest.raises(DataError, match=words):
+        list(reader(write(tmp_path, content)))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(DataFileError, match="There is no file"):
+        list(read_sequences(tmp_path / "none.fa"))
+    with pytest.raises(DataFileError, match="is a folder"):
+        list(read_sequences(tmp_path))
+
+
+def test_tables_are_text_so_that_na_is_a_sequence(tmp_path):
+    file = write(tmp_path, "id\tsequence\tlabel\nx\tNA\t1\ny\tACG\t0\n")
+    assert read_labelled([str(file)], "sequence", "label") == (
+        ["x", "y"],
+        ["NA", "ACG"],
+        ["1", "0"],
+    )
+
+
+def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):
+    first, second = write(tmp_path, ">a\nAC\n", "box.fa.gz"), write(tmp_path, ">b\nG\n", "b")
+    files = [str(first), f"none={second}"]
+    assert read_labelled(files, "sequence", "label").labels == ["box", "none"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        ("sequence,class\nAC,1\n", ParameterError, "no column 'label'; it has sequence, class"),
+        (">a\nAC\n", ParameterError, "in which no label stands"),
+        ("sequence,label\nAC,1\n\xff", DataFileError, "not text in UTF-8"),
+        ('sequence,label\n"AC,1\n', DataError, "is no table"),
+    ],
+)
+def test_a_table_without_labels_is_refused(tmp_path, content, error, words):
+    file = write(tmp_path, content.encode("latin-1"))
+    with pytest.raises(error, match=words):
+        read_labelled([str(file)], "sequence", "label")
+
+
+def test_rows_of_a_table_without_names_are_numbered(tmp_path):
+    file = write(tmp_path, "sequence\nAC\nGG\n")
+    assert read_unlabelled(file, "sequence").names == ["0", "1"]

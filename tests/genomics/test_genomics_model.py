@@ -1,0 +1,144 @@
+"""TitansSequenceModel and variant effects: what follows in DNA."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from genomics_problems import tiny_model
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from titans_ts.errors import DataError, ParameterError
+from titans_ts.plugins.genomics import TitansSequenceModel, reverse_complement, variant_effects
+from titans_ts.plugins.genomics import sequence_model as module
+from titans_ts.plugins.genomics.coding import encode_sequences
+from titans_ts.plugins.genomics.pretraining import cut_pieces
+
+REPEAT = "ACGGTTA" * 200
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return tiny_model(both_strands=False, max_epochs=20).fit([REPEAT])
+
+
+def test_a_repeat_is_learnt(fitted):
+    assert fitted.perplexity([REPEAT[3:300]]) < 1.6
+    assert fitted.history_[0]["validation_loss"] > fitted.history_[-1]["validation_loss"]
+
+
+def test_of_chance_the_perplexity_is_about_four():
+    rng = np.random.default_rng(0)
+    chance = ["".join(rng.choice(list("ACGT"), 3000)) for _ in range(2)]
+    model = tiny_model(max_epochs=4).fit(chance[:1])
+    assert model.perplexity(chance[1:]) == pytest.approx(4, rel=0.2)
+
+
+def test_the_likelihood_of_a_sequence_is_the_sum_of_its_words(fitted):
+    total = fitted.log_likelihood([REPEAT[:50]])
+    assert fitted.score([REPEAT[:50]]) == pytest.approx(total[0] / 50)
+    assert fitted.perplexity([REPEAT[:50]]) == pytest.approx(math.exp(-total[0] / 50))
+
+
+def test_a_sequence_that_is_read_in_pieces_has_the_same_likelihood(fitted, monkeypatch):
+    sequences = [REPEAT[:301], "ACGT", REPEAT[2:90] + "N" + REPEAT[:30]]
+    whole, vectors = fitted.log_likelihood(sequences), fitted.embed(sequences)
+    monkeypatch.setattr(module, "READ_AT_ONCE", 37)
+    monkeypatch.setattr(module, "MOST_ROWS", 2)
+    np.testing.assert_allclose(fitted.log_likelihood(sequences), whole, rtol=1e-4)
+    np.testing.assert_allclose(fitted.embed(sequences), vectors, atol=1e-4)
+
+
+def test_both_strands_count_alike():
+    model = tiny_model(max_epochs=1).fit([REPEAT])
+    turned = reverse_complement(REPEAT[:77])
+    assert model.log_likelihood([REPEAT[:77]]) == pytest.approx(model.log_likelihood([turned]))
+    np.testing.assert_allclose(model.embed([REPEAT[:77]]), model.embed([turned]), atol=1e-5)
+
+
+def test_ambiguous_letters_are_read_and_not_judged(fitted):
+    assert fitted.log_likelihood(["N"]) == pytest.approx(0)
+    with pytest.raises(DataError, match="Nothing can be judged"):
+        fitted.score(["NNN"])
+
+
+def test_vectors_go_on_in_a_pipeline():
+    X, y = [REPEAT[:40], REPEAT[1:41], "T" * 40, "T" * 39] * 3, [0, 0, 1, 1] * 3
+    pipeline = make_pipeline(tiny_model(max_epochs=1), LogisticRegression()).fit(X, y)
+    assert pipeline.score(X, y) == 1
+
+
+def test_what_was_learnt_is_saved(tmp_path, fitted):
+    fitted.save(tmp_path / "model")
+    loaded = TitansSequenceModel.load(tmp_path / "model")
+    assert loaded.log_likelihood([REPEAT[:99]]) == fitted.log_likelihood([REPEAT[:99]])
+
+
+def test_long_sequences_are_cut_and_pieces_held_out():
+    training, judged = cut_pieces(encode_sequences([REPEAT, "ACG"]), 100, 0.2, seed=0)
+    assert len(training) + len(judged) == 14 + 1
+    assert training.lengths.sum() + judged.lengths.sum() == 1403
+    assert len(judged) == 3
+    assert max(*training.lengths, *judged.lengths) == 100
+
+
+def test_a_sequence_shorter_than_two_words_is_refused():
+    with pytest.raises(DataError, match="Sequence 0 has 5 letters; expected at least 6"):
+        tiny_model(k=3).fit(["ACGTA"])
+    with pytest.raises(ParameterError, match="k must be at most 8"):
+        tiny_model(k=9).fit(["ACGT"])
+
+
+def test_a_variant_that_breaks_a_repeat_is_unlikely_and_one_that_mends_it_likely(fitted):
+    broken = REPEAT[:100] + ("A" if REPEAT[100] != "A" else "C") + REPEAT[101:200]
+    wrong = fitted_effect(fitted, REPEAT, (101, REPEAT[100], broken[100]))
+    right = fitted_effect(fitted, broken, (101, broken[100], REPEAT[100]))
+    assert wrong < -1
+    assert right == pytest.approx(-wrong, rel=0.2)
+
+
+def fitted_effect(model, reference, variant):
+    return variant_effects(model, reference, [variant])["log_likelihood_ratio"].item()
+
+
+def test_no_change_has_no_effect_and_insertions_and_deletions_have_one(fitted):
+    table = variant_effects(fitted, REPEAT, [(50, "A", "A"), (50, "A", "AC"), (50, "AC", "A")])
+    assert table["log_likelihood_ratio"][0] == pytest.approx(0, abs=1e-4)
+    assert (table["log_likelihood_ratio"][1:] < 0).all()
+
+
+def test_variants_are_a_table_of_several_sequences_and_keep_their_columns(fitted):
+    frame = pd.DataFrame(
+        {"id": ["v"], "sequence": ["chr2"], "position": [1], "ref": ["t"], "alt": ["A"]}, index=[7]
+    )
+    table = variant_effects(fitted, {"chr1": REPEAT, "chr2": "TTTT"}, frame)
+    assert list(table) == [*frame, "log_likelihood_ratio"]
+    assert table.index.tolist() == [7]
+
+
+def test_no_variants_give_an_empty_table(fitted):
+    assert len(variant_effects(fitted, REPEAT, [])) == 0
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ((1, "C", "T"), "says that 'C' stands at position 1 of the reference, but 'A' does"),
+        ((0, "A", "T"), "position 0, expected a whole number from 1 to 1400"),
+        ((1401, "A", "T"), "position 1401"),
+        ((1.5, "A", "T"), "position 1.5"),
+        ((1, "A", ""), "has the alt ''"),
+        ((1, "A", "T", "x"), r"expected a tuple \(position, ref, alt\)"),
+    ],
+)
+def test_a_variant_that_does_not_fit_the_reference_is_named(fitted, variant, words):
+    with pytest.raises(DataError, match=words):
+        variant_effects(fitted, REPEAT, [variant])
+
+
+def test_a_sequence_that_is_not_there_and_a_column_that_is_missing_are_named(fitted):
+    with pytest.raises(DataError, match="no name of the reference"):
+        variant_effects(fitted, {"a": REPEAT}, [("b", 1, "A", "C")])
+    with pytest.raises(DataError, match=r"lacks the columns \['alt'\]"):
+        variant_effects(fitted, REPEAT, pd.DataFrame({"position": [1], "ref": ["A"]}))

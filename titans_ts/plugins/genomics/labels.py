@@ -1,0 +1,149 @@
+"""Labels of sequences: checked, numbered, weighed, and some of their rows held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from titans_ts.errors import DataError, ParameterError
+from titans_ts.plugins.genomics.coding import CodedSequences
+
+__all__ = ["class_weights", "hold_out", "read_labels"]
+
+# Labels that a message shows.
+MOST_SHOWN = 5
+
+
+def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Number the labels.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+    n : int
+        How many sequences there are.
+    classes : ndarray, optional
+        Labels that are known; others are then refused.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    labels : ndarray of shape (n,), int64
+        Places in ``classes``.
+
+    Raises
+    ------
+    DataError
+        There are none, too many or too few, some are missing or no classes, or all are one.
+    """
+    if y is None:
+        # scikit-learn's own checks look for these words.
+        raise DataError("fit requires y to be passed, but the target y is None: give a label each.")
+    try:
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "O" and any(label is None or label != label for label in y.tolist()):
+            raise ValueError("some are missing")
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise ValueError("Input y contains NaN or infinity")
+        check_classification_targets(y)
+    except TypeError as error:
+        raise DataError(
+            f"The labels are of several types, which cannot be sorted ({error}). Make all of them "
+            "text, or all numbers."
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"The labels cannot be used: {error}. Expected one label for each sequence, text or "
+            "whole numbers."
+        ) from error
+    if len(y) != n:
+        raise DataError(
+            f"There are {n} sequences and {len(y)} labels (inconsistent numbers of samples); "
+            "expected one label for each."
+        )
+    if classes is None:
+        encoder = LabelEncoder()
+        labels = encoder.fit_transform(y)
+        if len(encoder.classes_) < 2:
+            raise DataError(
+                f"All {n} labels are of one class, {encoder.classes_.tolist()[0]!r}; expected two "
+                "classes at least. Give sequences of the other classes too."
+            )
+        return encoder.classes_, labels.astype(np.int64)
+    places = {label: i for i, label in enumerate(classes.tolist())}
+    unknown = sorted({str(label) for label in y.tolist() if label not in places})
+    if unknown:
+        raise DataError(
+            f"The validation labels {unknown[:MOST_SHOWN]} are none of those to learn, "
+            f"{classes.tolist()[:MOST_SHOWN]}. Give training rows of them, or leave them out."
+        )
+    return classes, np.array([places[label] for label in y.tolist()], dtype=np.int64)
+
+
+def class_weights(weight: Any, classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What an error in each class costs, shape (n_classes,).
+
+    Parameters
+    ----------
+    weight : "balanced", mapping from label to number, or None
+    classes, labels
+        As :func:`read_labels` returns them.
+    """
+    if weight is not None and weight != "balanced" and not isinstance(weight, Mapping):
+        raise ParameterError(
+            f"class_weight must be 'balanced', a dict from label to number, or None; got "
+            f"{weight!r}."
+        )
+    if isinstance(weight, Mapping):
+        unknown = [label for label in weight if label not in set(classes.tolist())]
+        if unknown:
+            raise ParameterError(
+                f"class_weight names {unknown[:MOST_SHOWN]}, but the classes are "
+                f"{classes.tolist()[:MOST_SHOWN]}."
+            )
+        given = [weight.get(label, 1.0) for label in classes.tolist()]
+        wrong = [w for w in given if not np.isfinite(w) or w < 0]
+        if wrong or not any(given):
+            raise ParameterError(
+                f"class_weight must be numbers of at least 0 that are not all 0, got {weight!r}."
+            )
+        return np.array(given, dtype=np.float64)
+    kinds = np.arange(len(classes))
+    return np.asarray(compute_class_weight(weight, classes=kinds, y=labels), dtype=np.float64)
+
+
+def hold_out(
+    sequences: CodedSequences, labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows to judge by, as many of each class as it has a share of them.
+
+    Copies of a sequence go together: one that is learnt says nothing about learning when it is met
+    again.
+
+    Returns
+    -------
+    training, validation : ndarray of int
+        Rows in their order; every class has a row to learn from.
+    """
+    rng = np.random.default_rng(seed)
+    copies: dict[bytes, list[int]] = {}
+    for row in range(len(sequences)):
+        copies.setdefault(sequences[row].tobytes(), []).append(row)
+    groups = list(copies.values())
+    first = labels[[rows[0] for rows in groups]]
+    held = np.zeros(len(labels), dtype=bool)
+    for label in range(int(labels.max()) + 1):
+        members = rng.permutation(np.flatnonzero(first == label))
+        for group in members[: min(round(fraction * len(members)), len(members) - 1)]:
+            held[groups[group]] = True
+    # A class whose sequences are all copies of another's.
+    lost = np.setdiff1d(np.unique(labels), np.unique(labels[~held]))
+    held[np.isin(labels, lost)] = False
+    return np.flatnonzero(~held), np.flatnonzero(held)

@@ -1,0 +1,99 @@
+"""Words of DNA in batches, to learn what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+
+from titans_ts.heads.tokens.model import TokenModel
+from titans_ts.plugins.genomics.coding import COMPLEMENT, CodedSequences
+from titans_ts.plugins.genomics.words import Words, to_words
+from titans_ts.training import LoopModule
+
+__all__ = ["WordBatches", "WordModule", "cut_pieces"]
+
+
+def cut_pieces(
+    sequences: CodedSequences, length: int, fraction: float, seed: int
+) -> tuple[CodedSequences, CodedSequences]:
+    """Cut long sequences, and draw pieces to judge by.
+
+    Parameters
+    ----------
+    sequences : CodedSequences
+    length : int
+        Bases in a piece; the last one of a sequence may have fewer.
+    fraction : float
+        Of the pieces that are held out.
+    seed : int
+
+    Returns
+    -------
+    training, validation : CodedSequences
+        There is always a piece to learn from.
+    """
+    starts = [
+        np.arange(start, stop, length)
+        for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+    ]
+    offsets = np.append(np.concatenate(starts), sequences.offsets[-1])
+    pieces = CodedSequences(sequences.codes, offsets)
+    order = np.random.default_rng(seed).permutation(len(pieces))
+    n_held = min(round(fraction * len(pieces)), len(pieces) - 1)
+    return pieces.take(np.sort(order[n_held:])), pieces.take(np.sort(order[:n_held]))
+
+
+class WordBatches:
+    """The batches of an epoch, in an order of its own each time.
+
+    Parameters
+    ----------
+    pieces : CodedSequences
+    k : int
+        Bases in a word.
+    batch_size : int
+    seed : int or None
+        For the order and for strands; None keeps the order of the pieces.
+    turned : bool, default False
+        Whether every other piece, by chance, is read on its other strand.
+    """
+
+    def __init__(
+        self,
+        pieces: CodedSequences,
+        k: int,
+        batch_size: int,
+        seed: int | None,
+        *,
+        turned: bool = False,
+    ) -> None:
+        self.pieces, self.k, self.batch_size, self.turned = pieces, k, batch_size, turned
+        self._rng = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self.pieces) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Words]:
+        n, rng = len(self.pieces), self._rng
+        order = np.arange(n) if rng is None else rng.permutation(n)
+        for rows in np.array_split(order, len(self)):
+            codes, lengths = self.pieces.padded(rows), self.pieces.lengths[rows]
+            if rng is not None and self.turned:
+                for i in np.flatnonzero(rng.random(len(rows)) < 0.5):
+                    codes[i, : lengths[i]] = COMPLEMENT[codes[i, : lengths[i]][::-1]]
+            yield to_words(codes, lengths, self.k)
+
+
+class WordModule(LoopModule):
+    """Cross-entropy of the next word, over words of A, C, G and T alone."""
+
+    remedy = "Look at the sequences"
+    model: TokenModel
+
+    def training_loss(self, batch: Words) -> Tensor:
+        loss, _ = self.model.loss(
+            batch.tokens, batch.targets, None, batch.inside, mask=batch.known, need_state=False
+        )
+        return loss

@@ -1,0 +1,105 @@
+"""Labelled sequences in batches, to learn classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from titans_ts.plugins.genomics.batches import SequenceBatch, to_batch
+from titans_ts.plugins.genomics.coding import CodedSequences
+from titans_ts.plugins.genomics.network import SequenceNetwork
+from titans_ts.training import LoopModule, TrainingSettings
+
+__all__ = ["ClassifierModule", "LabelledBatches"]
+
+ANY_BASE = 15
+
+
+class LabelledBatches:
+    """The batches of an epoch, in an order of its own each time.
+
+    Parameters
+    ----------
+    sequences : CodedSequences
+    labels : ndarray of shape (n,), int64
+    batch_size : int
+    seed : int or None
+        For the order; None keeps the order of the rows.
+    """
+
+    def __init__(
+        self, sequences: CodedSequences, labels: np.ndarray, batch_size: int, seed: int | None
+    ) -> None:
+        self.sequences, self.labels, self.batch_size = sequences, labels, batch_size
+        self._rng = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self.sequences) // self.batch_size)
+
+    def __iter__(self) -> Iterator[SequenceBatch]:
+        n = len(self.sequences)
+        order = np.arange(n) if self._rng is None else self._rng.permutation(n)
+        # Of equal size up to one: a last batch of two rows would steer as much as a full one.
+        for rows in np.array_split(order, len(self)):
+            yield to_batch(self.sequences, rows, self.labels)
+
+
+class ClassifierModule(LoopModule):
+    """Cross-entropy of the readings that are asked for.
+
+    Parameters
+    ----------
+    model : SequenceNetwork
+    settings : TrainingSettings
+    readings : tuple of str
+        Fields of :class:`titans_ts.plugins.genomics.network.Readings`.
+    class_weights : Tensor of shape (n_classes,)
+    mask_fraction : float
+        Bases that are made unknown while training.
+    label_smoothing : float
+    """
+
+    remedy = "Look at the class weights"
+    model: SequenceNetwork
+
+    def __init__(
+        self,
+        model: SequenceNetwork,
+        settings: TrainingSettings,
+        *,
+        readings: tuple[str, ...],
+        class_weights: Tensor,
+        mask_fraction: float,
+        label_smoothing: float,
+    ) -> None:
+        super().__init__(model, settings)
+        self.readings, self.class_weights = readings, class_weights
+        self.mask_fraction, self.label_smoothing = mask_fraction, label_smoothing
+
+    def training_loss(self, batch: SequenceBatch) -> Tensor:
+        codes = batch.codes
+        if self.mask_fraction:
+            hidden = torch.rand(codes.shape, device=codes.device) < self.mask_fraction
+            codes = torch.where(hidden & (codes > 0), ANY_BASE, codes)
+        readings = self.model(codes, batch.lengths)
+        logits = [part for name in self.readings for part in getattr(readings, name)]
+        return self._loss(logits, batch, self.label_smoothing)
+
+    def validation_loss(self, batch: SequenceBatch) -> Tensor:
+        readings = self.model(batch.codes, batch.lengths)
+        # As they are mixed where nothing else is found to be better.
+        logits = [getattr(readings, name).mean(0) for name in self.readings]
+        return self._loss(logits, batch, 0.0)
+
+    def _loss(self, logits: list[Tensor], batch: SequenceBatch, smoothing: float) -> Tensor:
+        assert batch.labels is not None
+        weights = self.class_weights.to(batch.labels.device)
+        losses = [
+            F.cross_entropy(some.float(), batch.labels, weights, label_smoothing=smoothing)
+            for some in logits
+        ]
+        return torch.stack(losses).mean()
