@@ -76,12 +76,14 @@ def make_problem(
     width: int = WIDTH,
     hidden: tuple[int, ...] = HIDDEN,
     max_step: float = 0.03,
+    loud: bool = False,
     seed: int = 0,
 ) -> Problem:
     """Draw a problem in float64.
 
     ``buffer``: the state has a momentum buffer already. ``position``: tokens already read of the
-    open chunk. ``state_batch=1``: all sequences share one state. Step sizes are small because the
+    open chunk. ``state_batch=1``: all sequences share one state. ``loud``: the errors of every
+    third token are out of bounds. Step sizes are small because the
     recurrence, LayerNorm above all, amplifies round-off when they are large.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -96,11 +98,12 @@ def make_problem(
     # In the middle of a chunk, the weights have moved away from where the chunk started.
     anchor = tuple(w + 0.1 * normal(*w.shape) for w in weights) if position else weights
     gate = (batch, heads, depth, time)
+    volume = 1.0 + 20.0 * (torch.arange(time) % 3 == 1)[:, None] * loud
     return Problem(
         MemoryState(weights, buffers, anchor, position),
         F.normalize(normal(batch, heads, time, width), dim=-1),
         F.normalize(normal(batch, heads, time, width), dim=-1),
-        normal(batch, heads, time, width),
+        normal(batch, heads, time, width) * volume,
         MemoryGates(
             max_step * torch.sigmoid(normal(*gate)),
             F.logsigmoid(normal(*gate)) if momentum else None,

@@ -10,7 +10,14 @@ from memory_problems import assert_same, flatten, make_problem, results_and_grad
 from torch.nn import functional as F
 
 from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
-from titans_ts.ops.memory_net import layer_norm_backward, read_memory, silu_backward
+from titans_ts.ops.memory_net import (
+    MOST_ERROR,
+    bound_error,
+    bound_error_backward,
+    layer_norm_backward,
+    read_memory,
+    silu_backward,
+)
 from titans_ts.ops.memory_reference import memory_reference
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
 
@@ -401,3 +408,50 @@ def test_silu_gradient_and_its_gradient_are_those_autograd_takes():
     (expected,) = torch.autograd.grad(F.silu(x), x, cotangent)
     torch.testing.assert_close(silu_backward(cotangent, x), expected, rtol=0, atol=1e-14)
     assert torch.autograd.gradcheck(silu_backward, (cotangent, x))
+
+
+# -- a memory whose steps overshoot -------------------------------------------------------------
+
+
+def errors_of_all_sizes():
+    torch.manual_seed(0)
+    sizes = torch.logspace(-2, 4, 25, dtype=torch.float64)[:, None]
+    return sizes * torch.nn.functional.normalize(torch.randn(25, 7, dtype=torch.float64), dim=-1)
+
+
+def test_an_error_of_usual_size_is_left_alone():
+    error = torch.full((3, 4), MOST_ERROR)
+    assert bound_error(error) is error
+
+
+def test_the_larger_an_error_beyond_the_bound_the_less_of_it_is_written():
+    error = errors_of_all_sizes()
+    bounded = bound_error(error)
+    size, left = (x.square().mean(-1).sqrt() for x in (error, bounded))
+    within = size <= MOST_ERROR
+    assert 5 < within.sum() < 20
+    torch.testing.assert_close(bounded[within], error[within], rtol=0, atol=0)
+    torch.testing.assert_close(left[~within], MOST_ERROR**2 / size[~within])
+    assert (left[~within].diff() < 0).all()
+
+
+def test_the_bounds_derivative_is_autograds():
+    error = errors_of_all_sizes().requires_grad_()
+    bar = torch.randn_like(error)
+    (expected,) = torch.autograd.grad(bound_error(error), error, bar)
+    found = bound_error_backward(error.detach(), bar)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("form", [memory_reference, memory_chunked])
+def test_steps_that_overshoot_do_not_grow_past_all_numbers(form, monkeypatch):
+    problem = make_problem(time=400, batch=1, heads=1, momentum=False, forget=False)
+    # A smooth series: all keys alike, so that the steps of a chunk add up to one of eight.
+    same = problem.keys[:, :, :1].expand_as(problem.keys)
+    steps = torch.full_like(problem.gates.step_size, 2.0)
+    problem = replace(problem, keys=same, gates=problem.gates._replace(step_size=steps))
+    reads, state = problem.solve(form, chunk_size=4)
+    assert reads.abs().max() < 1e6
+    assert all(weight.abs().max() < 1e6 for weight in state.weights)
+    monkeypatch.setattr("titans_ts.ops.memory_net.MOST_ERROR", float("inf"))
+    assert problem.solve(form, chunk_size=4)[0].abs().max() > 1e30

@@ -24,6 +24,8 @@ KINDS = {
     # With one row, the gates that act on whole matrices are plain numbers.
     "one row": {"batch": 1, "heads": 1, "masked": True},
     "one row and an open chunk": {"batch": 1, "heads": 1, "position": 3, "depth": 3},
+    "errors out of bounds": {"loud": True, "masked": True, "position": 2},
+    "one layer, which knows no bounds": {"loud": True, "depth": 1},
     "one row, no momentum": {"batch": 1, "heads": 1, "momentum": False, "position": 2},
 }
 # Chunk and time: whole chunks, a ragged end, one open chunk, and chunks of several tiles.

@@ -19,6 +19,7 @@ STATES = [
     pytest.param({"position": 0, "state_batch": 1, "buffer": False}, id="shared and fresh"),
     pytest.param({"position": 3, "momentum": False}, id="no momentum"),
     pytest.param({"position": 3, "forget": False}, id="no forgetting"),
+    pytest.param({"position": 3, "loud": True}, id="errors out of bounds"),
 ]
 OPTIONS = [
     pytest.param({"chunk_size": 1, "residual": False}, id="chunk 1"),

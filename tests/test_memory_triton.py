@@ -33,6 +33,7 @@ CASES = {
     "neither": {"momentum": False, "forget": False},
     "no buffer yet": {"buffer": False},
     "masked tokens": {"masked": True},
+    "errors out of bounds": {"loud": True},
     "states of every second chunk": {"save_every": 2},
     "wide heads": {"batch": 1, "width": 32, "hidden": (64,), "time": 64, "chunk_size": 32},
 }

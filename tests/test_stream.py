@@ -38,6 +38,11 @@ def wanted(given, stop):
     )
 
 
+def test_errors_out_of_bounds_are_written_as_the_reference_writes_them():
+    given = make_problem(time=17, loud=True, position=2)
+    assert_same(flatten(*stream(given, range(17), given.state)), wanted(given, 17))
+
+
 def test_two_streams_may_go_on_from_one_state():
     given, other = make_problem(time=9), make_problem(time=9, seed=1)
     # The same tokens up to the second, and others from there on.

@@ -11,7 +11,7 @@ from torch import Tensor
 from titans_ts.ops.arena import Arena, Workspace
 from titans_ts.ops.memory_coarse import coarse_write
 from titans_ts.ops.memory_fold import fold_weights, folded_answer, folded_look_up, folded_write
-from titans_ts.ops.memory_net import finish_read, output_error
+from titans_ts.ops.memory_net import bound_error, finish_read, output_error
 from titans_ts.ops.memory_overlap import answer, overlap
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, to_tiles
 from titans_ts.ops.memory_scan import LayerTables, Matrices, look_up, spread, write
@@ -30,7 +30,7 @@ class GroupWork(NamedTuple):
 
     before: list[Tensor]  # of errors: each layer's product, up to the last but one
     back: list[Tensor]  # of errors: what came back through the next layer
-    error: Tensor  # of the last layer
+    error: Tensor  # of the last layer, before it was bounded
     output: Tensor | None  # of the last layer; with ``residual`` only
     read_before: list[Tensor]  # of reads: each layer's product, up to the last but one
     found: list[Tensor | None]  # of reads: what a narrowing layer's matrices answer
@@ -249,6 +249,7 @@ def _errors(
     else:
         # 2 (f(k) - v) in one go.
         torch.baddbmm(values, x, anchor[last].weight, beta=-2, alpha=2, out=error)
+        error = bound_error(error) if last else error
     return _Errors(inputs, _errors_from(space, c, anchor, error, None, scratch))
 
 
@@ -279,6 +280,7 @@ def _errors_and_reads(
         reads.copy_(finish_read(read, both[:, n:], residual=True))
     else:
         torch.sub(answer, values, out=error).mul_(2)
+        error = bound_error(error) if last else error
         reads.copy_(read)
     return _Errors(inputs, _errors_from(space, c, anchor, error, n, scratch))
 

@@ -23,7 +23,7 @@ from titans_ts.ops.memory_fold import (
     folded_write_backward,
 )
 from titans_ts.ops.memory_group import GroupWork, State
-from titans_ts.ops.memory_net import layer_norm_backward, output_error
+from titans_ts.ops.memory_net import bound_error_backward, layer_norm_backward, output_error
 from titans_ts.ops.memory_overlap import answer_backward, overlap_backward
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, padded, to_tiles
 from titans_ts.ops.memory_remake import remake_group
@@ -95,7 +95,9 @@ class GroupBackward:
         self.arena, self.scratch = arena, Workspace(arena)
         self.last = len(state_bars) - 1
         self.reads_bar = padded(reads_bar[:, group.start : group.stop], group, arena)
-        self.remade = remake_group(group, made, work, arena, self.scratch)
+        self.remade = remake_group(
+            group, made, work, arena, self.scratch, bounded=self.last > 0 and not options.residual
+        )
         self.queries_bar, self.keys_bar, self.values_bar = (
             self._room(group.n_chunks, group.padded, x.shape[-1])
             for x in (made.queries, made.keys, made.values)
@@ -343,6 +345,9 @@ class GroupBackward:
         if self.options.residual:
             key_bar, self.values_bar[c], output_bar = self._residual(c, keys, e_bars[last])
         else:
+            error = self.work.error
+            if self.remade.errors[last] is not error:
+                e_bars[last] = bound_error_backward(error[c], e_bars[last])
             output_bar = e_bars[last].mul_(2)
             torch.neg(output_bar, out=self.values_bar[c])
         z_bars.append(output_bar)

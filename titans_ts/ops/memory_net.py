@@ -14,7 +14,20 @@ from torch.nn import functional as F
 
 from titans_ts.ops.exporting import is_exporting
 
-__all__ = ["layer_norm_backward", "memory_errors", "read_memory", "silu_backward", "silu_bend"]
+__all__ = [
+    "bound_error",
+    "bound_error_backward",
+    "is_bounded",
+    "layer_norm_backward",
+    "memory_errors",
+    "read_memory",
+    "silu_backward",
+    "silu_bend",
+]
+
+# Of an error's numbers, their root mean square up to which a token writes with all of it. Values
+# are of the size of one, so that what is beyond says of the memory that its steps overshoot.
+MOST_ERROR = 8.0
 
 # torch's default; fixed here because the hand-written gradient needs the same number.
 LAYER_NORM_EPS = 1e-5
@@ -94,10 +107,41 @@ def output_error(output: Tensor, keys: Tensor, values: Tensor, *, residual: bool
     return layer_norm_backward(output, error) if residual else error
 
 
+def bound_error(error: Tensor) -> Tensor:
+    """An error as it is written: the further beyond ``MOST_ERROR``, the less of it.
+
+    Within that size nothing is changed. Beyond, ``error * (MOST_ERROR / size)^2``, whose size falls
+    as the error's grows: a memory of several layers whose steps overshoot would make them larger
+    and larger otherwise, past all numbers within a few chunks.
+    """
+    if is_bounded(error):
+        return error
+    square = error.square().mean(-1, keepdim=True)
+    most = MOST_ERROR**2
+    return error * torch.where(square > most, most / square, torch.ones_like(square))
+
+
+def is_bounded(error: Tensor) -> bool:
+    """Whether :func:`bound_error` is known to change nothing, from the largest number alone."""
+    # Asked of a GPU, this question would have to be waited for.
+    if not error.is_cpu or is_exporting():
+        return False
+    return float(torch.linalg.vector_norm(error.detach(), float("inf"))) <= MOST_ERROR
+
+
+def bound_error_backward(error: Tensor, bar: Tensor) -> Tensor:
+    """Cotangent of ``error`` from that of ``bound_error(error)``."""
+    square, most = error.square().mean(-1, keepdim=True), MOST_ERROR**2
+    along = (error * bar).mean(-1, keepdim=True) / square
+    return torch.where(square > most, most / square * (bar - 2 * along * error), bar)
+
+
 def memory_errors(
     weights: tuple[Tensor, ...], keys: Tensor, values: Tensor, *, residual: bool
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Gradient of each token's inner loss ``|f(k; W) - v|^2``, in factors (Titans, eq. 12).
+
+    Of several layers without LayerNorm, the last one's error is bounded, see :func:`bound_error`.
 
     The gradient of token ``i`` with respect to layer ``l`` has rank one,
     ``inputs[l][i]^T errors[l][i]``; only the factors are returned.
@@ -119,7 +163,8 @@ def memory_errors(
         before.append(inputs[-1] @ weight)
         inputs.append(F.silu(before[-1]))
     inputs.pop()
-    errors = [output_error(before[-1], keys, values, residual=residual)]
+    error = output_error(before[-1], keys, values, residual=residual)
+    errors = [bound_error(error) if len(weights) > 1 and not residual else error]
     for layer in range(len(weights) - 1, 0, -1):
         back = errors[0] @ weights[layer].mT
         errors.insert(0, silu_backward(back, before[layer - 1]))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from titans_ts.ops.arena import Arena, Workspace
 from titans_ts.ops.memory_group import GroupWork, State, remake_states
+from titans_ts.ops.memory_net import bound_error
 from titans_ts.ops.memory_prepare import Group, Prepared, to_tiles
 from titans_ts.ops.memory_scan import Matrices
 
@@ -27,9 +28,18 @@ class Remade(NamedTuple):
 
 
 def remake_group(
-    group: Group, made: Prepared, work: GroupWork, arena: Arena, scratch: Workspace
+    group: Group,
+    made: Prepared,
+    work: GroupWork,
+    arena: Arena,
+    scratch: Workspace,
+    *,
+    bounded: bool,
 ) -> Remade:
-    """Everything that a group's backward pass needs besides what was kept."""
+    """Everything that a group's backward pass needs besides what was kept.
+
+    ``bounded``: whether the last layer's errors were bounded before they were written.
+    """
 
     def like(x: Tensor) -> Tensor:
         return arena.take(*x.shape, dtype=x.dtype)
@@ -44,7 +54,7 @@ def remake_group(
         z, x = z[:, :, :n], x[:, :, :n]
         errors.append(torch.ops.aten.silu_backward.grad_input(back, z, grad_input=like(back)))
         bends.append(_bend(z, x, back, like(back), like(back)))
-    errors.append(work.error)
+    errors.append(bound_error(work.error) if bounded else work.error)
     states = list(work.states)
     if len(states) < group.n_tiles:
         (start,) = states

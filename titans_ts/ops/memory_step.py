@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.ops.memory_net import finish_read, output_error
+from titans_ts.ops.memory_net import bound_error, finish_read, output_error
 from titans_ts.ops.memory_pending import (
     MOST_CARRIED,
     PendingWrites,
@@ -243,7 +243,7 @@ def _factors(
         errors = [output_error(output, keys, values, residual=residual)]
     else:
         # 2 (f(k) - v) in one go.
-        errors = [torch.baddbmm(values, inputs[-1], anchor[-1], beta=-2, alpha=2)]
+        errors = [bound_error(torch.baddbmm(values, inputs[-1], anchor[-1], beta=-2, alpha=2))]
     for layer in range(len(anchor) - 1, 0, -1):
         # As a column: a row times a transposed matrix takes a slower way.
         back = torch.bmm(anchor[layer], errors[0].mT).mT

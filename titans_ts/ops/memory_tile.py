@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from titans_ts.ops.memory_coarse import coarse_gates
-from titans_ts.ops.memory_net import finish_read, output_error, silu_backward
+from titans_ts.ops.memory_net import bound_error, finish_read, output_error, silu_backward
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 
 __all__ = [
@@ -333,7 +333,8 @@ def _errors_at(
         before.append(anchor.forward(inputs[-1], layer))
         inputs.append(F.silu(before[-1]))
     inputs.pop()
-    errors = [output_error(before[-1], keys, values, residual=residual)]
+    error = output_error(before[-1], keys, values, residual=residual)
+    errors = [bound_error(error) if n_layers > 1 and not residual else error]
     for layer in range(n_layers - 1, 0, -1):
         errors.insert(0, silu_backward(anchor.backward(errors[0], layer), before[layer - 1]))
     return tuple(inputs), tuple(errors)

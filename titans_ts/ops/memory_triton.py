@@ -263,7 +263,7 @@ def scan_forward(
     reads : Tensor of shape (rows, time, width) or None
         Written for these chunks; None: nothing is read.
     errors : Tensor of shape (rows, time, width)
-        Of the last layer; written for these chunks.
+        Of the last layer, before they are bounded; written for these chunks.
     slots : Tensor of shape (1 or chunks + 1, rows, parts, width * hidden)
         Starts with the state before; written with those after each chunk, or with the last.
     tables : GateTables

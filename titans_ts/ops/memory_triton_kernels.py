@@ -15,7 +15,11 @@ layers, ``_bar`` for cotangents and ``q`` for what belongs to reads.
 import triton
 import triton.language as tl
 
+from titans_ts.ops.memory_net import MOST_ERROR
+
 __all__ = ["backward_kernel", "forward_kernel"]
+
+MOST_SQUARE = tl.constexpr(MOST_ERROR**2)
 
 
 @triton.jit
@@ -35,12 +39,26 @@ def _slope(x, gate):
 
 
 @triton.jit
+def _share(e, D: tl.constexpr):
+    """What of each token's error is written, (C, 1): see ``memory_net.bound_error``."""
+    square = tl.sum(e * e, 1)[:, None] / D
+    return tl.where(square > MOST_SQUARE, MOST_SQUARE / square, 1.0)
+
+
+@triton.jit
+def _written(errors, D: tl.constexpr):
+    """A chunk's errors as they are written, (C, D)."""
+    e = tl.load(errors)
+    return e * _share(e, D)
+
+
+@triton.jit
 def forward_kernel(
     queries,
     keys,
     values,
     reads,
-    errors,  # (rows, time, width): of the last layer, for the backward pass
+    errors,  # (rows, time, width): of the last layer, unbounded, for the backward pass
     state,  # (slots, rows, parts, width * hidden)
     start,
     pushed,
@@ -86,6 +104,7 @@ def forward_kernel(
             o += _dot(h, tl.load(old + narrow + j * D), PRODUCT, PRECISION)
         e = 2.0 * (o - tl.load(values + at + token))
         tl.store(errors + at + token, e)
+        e *= _share(e, D)
 
         a1 = tl.load(weights + one * C + c)[:, None]
         a2e = tl.load(weights + two * C + c)[:, None] * e
@@ -204,7 +223,7 @@ def backward_kernel(
         two = one + n_rows
         old = state + (row + n * n_rows) * (PARTS * D * M)
         q, k = tl.load(queries + at + token), tl.load(keys + at + token)
-        e, y_bar = tl.load(errors + at + token), tl.load(reads_bar + at + token)
+        e, y_bar = _written(errors + at + token, D), tl.load(reads_bar + at + token)
         p = _dot(q, tl.trans(k), PRODUCT, PRECISION) * tl.load(writes + one * (C * C) + pair)
         tl.store(p_at + plain, p)
         r_bar = -_dot(y_bar, tl.trans(e), PRODUCT, PRECISION)
@@ -243,7 +262,7 @@ def backward_kernel(
             gate = tl.sigmoid(z)
             h = z * gate
             slope = _slope(z, gate)
-            u = _dot(tl.load(errors + at + token), tl.trans(w2), PRODUCT, PRECISION)
+            u = _dot(_written(errors + at + token, D), tl.trans(w2), PRODUCT, PRECISION)
             dl = u * slope
             q = tl.load(queries + at + token)
             zq = b1 * _dot(q, w1, PRODUCT, PRECISION)
@@ -282,7 +301,7 @@ def backward_kernel(
                 q_bar += d1 * back
 
             # Writes, second layer.
-            e = tl.load(errors + at + token)
+            e = _written(errors + at + token, D)
             w2_bar = tl.load(bars + narrow + j * D)
             back = _dot(e, tl.trans(w2_bar), PRODUCT, PRECISION)
             a2_bar -= tl.sum(h * back, 1)
@@ -331,7 +350,8 @@ def backward_kernel(
             e_bar += _dot(u_bar, w2, PRODUCT, PRECISION)
             y_bar = b2 * tl.load(reads_bar + at + token)
             w2_bar = beta2 * w2_bar + _dot(tl.trans(hq), y_bar, PRODUCT, PRECISION)
-            w2_bar += _dot(tl.trans(u_bar), tl.load(errors + at + token), PRODUCT, PRECISION)
+            e = _written(errors + at + token, D)
+            w2_bar += _dot(tl.trans(u_bar), e, PRODUCT, PRECISION)
             tl.store(bars + narrow + j * D, w2_bar)
             # Second derivative of SiLU: g (1 - g) (2 + z (1 - 2 g)).
             bend = gate * (1.0 - gate) * (2.0 + z * (1.0 - 2.0 * gate))
@@ -339,7 +359,7 @@ def backward_kernel(
         # Stored by one thread, loaded by another.
         tl.debug_barrier()
 
-        y_bar, e = tl.load(reads_bar + at + token), tl.load(errors + at + token)
+        y_bar, e = tl.load(reads_bar + at + token), _written(errors + at + token, D)
         a_table = tl.load(writes + two * (C * C) + pair)
         e_bar -= _dot(tl.trans(scores * a_table), y_bar, PRODUCT, PRECISION)
         made = -_dot(y_bar, tl.trans(e), PRODUCT, PRECISION)
@@ -350,7 +370,11 @@ def backward_kernel(
         p_bar *= tl.load(writes + one * (C * C) + pair)
         tl.store(queries_bar + at + token, q_bar + _dot(p_bar, k, PRODUCT, PRECISION))
         k_bar += _dot(tl.trans(p_bar), q, PRODUCT, PRECISION)
-        o_bar = 2.0 * e_bar
+        e = tl.load(errors + at + token)
+        square = tl.sum(e * e, 1)[:, None] / D
+        along = tl.sum(e * e_bar, 1)[:, None] / D
+        bent = e_bar - 2.0 * e * along / tl.where(square > MOST_SQUARE, square, 1.0)
+        o_bar = 2.0 * tl.where(square > MOST_SQUARE, _share(e, D) * bent, e_bar)
         tl.store(values_bar + at + token, -o_bar)
         tl.store(start_bar + one * C + c, b1_bar)
         tl.store(start_bar + two * C + c, b2_bar)
