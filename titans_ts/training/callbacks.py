@@ -13,7 +13,7 @@ from torch import Tensor
 
 from titans_ts.training.loop_module import LoopModule
 
-__all__ = ["BestWeights", "History", "OneProgressBar", "WeightAverage"]
+__all__ = ["BestWeights", "History", "OneProgressBar", "WeightAverage", "WholeSteps"]
 
 
 class History(Callback):
@@ -34,6 +34,23 @@ class History(Callback):
             n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics
         }
         self.epochs.append({"epoch": trainer.current_epoch, **seen})
+
+
+class WholeSteps(Callback):
+    """Make the gradients of a step over several batches those of all of them in one batch.
+
+    Place it before callbacks that look at gradients.
+    """
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        assert isinstance(pl_module, LoopModule)
+        factor = pl_module.take_step_factor()
+        if factor is not None:
+            for parameter in pl_module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor.to(parameter.grad.dtype))
 
 
 class WeightAverage(Callback):

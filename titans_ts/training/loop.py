@@ -39,15 +39,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from titans_ts.errors import DeviceMemoryError
-from titans_ts.training.callbacks import BestWeights, History, WeightAverage
+from titans_ts.training.callbacks import BestWeights, History, WeightAverage, WholeSteps
 from titans_ts.training.checkpoint import CheckpointFolder
 from titans_ts.training.faults import FiniteLoss, explain_out_of_memory
 from titans_ts.training.loop_module import LoopModule
+from titans_ts.training.ranks import Agreement, HandOver, fit
 from titans_ts.training.resume import Learner, SaveProgress
 from titans_ts.training.settings import TrainingSettings, uses_cuda
 from titans_ts.training.trainer import make_trainer, plain_interrupt, quiet_lightning
@@ -137,7 +140,11 @@ def run_training(
         try:
             with explain_out_of_memory(size, asked=settings.batch_size):
                 result = _run(
-                    prepared, replace(settings, batch_size=size), seed=seed, checkpoint=checkpoint
+                    prepared,
+                    replace(settings, batch_size=size),
+                    seed=seed,
+                    checkpoint=checkpoint,
+                    asked=settings.batch_size,
                 )
             break
         except DeviceMemoryError:
@@ -164,6 +171,7 @@ def _run(
     *,
     seed: int,
     checkpoint: CheckpointFolder | None,
+    asked: int | str,
 ) -> TrainingResult:
     assert isinstance(settings.batch_size, int)
     module, batches, validation = prepared
@@ -178,12 +186,18 @@ def _run(
         progress = SaveProgress(checkpoint, learner, batches, settings.batch_size)
     interrupted = False
     gpus = list(range(torch.cuda.device_count())) if uses_cuda(settings.accelerator) else []
-    with quiet_lightning(), torch.random.fork_rng(devices=gpus):
+    with (
+        quiet_lightning(),
+        torch.random.fork_rng(devices=gpus),
+        TemporaryDirectory(prefix="titans_ts-") as folder,
+    ):
         torch.manual_seed(seed)
-        trainer = make_trainer(settings, [c for c in (*learner, progress) if c is not None])
+        hand_over = HandOver(Path(folder), learner.history, learner.best)
+        callbacks = [WholeSteps(), Agreement(seed, asked), *learner, progress, hand_over]
+        trainer = make_trainer(settings, [c for c in callbacks if c is not None])
         try:
             with plain_interrupt():
-                trainer.fit(module, batches, validation)
+                fit(trainer, module, batches, validation, hand_over)
         except KeyboardInterrupt:
             if progress is not None:
                 progress.restore_learner(module)
