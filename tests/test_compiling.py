@@ -26,10 +26,12 @@ def test_the_model_is_compiled_for_the_fit_alone(tmp_path):
         seen.append(graph)
         return graph.forward
 
-    compiled = fit(CompileModel(backend=backend), variant="lmm", max_epochs=1)
+    compiled = fit(CompileModel(backend=backend), depth=0, max_epochs=1)
     assert seen
     n = len(seen)
-    np.testing.assert_allclose(compiled.predict(), fit([], max_epochs=1).predict(), rtol=1e-4)
+    np.testing.assert_allclose(
+        compiled.predict(), fit([], depth=0, max_epochs=1).predict(), rtol=1e-4
+    )
     assert len(seen) == n
     compiled.set_params(trainer_kwargs=None).save(tmp_path / "model")
     loaded = TitansForecaster.load(tmp_path / "model")

@@ -40,5 +40,5 @@ def test_a_fit_with_the_suggestion_beats_one_with_the_lowest_rate():
     "options", [{"lowest": 0.0}, {"lowest": 0.1, "highest": 0.01}, {"n_steps": 3}]
 )
 def test_a_range_that_makes_no_sense_is_refused(options):
-    with pytest.raises(ParameterError, match="lowest|highest|n_steps"):
+    with pytest.raises(ParameterError, match=r"lowest|highest|n_steps"):
         find_learning_rate(tiny(), waves(), **options)

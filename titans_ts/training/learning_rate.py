@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,10 +80,8 @@ def find_learning_rate(
     # Epochs may be short; nothing is judged between them.
     kwargs |= {"callbacks": [*more, sweep], "limit_val_batches": 0, "max_steps": -1}
     trial = clone(forecaster).set_params(max_epochs=n_steps, trainer_kwargs=kwargs, verbose=0)
-    try:
+    with suppress(_Enough, NonFiniteLossError):
         trial.fit(X)
-    except (_Enough, NonFiniteLossError):
-        pass
     return sweep.result()
 
 

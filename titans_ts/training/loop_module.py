@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from titans_ts.training.batches import first_tensor, rows_of
 from titans_ts.training.recipe import adamw_with_warm_up
+from titans_ts.training.settings import TrainingSettings
 from titans_ts.training.sharded import gather_weights, shard_weights
 from titans_ts.training.using_all import using_all
-from titans_ts.training.settings import TrainingSettings
 
 __all__ = ["LoopModule", "Replay"]
 
@@ -186,9 +186,7 @@ class LoopModule(LightningModule):
         weight, self._weight, self._unit = self._weight, None, None
         return None if weight is None else self._n_accumulated() / weight
 
-    def _over_ranks(
-        self, loss: Tensor, n_targets: Tensor | int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _over_ranks(self, loss: Tensor, n_targets: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
         """Loss of the whole batch, its targets, and what this share's gradient weighs in a mean."""
         here = self._count(n_targets if self._n_here else 0, loss)
         sums = torch.stack([torch.where(here > 0, loss.double() * here, 0.0), here])

@@ -14,8 +14,8 @@ from lightning.pytorch import Callback, Trainer
 
 from titans_ts.errors import ParameterError
 from titans_ts.training.callbacks import OneProgressBar
-from titans_ts.training.sharded import FullySharded
 from titans_ts.training.settings import TrainingSettings, uses_cuda
+from titans_ts.training.sharded import FullySharded
 
 __all__ = ["check_settings", "make_trainer", "plain_interrupt", "quiet_lightning"]
 
