@@ -39,8 +39,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -186,13 +184,9 @@ def _run(
         progress = SaveProgress(checkpoint, learner, batches, settings.batch_size)
     interrupted = False
     gpus = list(range(torch.cuda.device_count())) if uses_cuda(settings.accelerator) else []
-    with (
-        quiet_lightning(),
-        torch.random.fork_rng(devices=gpus),
-        TemporaryDirectory(prefix="titans_ts-") as folder,
-    ):
+    with quiet_lightning(), torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
-        hand_over = HandOver(Path(folder), learner.history, learner.best)
+        hand_over = HandOver(learner.history, learner.best)
         callbacks = [WholeSteps(), Agreement(seed, asked), *learner, progress, hand_over]
         trainer = make_trainer(settings, [c for c in callbacks if c is not None])
         try:

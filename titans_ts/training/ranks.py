@@ -8,6 +8,7 @@ import signal
 import threading
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -101,30 +102,26 @@ class HandOver(Callback):
 
     Parameters
     ----------
-    folder : Path
-        For this fit alone.
     history : History
     best : BestWeights or None
     """
 
-    def __init__(self, folder: Path, history: History, best: BestWeights | None) -> None:
-        self.folder, self.history, self.best = folder, history, best
+    def __init__(self, history: History, best: BestWeights | None) -> None:
+        self.history, self.best = history, best
+        self.file: Path | None = None  # where processes that this one started write
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
+        if self.file is not None and trainer.is_global_zero:
             best = None if self.best is None else self.best.best_epoch
-            self._result.write_text(json.dumps({"epochs": self.history.epochs, "best": best}))
+            self.file.write_text(json.dumps({"epochs": self.history.epochs, "best": best}))
 
     def take(self) -> None:
         """Take over what the first process came to."""
-        found = json.loads(self._result.read_text())
+        assert self.file is not None
+        found = json.loads(self.file.read_text())
         self.history.epochs = found["epochs"]
         if self.best is not None:
             self.best.best_epoch = found["best"]
-
-    @property
-    def _result(self) -> Path:
-        return self.folder / "result.json"
 
 
 def fit(
@@ -141,10 +138,15 @@ def fit(
         trainer.fit(module, batches, validation)
         return
     try:
-        with warnings.catch_warnings():
+        with (
+            TemporaryDirectory(prefix="titans_ts-") as folder,
+            warnings.catch_warnings(),
+        ):
+            hand_over.file = Path(folder) / "result.json"
             # Asked for by the name of the strategy; torch's threads are idle meanwhile.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded")
             trainer.fit(module, batches, validation)
+            hand_over.take()
     except ProcessRaisedException as error:
         # Only its text comes out of a process, the traceback with the error at its end.
         text = str(error)
@@ -155,4 +157,3 @@ def fit(
         if is_out_of_memory(error):
             raise MemoryError(text.strip().splitlines()[-1]) from error
         raise
-    hand_over.take()
