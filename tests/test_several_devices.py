@@ -168,6 +168,21 @@ def overflow(monkeypatch):
     monkeypatch.setattr(ForecastModel, "training_loss", overflowing)
 
 
+def test_ctrl_c_with_weights_in_shards_leaves_nothing_fitted():
+    class CtrlC(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if trainer.current_epoch == 2 and trainer.global_rank == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def interrupted(rank):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fit("fsdp", trainer_kwargs={"callbacks": CtrlC()}, max_epochs=4)
+        return caught.type is KeyboardInterrupt
+
+    assert run_ranks(interrupted) == [True, True]
+
+
 def test_a_loss_that_is_no_number_in_one_share_is_named_and_raised_where_fit_was_called(overflow):
     X = waves()
     X[200, 1] = 1e30

@@ -193,6 +193,8 @@ def _run(
             with plain_interrupt():
                 fit(trainer, module, batches, validation, hand_over)
         except KeyboardInterrupt:
+            if module.whole_model:
+                raise  # its shards cannot be put together: other processes may have ended
             if progress is not None:
                 progress.restore_learner(module)
             if not learner.put_back(module):
