@@ -9,27 +9,35 @@ from typing import TYPE_CHECKING, Any
 from titans_ts.training.settings import TrainingSettings, uses_cuda
 
 if TYPE_CHECKING:
+    from titans_ts.training.compiling import CompileModel
     from titans_ts.training.fit import train
+    from titans_ts.training.learning_rate import LearningRates, find_learning_rate
     from titans_ts.training.loop import Prepared, TrainingResult, run_training
     from titans_ts.training.loop_module import LoopModule
     from titans_ts.training.trainer import check_settings
 
 __all__ = [
+    "CompileModel",
+    "LearningRates",
     "LoopModule",
     "Prepared",
     "TrainingResult",
     "TrainingSettings",
     "check_settings",
+    "find_learning_rate",
     "run_training",
     "train",
     "uses_cuda",
 ]
 
 _HOMES = {
+    "CompileModel": "compiling",
+    "LearningRates": "learning_rate",
     "LoopModule": "loop_module",
     "Prepared": "loop",
     "TrainingResult": "loop",
     "check_settings": "trainer",
+    "find_learning_rate": "learning_rate",
     "run_training": "loop",
     "train": "fit",
 }

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from titans_ts.training.loop_module import LoopModule
 
-__all__ = ["BestWeights", "History", "OneProgressBar", "TellLoggers", "WeightAverage"]
+__all__ = [
+    "BestWeights",
+    "History",
+    "OneProgressBar",
+    "TellLoggers",
+    "WeightAverage",
+    "WholeSteps",
+]
 
 
 class History(Callback):
@@ -58,6 +65,23 @@ class TellLoggers(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
+
+
+class WholeSteps(Callback):
+    """Make the gradients of a step over several batches those of all of them in one batch.
+
+    Place it before callbacks that look at gradients.
+    """
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        assert isinstance(pl_module, LoopModule)
+        factor = pl_module.take_step_factor()
+        if factor is not None:
+            for parameter in pl_module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor.to(parameter.grad.dtype))
 
 
 class WeightAverage(Callback):

@@ -16,7 +16,7 @@ from titans_ts.errors import DeviceMemoryError, NonFiniteLossError
 from titans_ts.training.data import MOST_RECENT
 from titans_ts.training.loop_module import LoopModule
 
-__all__ = ["FiniteLoss", "explain_out_of_memory"]
+__all__ = ["FiniteLoss", "explain_out_of_memory", "is_out_of_memory"]
 
 # Steps between two looks at the loss of a device that is waited for when its numbers are read.
 LOOK_EVERY = 50
@@ -50,7 +50,9 @@ class FiniteLoss(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        self._kept.append((self._place, loss.detach()))
+        whole = pl_module.whole_loss if isinstance(pl_module, LoopModule) else None
+        # That of all devices, so that all of them stop, and at the same step.
+        self._kept.append((self._place, loss.detach() if whole is None else whole))
         if loss.device.type == "cpu" or len(self._kept) == self._kept.maxlen:
             self.look(trainer, pl_module)
 
@@ -111,7 +113,7 @@ def explain_out_of_memory(batch_size: int, *, asked: Any) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if batch_size > 1:
             less = f"Give batch_size={batch_size // 2} or less"
@@ -125,7 +127,8 @@ def explain_out_of_memory(batch_size: int, *, asked: Any) -> Iterator[None]:
         ) from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device has no memory left."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     # A CPU's allocator, and the backends of other devices, have no class of their own.

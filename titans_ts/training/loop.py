@@ -44,10 +44,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from titans_ts.errors import DeviceMemoryError
-from titans_ts.training.callbacks import BestWeights, History, WeightAverage
+from titans_ts.training.callbacks import BestWeights, History, WeightAverage, WholeSteps
 from titans_ts.training.checkpoint import CheckpointFolder
 from titans_ts.training.faults import FiniteLoss, explain_out_of_memory
 from titans_ts.training.loop_module import LoopModule
+from titans_ts.training.ranks import Agreement, HandOver, fit
 from titans_ts.training.resume import Learner, SaveProgress
 from titans_ts.training.settings import TrainingSettings, uses_cuda
 from titans_ts.training.trainer import make_trainer, plain_interrupt, quiet_lightning
@@ -137,7 +138,11 @@ def run_training(
         try:
             with explain_out_of_memory(size, asked=settings.batch_size):
                 result = _run(
-                    prepared, replace(settings, batch_size=size), seed=seed, checkpoint=checkpoint
+                    prepared,
+                    replace(settings, batch_size=size),
+                    seed=seed,
+                    checkpoint=checkpoint,
+                    asked=settings.batch_size,
                 )
             break
         except DeviceMemoryError:
@@ -164,6 +169,7 @@ def _run(
     *,
     seed: int,
     checkpoint: CheckpointFolder | None,
+    asked: int | str,
 ) -> TrainingResult:
     assert isinstance(settings.batch_size, int)
     module, batches, validation = prepared
@@ -180,11 +186,15 @@ def _run(
     gpus = list(range(torch.cuda.device_count())) if uses_cuda(settings.accelerator) else []
     with quiet_lightning(), torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
-        trainer = make_trainer(settings, [c for c in (*learner, progress) if c is not None])
+        hand_over = HandOver(learner.history, learner.best)
+        callbacks = [WholeSteps(), Agreement(seed, asked), *learner, progress, hand_over]
+        trainer = make_trainer(settings, [c for c in callbacks if c is not None])
         try:
             with plain_interrupt():
-                trainer.fit(module, batches, validation)
+                fit(trainer, module, batches, validation, hand_over)
         except KeyboardInterrupt:
+            if module.whole_model:
+                raise  # its shards cannot be put together: other processes may have ended
             if progress is not None:
                 progress.restore_learner(module)
             if not learner.put_back(module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from titans_ts.training.batches import first_tensor, rows_of
 from titans_ts.training.recipe import adamw_with_warm_up
 from titans_ts.training.settings import TrainingSettings
+from titans_ts.training.sharded import gather_weights, shard_weights
+from titans_ts.training.using_all import using_all
 
 __all__ = ["LoopModule", "Replay"]
 
@@ -35,6 +37,10 @@ class LoopModule(LightningModule):
     A subclass says :meth:`training_loss`; the other methods have defaults. All weights are in
     ``model``.
 
+    On several devices every process draws the same batches and takes its share of each, so a batch
+    is that of all devices together, and what is learnt depends on their number no more than on the
+    order of a sum. The shares, and the batches of an accumulated step, weigh by their targets.
+
     Parameters
     ----------
     model : torch.nn.Module
@@ -44,13 +50,23 @@ class LoopModule(LightningModule):
 
     # What to do about a loss that is no number, as the start of "; or lower learning_rate".
     remedy = "Look at the data for extreme values"
+    # On several devices, the loss of the last batch over all of them.
+    whole_loss: Tensor | None = None
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
         super().__init__()
         self.model = model
+        # While ``model`` is one in shards. In a list, so that its weights are not this module's.
+        self.whole_model: list[nn.Module] = []
         self.settings = settings
         self.replay: Replay | None = None
         self.total, self.n_seen = torch.zeros(()), 0  # of the epoch: losses, and over how many
+        self.n_ranks, self.rank = 1, 0
+        # Of the batch that was last shared out: its examples, and how many of them are here.
+        self._n_whole, self._n_here = 0, 0
+        # Of the step being accumulated: targets of its first batch, and of all in units of that.
+        self._unit: Tensor | None = None
+        self._weight: Tensor | None = None
 
     # -- what a subclass says -------------------------------------------------------------------
 
@@ -69,7 +85,19 @@ class LoopModule(LightningModule):
 
     def n_examples(self, batch: Any) -> int:
         """Number of examples in a batch, which is what it weighs in the mean of an epoch."""
-        return len(_first_tensor(batch))
+        return len(first_tensor(batch))
+
+    def n_targets(self, batch: Any) -> Tensor | int:
+        """Over how many targets :meth:`training_loss` is a mean."""
+        return self.n_examples(batch)
+
+    def n_validation_targets(self, batch: Any) -> Tensor | int:
+        """Over how many targets :meth:`validation_loss` is a mean."""
+        return self.n_targets(batch)
+
+    def share(self, batch: Any, start: int, stop: int) -> Any:
+        """Some of the examples of a batch, as a batch."""
+        return rows_of(batch, start, stop, self.n_examples(batch))
 
     def where_not_finite(self, loader: Any, place: int) -> str:
         """Which examples of a batch have a loss that is no number, for the message.
@@ -107,6 +135,25 @@ class LoopModule(LightningModule):
 
     # -- what Lightning calls -------------------------------------------------------------------
 
+    def setup(self, stage: str) -> None:
+        self.n_ranks, self.rank = self.trainer.world_size, self.trainer.global_rank
+
+    def configure_model(self) -> None:
+        shard_weights(self)
+
+    def on_fit_end(self) -> None:
+        gather_weights(self)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if self.n_ranks == 1:
+            return batch
+        n = self.n_examples(batch)
+        start, stop = (n * rank // self.n_ranks for rank in (self.rank, self.rank + 1))
+        self._n_whole, self._n_here = n, stop - start
+        # Where there are fewer examples than processes, one stands in that weighs nothing: all of
+        # them have to take part in the step.
+        return self.share(batch, start, max(stop, start + 1))
+
     def on_train_epoch_start(self) -> None:
         self.total, self.n_seen = torch.zeros((), device=self.device), 0
 
@@ -116,9 +163,17 @@ class LoopModule(LightningModule):
         loss = self.training_loss(batch)
         if loss is None:
             return None
-        n = self.n_examples(batch)
-        self.total, self.n_seen = self.total + n * loss.detach(), self.n_seen + n
-        return loss
+        if self.n_ranks > 1 and not self.whole_model:
+            loss = using_all(loss, [p for p in self.parameters() if p.requires_grad])
+        whole, n, share = loss.detach(), self.n_examples(batch), None
+        if self.n_ranks > 1:
+            whole, n_targets, share = self._over_ranks(whole, self.n_targets(batch))
+            n, self.whole_loss = self._n_whole, whole
+        self.total, self.n_seen = self.total + n * whole, self.n_seen + n
+        if self._n_accumulated() > 1:
+            n_targets = n_targets if share is not None else self._count(self.n_targets(batch), loss)
+            share = self._accumulate(n_targets, share)
+        return loss if share is None else loss * share.to(loss.dtype)
 
     def mean_training_loss(self) -> Tensor:
         """Mean loss of the examples of this epoch so far."""
@@ -132,23 +187,39 @@ class LoopModule(LightningModule):
                 loss = torch.tensor(self.replay.validation_losses.popleft())
                 self.log("validation_loss", loss, batch_size=1, prog_bar=True)
             return
-        loss = self.validation_loss(batch)
-        self.log("validation_loss", loss, batch_size=self.n_examples(batch), prog_bar=True)
+        loss, n = self.validation_loss(batch), self.n_examples(batch)
+        if self.n_ranks > 1:
+            loss, _, _ = self._over_ranks(loss, self.n_validation_targets(batch))
+            n = self._n_whole
+        self.log("validation_loss", loss, batch_size=n, prog_bar=True)
 
+    # -- shares ---------------------------------------------------------------------------------
 
-def _first_tensor(batch: Any) -> Tensor:
-    """The first tensor of nested tuples, lists and mappings."""
-    if isinstance(batch, Tensor):
-        return batch
-    if isinstance(batch, Mapping):
-        batch = batch.values()
-    if isinstance(batch, Iterable) and not isinstance(batch, str):
-        for item in batch:
-            try:
-                return _first_tensor(item)
-            except TypeError:
-                continue
-    raise TypeError(
-        f"A batch of type {type(batch).__name__} holds no tensor; override n_examples of the "
-        "LoopModule."
-    )
+    def take_step_factor(self) -> Tensor | None:
+        """What the gradients that Lightning added up are still to be multiplied by, once a step.
+
+        Lightning divides by the number of batches, even for fewer at the end of an epoch.
+        """
+        weight, self._weight, self._unit = self._weight, None, None
+        return None if weight is None else self._n_accumulated() / weight
+
+    def _over_ranks(self, loss: Tensor, n_targets: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss of the whole batch, its targets, and what this share's gradient weighs in a mean."""
+        here = self._count(n_targets if self._n_here else 0, loss)
+        sums = torch.stack([torch.where(here > 0, loss.double() * here, 0.0), here])
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        total = sums[1].clamp(min=1)
+        return (sums[0] / total).to(loss.dtype), total, here * self.n_ranks / total
+
+    def _accumulate(self, n_targets: Tensor, share: Tensor | None) -> Tensor:
+        if self._unit is None:
+            self._unit = n_targets.clamp(min=1)
+        weight = n_targets / self._unit
+        self._weight = weight if self._weight is None else self._weight + weight
+        return weight if share is None else share * weight
+
+    def _count(self, n_targets: Tensor | int, like: Tensor) -> Tensor:
+        return torch.as_tensor(n_targets, dtype=torch.float64, device=like.device)
+
+    def _n_accumulated(self) -> int:
+        return 1 if self._trainer is None else self.trainer.accumulate_grad_batches

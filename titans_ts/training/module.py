@@ -12,7 +12,7 @@ from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.training.culprits import name_culprits
 from titans_ts.training.loop_module import LoopModule
-from titans_ts.training.parts import loss_in_parts, split_batch
+from titans_ts.training.parts import loss_in_parts, part_of, split_batch
 from titans_ts.training.settings import TrainingSettings
 
 __all__ = ["TrainingModule"]
@@ -57,6 +57,15 @@ class TrainingModule(LoopModule):
     def n_examples(self, batch: WindowBatch) -> int:
         return len(batch.context)
 
+    def n_targets(self, batch: WindowBatch) -> Tensor:
+        return self.model.n_observed_targets(batch, self.n_origins)
+
+    def n_validation_targets(self, batch: WindowBatch) -> Tensor:
+        return self.model.n_observed_targets(batch, self.n_validation_origins)
+
+    def share(self, batch: WindowBatch, start: int, stop: int) -> WindowBatch:
+        return part_of(batch, start, stop)
+
     def training_loss(self, batch: WindowBatch) -> Tensor:
         n_parts = self._n_parts(batch)
         if n_parts == 1:
@@ -82,6 +91,8 @@ class TrainingModule(LoopModule):
         backbone = self.model.backbone
         if backbone is None or batch.context.device.type != "cpu":
             return 1
+        if self.whole_model:
+            return 1  # weights in shards are gathered for one pass
         config = backbone.config
         n_windows, time, n_channels = batch.context.shape
         n_tokens = n_windows * n_channels * time // self.model.head.config.patch_length

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from titans_ts.heads.base import WindowBatch
 
-__all__ = ["loss_in_parts", "split_batch"]
+__all__ = ["loss_in_parts", "part_of", "split_batch"]
 
 
 def split_batch(batch: WindowBatch, n_parts: int) -> list[WindowBatch]:
@@ -26,11 +26,18 @@ def split_batch(batch: WindowBatch, n_parts: int) -> list[WindowBatch]:
     n = len(batch.context)
     edges = [n * i // n_parts for i in range(n_parts + 1)]
 
-    def part(x: Any, start: int, stop: int) -> Any:
+    return [part_of(batch, start, stop) for start, stop in pairwise(edges)]
+
+
+def part_of(batch: WindowBatch, start: int, stop: int) -> WindowBatch:
+    """Some windows of a batch, views of it."""
+    n = len(batch.context)
+
+    def part(x: Any) -> Any:
         # What all windows share, such as the scale of channels, has a first dimension of 1.
         return x[start:stop] if isinstance(x, Tensor) and (len(x) > 1 or n == 1) else x
 
-    return [WindowBatch(*(part(x, start, stop) for x in batch)) for start, stop in pairwise(edges)]
+    return WindowBatch(*(part(x) for x in batch))
 
 
 def loss_in_parts(

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from titans_ts.errors import ParameterError
 from titans_ts.training.callbacks import OneProgressBar, TellLoggers
 from titans_ts.training.settings import TrainingSettings, uses_cuda
+from titans_ts.training.sharded import FullySharded
 
 __all__ = ["check_settings", "make_trainer", "plain_interrupt", "quiet_lightning"]
 
@@ -42,6 +43,8 @@ def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Train
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "enable_progress_bar": settings.verbose > 0,
+        # Every process draws all batches, and takes its share of each.
+        "use_distributed_sampler": False,
         **settings.trainer_kwargs,
     }
     if options["enable_progress_bar"]:
@@ -50,6 +53,8 @@ def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Train
         callbacks = [*callbacks, TellLoggers(settings.hyperparameters)]
     more = options.get("callbacks") or []
     options["callbacks"] = [*callbacks, *([more] if isinstance(more, Callback) else more)]
+    if options.get("strategy") == "fsdp":
+        options["strategy"] = FullySharded()
     return Trainer(**options)
 
 
@@ -112,6 +117,8 @@ def quiet_lightning() -> Iterator[None]:
             # Its advice on data workers does not fit windows that are cut in memory.
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             warnings.filterwarnings("ignore", module=r"torch\.utils\.data.*")
+            # Nothing writes into what a model in shards returns.
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

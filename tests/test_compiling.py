@@ -1,0 +1,48 @@
+"""A compiled fit learns what a plain one does."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from tiny_fits import tiny, waves
+
+from titans_ts import TitansForecaster
+from titans_ts.training import CompileModel
+
+# torch's own, while it traces: pytest makes errors of them.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def fit(callback, **options):
+    options = {"backbone_options": {"dropout": 0.0}, "max_epochs": 2} | options
+    return tiny(trainer_kwargs={"callbacks": callback}, **options).fit(waves())
+
+
+def test_the_model_is_compiled_for_the_fit_alone(tmp_path):
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    compiled = fit(CompileModel(backend=backend), depth=0, max_epochs=1)
+    assert seen
+    n = len(seen)
+    np.testing.assert_allclose(
+        compiled.predict(), fit([], depth=0, max_epochs=1).predict(), rtol=1e-4
+    )
+    assert len(seen) == n
+    compiled.set_params(trainer_kwargs=None).save(tmp_path / "model")
+    loaded = TitansForecaster.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(), compiled.predict())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler"
+)
+def test_compiled_and_plain_have_the_same_losses():
+    plain, compiled = fit([], variant="mac"), fit(CompileModel(), variant="mac")
+    for one, other in zip(plain.history_, compiled.history_, strict=True):
+        assert other == pytest.approx(one, rel=1e-4)

@@ -1,0 +1,118 @@
+"""ForecastPool: forecast a panel on several devices, every row once and in order."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
+
+from titans_ts.data.windows import CutWindows
+from titans_ts.errors import ParameterError
+from titans_ts.forecaster import TitansForecaster
+
+__all__ = ["ForecastPool"]
+
+
+class ForecastPool:
+    """A fitted forecaster on several devices at once, each in a process of its own.
+
+    Tables are read and written here; only windows go to the devices, in equal parts, and forecasts
+    come back in order. So what ``predict`` and ``score`` give is what the forecaster itself gives,
+    in the same container. Starting takes seconds, so keep the pool for many calls.
+
+    Parameters
+    ----------
+    forecaster : TitansForecaster
+        Fitted.
+    devices : int or sequence of str
+        Number of processes on the CPU, or a device for each, such as ``["cuda:0", "cuda:1"]``.
+    start_method : {"spawn", "forkserver", "fork"}, default "spawn"
+        As :mod:`multiprocessing` knows it; "fork" starts at once, but not with GPUs.
+
+    Examples
+    --------
+    >>> from titans_ts import TitansForecaster
+    >>> from titans_ts.pool import ForecastPool
+    >>> def forecast_all(panel, path):
+    ...     forecaster = TitansForecaster.load(path)
+    ...     with ForecastPool(forecaster, ["cuda:0", "cuda:1"]) as pool:
+    ...         return pool.predict(panel)
+    """
+
+    def __init__(
+        self,
+        forecaster: TitansForecaster,
+        devices: int | Sequence[str],
+        *,
+        start_method: str = "spawn",
+    ) -> None:
+        check_is_fitted(forecaster)
+        names = ["cpu"] * devices if isinstance(devices, int) else list(devices)
+        if not names or isinstance(devices, str | bool):
+            raise ParameterError(
+                "devices must be a positive number of processes, or a list of devices such as "
+                f"['cuda:0', 'cuda:1']; got {devices!r}."
+            )
+        context = multiprocessing.get_context(start_method)
+        waiting = context.SimpleQueue()
+        for name in names:
+            waiting.put(name)
+        self._n = len(names)
+        self._processes = ProcessPoolExecutor(
+            self._n, mp_context=context, initializer=_start, initargs=(forecaster, waiting, self._n)
+        )
+        # Another object with the same fitted state, whose windows are forecast elsewhere.
+        self._front = copy.copy(forecaster)
+        self._front._forecast = self._forecast  # type: ignore[method-assign]
+
+    def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
+        """As :meth:`TitansForecaster.predict`."""
+        return self._front.predict(X, future=future, quantiles=quantiles)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """As :meth:`TitansForecaster.score`."""
+        return float(self._front.score(X, y))
+
+    def close(self) -> None:
+        """End the processes; ``with`` does so by itself."""
+        self._processes.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self.close()
+
+    def _forecast(
+        self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
+    ) -> np.ndarray:
+        n = len(windows.context)
+        edges = sorted({n * i // self._n for i in range(self._n + 1)})
+        parts = [
+            CutWindows(*(None if array is None else array[start:stop] for array in windows))  # type: ignore[arg-type]
+            for start, stop in pairwise(edges)
+        ]
+        answers = [self._processes.submit(_forecast, part, quantiles) for part in parts]
+        return np.concatenate([answer.result() for answer in answers])
+
+
+# In a process of the pool: its forecaster.
+_HERE: dict[str, TitansForecaster] = {}
+
+
+def _start(forecaster: TitansForecaster, waiting: Any, n: int) -> None:
+    threadpool_limits(max((os.cpu_count() or 1) // n, 1))
+    forecaster._to_device(waiting.get())
+    _HERE["forecaster"] = forecaster
+
+
+def _forecast(windows: CutWindows, quantiles: tuple[float, ...] | None) -> np.ndarray:
+    return _HERE["forecaster"]._forecast(windows, quantiles)
