@@ -62,9 +62,19 @@ sphinx_gallery_conf = {
 }
 
 
-def skip_request_methods(app, what, name, obj, skip, options):
-    """Leave out what scikit-learn adds to every estimator for metadata routing."""
-    return True if re.fullmatch(r"set_\w+_request|get_metadata_routing", name) else None
+def skip_what_others_bring(app, what, name, obj, skip, options):
+    """Leave out members of torch's and Lightning's modules, and some that scikit-learn adds.
+
+    Their own documentation has them, and its references lead nowhere from here.
+    """
+    function = getattr(obj, "fget", None) or obj
+    home = (getattr(function, "__module__", None) or "").split(".")[0]
+    if home in ("torch", "lightning", "lightning_utilities", "lightning_fabric"):
+        return True
+    sklearns = r"set_\w+_request|get_metadata_routing|set_output"
+    if re.fullmatch(sklearns, name) or (home == "sklearn" and name == "score"):
+        return True
+    return None
 
 
 def escape_fitted_names(app, what, name, obj, options, lines):
@@ -75,6 +85,6 @@ def escape_fitted_names(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    app.connect("autodoc-skip-member", skip_request_methods)
+    app.connect("autodoc-skip-member", skip_what_others_bring)
     # After numpydoc, which knows sections and comes at 500.
     app.connect("autodoc-process-docstring", escape_fitted_names, priority=600)
