@@ -6,6 +6,7 @@ A case is read piece by piece; two million tokens of it never lie in memory at o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,19 +15,7 @@ from benchmarks.needles.haystack import Haystack
 __all__ = ["KINDS", "Case", "Kind", "needle"]
 
 #: Keys and words; none is part of another, or of RULER's noise.
-WORDS = (
-    "anchor apricot badger bamboo barrel basil beacon beetle bishop blossom bottle bramble bucket "
-    "butter cactus camel candle canyon carbon castle cedar cherry cinder cobalt comet copper coral "
-    "cotton cricket crystal dagger daisy diamond dolphin dragon eagle ember engine falcon feather "
-    "fiddle flannel fossil fountain garlic geyser ginger glacier granite hammer harbor hazel "
-    "helmet heron hornet iguana indigo island ivory jacket jaguar jasmine jungle kettle kitten ladder "
-    "lagoon lantern lemon lizard lobster locket magnet mango maple marble meadow mirror monkey "
-    "mosaic nectar needle nickel nutmeg oasis olive onion orchid otter oyster paddle panther "
-    "parrot pebble pepper pigeon pillow planet pocket prairie pumpkin puzzle quartz rabbit radish "
-    "raven ribbon rocket saddle saffron salmon sapphire scarlet shadow silver spider sponge "
-    "squirrel summit tangerine temple thunder tiger timber tunnel turtle umbrella valley velvet "
-    "violet walnut walrus willow window winter wizard zebra"
-).split()
+WORDS = Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split()
 
 
 @dataclass(frozen=True)
