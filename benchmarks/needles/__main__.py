@@ -21,7 +21,10 @@ from pathlib import Path
 # Before torch is loaded. Two threads wait for each other in every small kernel.
 THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "user_guide" / "needles.md"
+PICTURES = ROOT / "docs" / "_static" / "needles"
 RESULTS = HERE / "results"
 WEIGHTS = HERE.parent / "results" / "needles"
 LENGTHS = (256, 1024, 4096, 16_384, 65_536, 131_072)
@@ -138,8 +141,8 @@ def run_track(given: argparse.Namespace) -> None:
 def run_render(given: argparse.Namespace) -> None:
     from benchmarks.needles.render import page
 
-    (RESULTS / "README.md").write_text(page(RESULTS), encoding="utf-8")
-    print("benchmarks/needles/results/README.md")
+    PAGE.write_text(page(RESULTS, PICTURES), encoding="utf-8")
+    print(PAGE.relative_to(ROOT))
 
 
 def find(name: str):  # type: ignore[no-untyped-def]

@@ -100,8 +100,8 @@ def tracking_table(outcomes: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def page(results: Path) -> str:
-    """All results of a folder as one page; heat maps are drawn beside them."""
+def page(results: Path, pictures: Path) -> str:
+    """All results of a folder as a page of the documentation; heat maps go to ``pictures``."""
     parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
     for file in sorted(results.glob("*.json")):
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -109,13 +109,13 @@ def page(results: Path) -> str:
             continue
         about = found["model"]
         for (kind, haystack), cells in groups(found["cells"]).items():
-            title = f"{file.stem}: {kind} in {haystack}"
-            picture = results / f"{file.stem}-{kind}-{haystack}.png"
+            title = f"{file.stem}: {kind} in {Path(haystack).stem}"
+            picture = pictures / f"{file.stem}-{kind}-{Path(haystack).stem}.png"
             heat_map(cells, title, picture)
             parts.append(
-                f"### {title}\n\n{about['weights']:,} weights, {about['steps']:,} steps in "
+                f"## {title}\n\n{about['weights']:,} weights, {about['steps']:,} steps in "
                 f"{about['minutes']:.0f} minutes.\n\n{length_table(cells)}\n\n"
-                f"![Accuracy by length and depth]({picture.name})"
+                f"![Accuracy by length and depth](../_static/needles/{picture.name})"
             )
     tracked = results / "tracking.json"
     if tracked.exists():
