@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "user_guide" / "needles.md"
 PICTURES = ROOT / "docs" / "_static" / "needles"
 RESULTS = HERE / "results"
 WEIGHTS = HERE.parent / "results" / "needles"
-LENGTHS = (256, 1024, 4096, 16_384, 65_536, 131_072)
+LENGTHS = (128, 256, 1024, 4096, 16_384, 65_536, 131_072)
 MILLIONS = 2_097_152
 
 
@@ -89,10 +89,13 @@ def run_judge(given: argparse.Namespace) -> None:
 
 def run_all(given: argparse.Namespace) -> None:
     run_train(given)
-    for kind in find(given.recipe).kinds:
-        judge_recipe(given.recipe, kind, None, LENGTHS)
-        judge_recipe(given.recipe, kind, None, LENGTHS[:3], memory_off=True)
-        judge_recipe(given.recipe, kind, None, [MILLIONS], n_cases=20, rows=4)
+    recipe = find(given.recipe)
+    lengths = [n for n in LENGTHS if n >= recipe.shortest]
+    for kind in recipe.kinds:
+        judge_recipe(given.recipe, kind, None, lengths)
+        if recipe.backbone.memory_writes:
+            judge_recipe(given.recipe, kind, None, lengths[:4], memory_off=True)
+            judge_recipe(given.recipe, kind, None, [MILLIONS], n_cases=20, rows=4)
     run_render(given)
 
 
