@@ -60,9 +60,10 @@ def answers_to(
                 vectors, state = model.vectors(said[-1][:, None], state)
                 logits = model.to_logits(vectors[:, -1])
     texts = [bytes(row) for row in torch.stack(said, 1).to(torch.uint8).numpy()]
-    # The first pieces fill buffers that are used again.
-    settled = resident[min(3, len(resident) - 1)]
-    grown = (max(resident[3:], default=settled) - settled) / 2**20
+    # Of the second half beyond the first: what is allocated for a piece comes and goes.
+    half = (len(resident) + 1) // 2
+    first = max(resident[:half])
+    grown = max(max(resident[half:], default=first) - first, 0) / 2**20
     held = sum(x.numel() * x.element_size() for x in tensors_of(state)) / len(cases)
     return texts, {"state_bytes": held, "grown_mib": round(grown, 2)}
 
