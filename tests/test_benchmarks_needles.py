@@ -187,6 +187,20 @@ def test_training_in_two_sittings_is_training_in_one(tmp_path, capsys):
         train(replace(TINY, seed=1), tmp_path / "parts")
 
 
+def test_writing_costs_nothing_until_enough_answers_are_right(tmp_path, capsys):
+    short = replace(TINY, n_steps=2)
+    free, patient, costly = (
+        train(replace(short, **changes), tmp_path / name).backbone.blocks[0].memory.gates.bias
+        for name, changes in {
+            "free": {"write_cost": 0.0},
+            "patient": {"write_cost": 1.0, "cost_from": 0.9},
+            "costly": {"write_cost": 1.0},
+        }.items()
+    )
+    torch.testing.assert_close(patient, free)
+    assert (costly - free).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("variant", ["mag", "mac", "lmm"])
 def test_prompts_read_in_pieces_are_answered_as_prompts_read_at_once(variant):
     recipe = replace(TINY, backbone=replace(TINY.backbone, variant=variant))
@@ -275,7 +289,7 @@ def test_a_tracker_is_trained_once_and_its_accuracy_kept(tmp_path):
     assert sorted(map(int, first["accuracy"])) == [5, 10, 20, 80]
     assert len(json.loads(file.read_text())) == 1
     table = tracking_table([first, {**first, "seed": 1}])
-    assert "| parity | LSTM | 2 |" in table
+    assert "| parity | LSTM | 2 | 2 |" in table
 
 
 @pytest.mark.parametrize("name", CONTENDERS)

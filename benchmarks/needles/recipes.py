@@ -47,6 +47,9 @@ class Recipe:
     learning_rate, weight_decay : float
     write_cost : float
         Weight of :func:`~benchmarks.needles.training.write_cost` beside the answers' loss.
+    cost_from : float
+        Share of right answers, lately, from which writing costs. Above zero where the cost would
+        end all writing before any has been of use.
     """
 
     backbone: BackboneConfig = BACKBONE
@@ -59,6 +62,7 @@ class Recipe:
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     write_cost: float = 0.01
+    cost_from: float = 0.0
     seed: int = field(default=0)
 
 
@@ -75,8 +79,9 @@ RECIPES = {
     "passkey-mac": _passkey(variant="mac"),
     "passkey-paper-conv": replace(_passkey(conv_width=4), n_steps=6000),
     # The paper's own memory: two layers, momentum and forgetting, in chunks.
-    "passkey-deep": _passkey(
-        memory_depth=2, memory_expansion=2, chunk_size=8, momentum=True, forgetting=True
+    "passkey-deep": replace(
+        _passkey(memory_depth=2, memory_expansion=2, chunk_size=8, momentum=True, forgetting=True),
+        cost_from=0.5,
     ),
     # One thing taken away: what writing costs; that, and never forgetting.
     "passkey-free-writes": replace(Recipe(), write_cost=0.0),

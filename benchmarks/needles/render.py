@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -84,26 +85,30 @@ def heat_map(cells: Cells, title: str, file: Path) -> None:
 def tracking_table(outcomes: list[dict[str, Any]]) -> str:
     """Accuracy in per cent in the last quarter of sequences, by task, contender and length."""
     lengths = sorted({int(n) for outcome in outcomes for n in outcome["accuracy"]})
-    head = ["task", "model", "seeds", "weights", *(f"length {n}" for n in lengths)]
+    head = ["task", "model", "steps", "seeds", "weights", *(f"length {n}" for n in lengths)]
     rows = [head, ["---"] * len(head)]
-    for task in TRACKED:
-        for name in CONTENDERS:
-            same = [o for o in outcomes if o["task"] == task and o["contender"] == name]
-            if not same:
-                continue
-            by_length = []
-            for n in map(str, lengths):
-                values = sorted(100 * o["accuracy"][n] for o in same if n in o["accuracy"])
-                spread = f" – {values[-1]:.0f}" if len(values) > 1 else ""
-                by_length.append(f"{values[0]:.0f}{spread}" if values else "–")
-            rows.append([task, name, str(len(same)), f"{same[0]['weights']:,}", *by_length])
+    for task, name, steps in itertools.product(
+        TRACKED, CONTENDERS, sorted({outcome["steps"] for outcome in outcomes})
+    ):
+        place = {"task": task, "contender": name, "steps": steps}
+        same = [outcome for outcome in outcomes if place.items() <= outcome.items()]
+        if not same:
+            continue
+        by_length = []
+        for n in map(str, lengths):
+            values = sorted(100 * o["accuracy"][n] for o in same if n in o["accuracy"])
+            spread = f" – {values[-1]:.0f}" if len(values) > 1 else ""
+            by_length.append(f"{values[0]:.0f}{spread}" if values else "–")
+        rows.append(
+            [task, name, f"{steps:,}", str(len(same)), f"{same[0]['weights']:,}", *by_length]
+        )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def page(results: Path, pictures: Path) -> str:
     """All results of a folder as a page of the documentation; heat maps go to ``pictures``."""
     parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
-    for file in sorted(results.glob("*.json")):
+    for file in sorted(results.glob("*.json"), key=lambda file: file.stem):
         found = json.loads(file.read_text(encoding="utf-8"))
         if file.stem == "tracking":
             continue

@@ -121,7 +121,9 @@ def train(recipe: Recipe, folder: Path, *, seconds: float = math.inf) -> TokenMo
             group["lr"] = recipe.learning_rate * rate_at(step, recipe.n_steps)
         loss, cost, share = _losses(model, *training_batch(recipe, step))
         optimizer.zero_grad()
-        (loss + recipe.write_cost * cost).backward()
+        # The weight is zero, not the term left out: gates get a gradient at every step.
+        weight = recipe.write_cost if right >= recipe.cost_from else 0.0
+        (loss + weight * cost).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         right = 0.95 * right + 0.05 * share
