@@ -1,0 +1,1 @@
+"""Long contexts: needles in a haystack, facts in a text, and tracking of a state."""
