@@ -342,13 +342,14 @@ class NeuralMemory(nn.Module):
         # Where no operation is to leave a trace for derivatives, it is called in less time. What
         # is handed out is made outside, since a tensor from in here bears no derivatives later.
         with torch.inference_mode():
-            y, memory, tail = self._step_inside(x, state, observed)
+            gated, answer, memory, tail = self._step_inside(x, state, observed)
         tail = tail if tail is None else tail.clone()
-        return y.clone(), NeuralMemoryState(memory, tail)
+        return torch.mm(gated, answer)[:, None], NeuralMemoryState(memory, tail)
 
     def _step_inside(
         self, x: Tensor, state: NeuralMemoryState, observed: Tensor | None
-    ) -> tuple[Tensor, MemoryState, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, MemoryState, Tensor | None]:
+        """What is left to be multiplied, the next states beside it."""
         batch, heads, dim = len(x), self.n_heads, x.shape[-1]
         x = mask_tokens(x, observed)[:, 0]
         weights = self._step_weights.get(
@@ -383,8 +384,8 @@ class NeuralMemory(nn.Module):
         )
         norm = torch.linalg.vector_norm(read, dim=-1, keepdim=True)
         normed = read * torch.addcmul(weights.eps, norm, norm).rsqrt_()
-        y = torch.mm((normed.view(out_gate.shape) * out_gate).view(batch, dim), weights.answer)
-        return y[:, None], memory, tail
+        gated = (normed.view(out_gate.shape) * out_gate).view(batch, dim)
+        return gated, weights.answer, memory, tail
 
     def _rates(self, gates: Tensor, observed: Tensor | None) -> StepRates:
         """:meth:`_gates` of one token, ``gates`` of shape (batch, 3 * heads * layers)."""
