@@ -7,6 +7,8 @@ import re
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from lightning.pytorch import LightningModule
+
 import titans_ts
 
 project = "titans-ts"
@@ -71,6 +73,8 @@ def skip_what_others_bring(app, what, name, obj, skip, options):
     home = (getattr(function, "__module__", None) or "").split(".")[0]
     if home in ("torch", "lightning", "lightning_utilities", "lightning_fabric"):
         return True
+    if home == "titans_ts" and function.__doc__ is None and hasattr(LightningModule, name):
+        return True  # its text would be theirs
     sklearns = r"set_\w+_request|get_metadata_routing|set_output"
     if re.fullmatch(sklearns, name) or (home == "sklearn" and name == "score"):
         return True
