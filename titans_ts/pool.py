@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import pickle
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
@@ -66,8 +67,13 @@ class ForecastPool:
         for name in names:
             waiting.put(name)
         self._n = len(names)
+        # As bytes: as an object its weights would go through shared memory, whose handles a process
+        # that is spawned cannot be given twice.
         self._processes = ProcessPoolExecutor(
-            self._n, mp_context=context, initializer=_start, initargs=(forecaster, waiting, self._n)
+            self._n,
+            mp_context=context,
+            initializer=_start,
+            initargs=(pickle.dumps(forecaster), waiting, self._n),
         )
         # Another object with the same fitted state, whose windows are forecast elsewhere.
         self._front = copy.copy(forecaster)
@@ -108,8 +114,9 @@ class ForecastPool:
 _HERE: dict[str, TitansForecaster] = {}
 
 
-def _start(forecaster: TitansForecaster, waiting: Any, n: int) -> None:
+def _start(pickled: bytes, waiting: Any, n: int) -> None:
     threadpool_limits(max((os.cpu_count() or 1) // n, 1))
+    forecaster: TitansForecaster = pickle.loads(pickled)
     forecaster._to_device(waiting.get())
     _HERE["forecaster"] = forecaster
 
