@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Self
@@ -304,14 +303,6 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "model_" in state:
-            # A pickle made beside a GPU must open where there is none.
-            state["model_"] = copy.deepcopy(state["model_"]).cpu()
-            state.pop("device_", None)
-        return state
 
     # -- for SaveLoadMixin ----------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -264,14 +263,6 @@ trainer_kwargs, random_state, verbose
         tags.input_tags.two_d_array = False
         tags.target_tags.required = False
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "model_" in state:
-            # A pickle made beside a GPU must open where there is none.
-            state["model_"] = copy.deepcopy(state["model_"]).cpu()
-            state.pop("device_", None)
-        return state
 
     # -- for SaveLoadMixin ----------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -95,3 +96,12 @@ class DeviceMixin:
                 "Give device='cpu', or leave it out."
             ) from error
         self.device_ = device
+
+    def __getstate__(self) -> dict[str, Any]:
+        held: Any = super().__getstate__()  # scikit-learn's, further up
+        state = dict(held)
+        if "model_" in state:
+            # A pickle made beside a GPU must open where there is none.
+            state["model_"] = copy.deepcopy(state["model_"]).cpu()
+            state.pop("device_", None)
+        return state
