@@ -7,7 +7,7 @@ from memory_problems import make_problem
 from titans_ts.ops.memory_state import MemoryGates, mask_gates
 from titans_ts.ops.memory_tables import GateTables, gate_tables
 
-TILES, TOKENS = 2, 7
+TILES = 2
 
 
 def by_recurrence(gates: MemoryGates) -> GateTables:
@@ -54,9 +54,10 @@ def by_recurrence(gates: MemoryGates) -> GateTables:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("forget", [False, True])
 @pytest.mark.parametrize("momentum", [False, True])
-def test_tables_and_gradients_are_those_of_the_recurrence(momentum, forget, masked, shut):
+@pytest.mark.parametrize("tokens", [7, 96], ids=["whole", "in blocks"])
+def test_tables_and_gradients_are_those_of_the_recurrence(tokens, momentum, forget, masked, shut):
     given = make_problem(
-        time=TILES * TOKENS, momentum=momentum, forget=forget, masked=masked, batch=3, heads=1
+        time=TILES * tokens, momentum=momentum, forget=forget, masked=masked, batch=3, heads=1
     )
 
     def leaf(gate, scale=1.0):
@@ -71,7 +72,7 @@ def test_tables_and_gradients_are_those_of_the_recurrence(momentum, forget, mask
     parts = [
         by_recurrence(
             MemoryGates(
-                *(None if g is None else g[..., i * TOKENS : (i + 1) * TOKENS] for g in gates)
+                *(None if g is None else g[..., i * tokens : (i + 1) * tokens] for g in gates)
             )
         )
         for i in range(TILES)

@@ -132,10 +132,10 @@ class GroupBackward:
         split: list[Any] = [[None] * (group.n_tiles * n_layers)] * 2
         if made.reads is not None:
             self.reads_table_bar = self._like(made.reads)
-            # The table of writes lies above the row of what was pushed, as tables_backward wants.
+            # The table of writes lies below the row of what was pushed, as tables_backward wants.
             n_rows = group.tile + (made.ends.shape[-2] > 1)
             self.summed_bar = self.arena.take(*lead, n_rows, group.tile, dtype=made.ends.dtype)
-            self.writes_bar = self.summed_bar[..., : group.tile, :]
+            self.writes_bar = self.summed_bar[..., -group.tile :, :]
             split = [self.reads_table_bar.flatten(0, 1).unbind()]
             split.append(self.writes_bar.flatten(0, 1).unbind())
         bars = (*split, self.ends_bar.flatten(0, 1).unbind(), self.moves_bar.flatten(0, 1).unbind())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,13 @@ from torch.autograd.function import once_differentiable
 
 from titans_ts.ops.arena import Arena
 from titans_ts.ops.memory_state import MemoryGates
+from titans_ts.ops.memory_table_blocks import (
+    BlockWork,
+    block_tables,
+    block_tables_backward,
+    in_blocks,
+)
+from titans_ts.ops.memory_table_decays import add_exponents, decay, least_log, ones_above
 
 __all__ = [
     "GateTables",
@@ -51,8 +57,9 @@ class TableWork(NamedTuple):
     start: Tensor  # (tiles, layers, rows, tokens)
     fade: Tensor | None  # (..., tokens, tokens): F; None: nothing is forgotten, nothing masked
     carried: Tensor | None  # (..., tokens + 1, tokens): H without step sizes; None: no momentum
-    steps: Tensor  # (..., tokens + 1, 1), the last one 1
+    steps: Tensor  # (..., tokens + 1, 1), the first one 1
     forgets: bool
+    blocks: BlockWork | None = None  # in the place of the matrices, where tiles are long
 
 
 def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[GateTables, TableWork]:
@@ -62,8 +69,9 @@ def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[Gate
 
         F_st = exp(K_t - K_s) observed_s,  H_is = step_i exp(M_s - M_i),  writes = H F
 
-    and zeros where t comes before s, or s before i. One row more of H, without a step size and
-    with M = 0 in the place of M_i, says what is left of the buffer at the tile's start: pushed.
+    and zeros where t comes before s, or s before i. One row more of H, before the others, without
+    a step size and with M = 0 in the place of M_i, says what is left of the buffer at the tile's
+    start: pushed. Of long tiles the product is made in blocks (``memory_table_blocks``).
 
     Parameters
     ----------
@@ -86,20 +94,31 @@ def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[Gate
         return arena.take(*lead, *shape, dtype=step.dtype)
 
     steps = take(n + 1, 1)
-    steps[..., :n, 0], steps[..., n, 0] = step, 1.0
-    upper, start = _upper(n, n, step), take(n)
-    fade: Tensor | None = None
+    steps[..., 0, 0], steps[..., 1:, 0] = 1.0, step
+    start = take(n)
     forgets = gates.log_keep is not None
     if gates.log_keep is None:
         start.fill_(1.0)
     else:
         keep = in_tiles(gates.log_keep, n_tiles).cumsum(-1)
-        fade = _decay(keep, keep, upper, take(n, n))
-        torch.exp(keep.clamp(min=_least(keep)), out=start)
+        torch.exp(keep.clamp(min=least_log(keep)), out=start)
     start_row = start[..., None, :]
+    if gates.log_momentum is not None and in_blocks(n):
+        summed, column, blocks = block_tables(
+            steps,
+            in_tiles(gates.log_momentum, n_tiles),
+            None if gates.log_keep is None else in_tiles(gates.log_keep, n_tiles),
+            None if gates.observed is None else in_tiles(gates.observed, n_tiles),
+            arena,
+        )
+        work = TableWork(start, None, None, steps, forgets, blocks)
+        return _with_momentum(start_row, summed, column), work
+    upper, fade = ones_above(n, n, step), None
+    if gates.log_keep is not None:
+        fade = decay(keep, keep, upper, take(n, n))
     if gates.log_momentum is None:
         written = take(n, n)
-        torch.mul(upper if fade is None else fade, steps[..., :n, :], out=written)
+        torch.mul(upper if fade is None else fade, steps[..., 1:, :], out=written)
         tables = GateTables(
             start_row,
             None,
@@ -119,22 +138,27 @@ def make_tables(gates: MemoryGates, *, n_tiles: int, arena: Arena) -> tuple[Gate
         fade.mul_(seen)
     momentum = in_tiles(gates.log_momentum, n_tiles).cumsum(-1)
     since = take(n + 1)
-    since[..., :n], since[..., n] = momentum, 0.0
-    carried = _decay(since, momentum, _upper(n + 1, n, step), take(n + 1, n))
+    since[..., 0], since[..., 1:] = 0.0, momentum
+    carried = decay(since, momentum, ones_above(n + 1, n, step), take(n + 1, n))
     scaled, summed = torch.mul(carried, steps, out=take(n + 1, n)), take(n + 1, n)
     torch.matmul(scaled, upper if fade is None else fade, out=summed)
-    written, pushed = summed[..., :n, :], summed[..., n:, :]
-    tables = GateTables(
-        start_row,
+    tables = _with_momentum(start_row, summed, scaled[..., -1])
+    return tables, TableWork(start, fade, carried, steps, forgets)
+
+
+def _with_momentum(start: Tensor, summed: Tensor, column: Tensor) -> GateTables:
+    """Tables from the product and the last column of H."""
+    pushed, written = summed[..., :1, :], summed[..., 1:, :]
+    return GateTables(
+        start,
         pushed,
         written,
         written[..., -1][..., None, :],
-        scaled[..., :n, -1][..., None, :],
-        start_row[..., -1:],
+        column[..., None, 1:],
+        start[..., -1:],
         pushed[..., -1:],
-        scaled[..., n:, -1:],
+        column[..., :1, None],
     )
-    return tables, TableWork(start, fade, carried, steps, forgets)
 
 
 def tables_backward(
@@ -148,55 +172,55 @@ def tables_backward(
     bars : GateTables
         Of the tables.
     summed_bar : Tensor of shape (tiles, layers, rows, tokens + 1, tokens)
-        Written, save that its first rows are those of ``bars.writes`` already. Without momentum it
+        Written, save that its last rows are those of ``bars.writes`` already. Without momentum it
         has as many rows as tokens.
     arena : Arena
         For what lies between.
     """
-    start, fade, carried, steps, forgets = work
+    start, fade, carried, steps, forgets, blocks = work
     lead, n = start.shape[:-1], start.shape[-1]
-    summed_bar[..., :n, -1] += bars.weights[..., 0, :]
+    summed_bar[..., -n:, -1] += bars.weights[..., 0, :]
     keep_bar = torch.zeros_like(start) if forgets else None
     if keep_bar is not None:
         torch.mul(start, bars.start[..., 0, :], out=keep_bar)
         keep_bar[..., -1] += start[..., -1] * bars.start_end[..., 0, 0]
-    if carried is None:
-        product = summed_bar if fade is None else summed_bar.mul_(fade)
-        if fade is None:
-            product = summed_bar.mul_(_upper(n, n, start))
+    if carried is None and blocks is None:
+        product = summed_bar.mul_(ones_above(n, n, start) if fade is None else fade)
         step_bar = product.sum(-1)
-        _add_exponents(keep_bar, product.mul_(steps[..., :n, :]))
+        add_exponents(keep_bar, product.mul_(steps[..., 1:, :]))
         return [_out_of_tiles(step_bar), None, _optional_sums(keep_bar)]
     assert bars.buffer is not None
     assert bars.pushed_end is not None
     assert bars.fade_end is not None
     assert bars.pushed is not None
-    summed_bar[..., n, :] = bars.pushed[..., 0, :]
-    summed_bar[..., n, -1] += bars.pushed_end[..., 0, 0]
-    columns = _upper(n, n, start) if fade is None else fade
+    summed_bar[..., 0, :] = bars.pushed[..., 0, :]
+    summed_bar[..., 0, -1] += bars.pushed_end[..., 0, 0]
+    if blocks is not None:
+        column_bar = torch.cat([bars.fade_end[..., 0], bars.buffer[..., 0, :]], -1)
+        step_bar, momentum_bar, faded_bar = block_tables_backward(
+            blocks, summed_bar, column_bar, arena
+        )
+        keep_sums = _optional_sums(keep_bar)
+        if keep_sums is not None:
+            keep_sums += _out_of_tiles(faded_bar)
+        return [_out_of_tiles(step_bar), _out_of_tiles(momentum_bar), keep_sums]
+    assert carried is not None
+    columns = ones_above(n, n, start) if fade is None else fade
     carried_bar = arena.take(*lead, n + 1, n, dtype=start.dtype)
     torch.matmul(summed_bar, columns.mT, out=carried_bar)
-    carried_bar[..., :n, -1] += bars.buffer[..., 0, :]
-    carried_bar[..., n, -1] += bars.fade_end[..., 0, 0]
+    carried_bar[..., 1:, -1] += bars.buffer[..., 0, :]
+    carried_bar[..., 0, -1] += bars.fade_end[..., 0, 0]
     product = carried_bar.mul_(carried)
     sums = product.sum(-1, keepdim=True)
     # M_s is the later of two times in its column, and the earlier one in its row.
     momentum_bar = torch.matmul(steps.mT, product)[..., 0, :]
-    momentum_bar -= sums[..., :n, 0] * steps[..., :n, 0]
+    momentum_bar -= sums[..., 1:, 0] * steps[..., 1:, 0]
     if keep_bar is not None:
         fade_bar = arena.take(*lead, n, n, dtype=start.dtype)
         scaled = torch.mul(carried, steps, out=carried_bar)
         torch.matmul(scaled.mT, summed_bar, out=fade_bar)
-        _add_exponents(keep_bar, fade_bar.mul_(columns))
-    return [_out_of_tiles(sums[..., :n, 0]), reversed_sums(momentum_bar), _optional_sums(keep_bar)]
-
-
-def _add_exponents(keep_bar: Tensor | None, product: Tensor) -> None:
-    """Of ``exp(K_t - K_s)``, given its value times its cotangent."""
-    if keep_bar is None:
-        return
-    keep_bar += product.sum(-2)
-    keep_bar -= product.sum(-1)
+        add_exponents(keep_bar, fade_bar.mul_(columns))
+    return [_out_of_tiles(sums[..., 1:, 0]), reversed_sums(momentum_bar), _optional_sums(keep_bar)]
 
 
 def gate_tables(gates: MemoryGates, *, n_tiles: int) -> GateTables:
@@ -235,8 +259,8 @@ class _Tables(torch.autograd.Function):
         work: TableWork = ctx.work
         arena = Arena(work.start.device, block_bytes=0)
         summed_bar = bars.writes.clone()
-        if work.carried is not None:
-            summed_bar = torch.nn.functional.pad(summed_bar, (0, 0, 0, 1))
+        if bars.pushed is not None:
+            summed_bar = torch.nn.functional.pad(summed_bar, (0, 0, 1, 0))
         return (None, None, *tables_backward(work, bars, summed_bar, arena))
 
 
@@ -256,27 +280,3 @@ def _optional_sums(bar: Tensor | None) -> Tensor | None:
 def reversed_sums(bar: Tensor) -> Tensor:
     """The way back through running sums, and out of tiles."""
     return _out_of_tiles(bar.flip(-1).cumsum(-1).flip(-1))
-
-
-def _decay(since: Tensor, until: Tensor, mask: Tensor, out: Tensor) -> Tensor:
-    """``exp(until_t - since_s)`` in row s and column t, zero where ``mask`` is."""
-    most = -_least(until)
-    # Asked of a GPU, this question would have to be waited for.
-    if until.device.type == "cpu" and -float(until[..., -1].amin()) < most:
-        torch.mul(until.exp()[..., None, :], (-since).exp()[..., :, None], out=out)
-        return out.mul_(mask)
-    # Multiplied by the mask before exp as well as after, where it might overflow.
-    torch.sub(until[..., None, :], since[..., :, None], out=out)
-    return out.mul_(mask).clamp_(min=-most).exp_().mul_(mask)
-
-
-def _upper(rows: int, columns: int, like: Tensor) -> Tensor:
-    """Ones on and above the diagonal, and in a row more than there are columns."""
-    ones = torch.ones(rows, columns, dtype=like.dtype, device=like.device)
-    ones[:columns].triu_()
-    return ones
-
-
-def _least(x: Tensor) -> float:
-    """Where logarithms are cut off: numbers that underflow take a CPU a hundred times as long."""
-    return 0.7 * math.log(torch.finfo(x.dtype).tiny)
