@@ -142,6 +142,23 @@ def test_the_default_space_leaves_out_what_would_change_nothing():
     assert "context_length" not in default_space(TITANS, 100)
 
 
+def test_the_default_space_stays_near_the_estimator_s_own_values():
+    space = default_space(TitansForecaster(horizon=24, context_length=400), 8000)
+    assert space["context_length"] == IntDistribution(100, 800, log=True)
+    assert space["learning_rate"] == FloatDistribution(5e-4, 8e-3, log=True)
+    # Short contexts may grow to some weeks; those of short data stay within them.
+    assert default_space(RidgeForecaster(context_length=24), 8000)["context_length"].high == 512
+    assert default_space(RidgeForecaster(context_length=24), 400)["context_length"].high == 188
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "fractions"), [(8000, (0.05, 0.1, 0.2)), (600, (0.1, 0.2)), (200, None)]
+)
+def test_fewer_rows_may_be_judged_on_where_two_horizons_are_left(n_rows, fractions):
+    choice = default_space(TITANS, n_rows).get("validation_fraction")
+    assert (choice and choice.choices) == fractions
+
+
 def test_where_there_is_no_default_space_the_user_is_asked_for_one():
     with pytest.raises(ParameterError, match="no default search space for SeasonalNaive"):
         default_space(SeasonalNaiveForecaster(), 1000)

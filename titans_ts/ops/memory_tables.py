@@ -201,7 +201,7 @@ def tables_backward(
             blocks, summed_bar, column_bar, arena
         )
         keep_sums = _optional_sums(keep_bar)
-        if keep_sums is not None:
+        if keep_sums is not None and faded_bar is not None:
             keep_sums += _out_of_tiles(faded_bar)
         return [_out_of_tiles(step_bar), _out_of_tiles(momentum_bar), keep_sums]
     assert carried is not None

@@ -18,25 +18,28 @@ from titans_ts.tuning.space import own_values
 
 __all__ = ["default_space"]
 
-# Two thousand rows hold some seasons of most data, and a fit is still a matter of minutes.
-MOST_CONTEXT = 2048
-LEAST_CONTEXT = 48
+# Contexts reach from a quarter of the estimator's own to twice as many rows, and where that is
+# short, to some weeks of hourly data.
+SHORTER, LONGER = 4, 2
+LEAST_CONTEXT, LONG_CONTEXT = 48, 512
 
 
 def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistribution]:
     """Return the search space that :class:`TitansSearchCV` takes where none is given.
 
     For :class:`~titans_ts.TitansForecaster` it holds what accuracy depends on first: how far back
-    the model reads, in patches of which length, how fast it learns, its dropout and width, and
-    the loss. Few parameters, so that some dozens of trials say something of each. The baselines
-    vary the context, and what they regularise or learn with.
+    the model reads, in patches of which length, how fast it learns, its dropout and width, the
+    loss, and how many of the last rows are kept for judging rather than learnt from. Few
+    parameters, and not far from the estimator's own, so that some dozens of trials say something
+    of each. The baselines vary the context, and what they regularise or learn with.
 
     Parameters
     ----------
     estimator : forecaster
         Its own values are always part of the space.
     n_rows : int
-        Rows to learn from, of the longest series: contexts are at most half as long.
+        Rows to learn from, of the longest series: contexts are at most half as long, and the rows
+        that learning is judged on hold two horizons at least.
 
     Returns
     -------
@@ -49,15 +52,16 @@ def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistr
     >>> from titans_ts.tuning import default_space
     >>> space = default_space(TitansForecaster(horizon=24), n_rows=8000)
     >>> space["context_length"]
-    IntDistribution(high=2048, log=True, low=48, step=1)
+    IntDistribution(high=2048, log=True, low=256, step=1)
     >>> sorted(space)  # doctest: +NORMALIZE_WHITESPACE
-    ['backbone_options__dropout', 'context_length', 'dim', 'learning_rate', 'loss', 'patch_length']
+    ['backbone_options__dropout', 'context_length', 'dim', 'learning_rate', 'loss', 'patch_length',
+     'validation_fraction']
     """
     from titans_ts.forecaster import TitansForecaster  # loads torch
 
     space: dict[str, BaseDistribution | None]
     if isinstance(estimator, TitansForecaster):
-        space = {"context_length": _contexts(estimator, n_rows), **_titans(estimator)}
+        space = {"context_length": _contexts(estimator, n_rows), **_titans(estimator, n_rows)}
     elif isinstance(estimator, RidgeForecaster):
         alpha = estimator.alpha
         known = _floats(alpha or 1.0, 1e-2, 1e4)
@@ -84,11 +88,18 @@ def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistr
     return found
 
 
-def _titans(estimator: Any) -> dict[str, BaseDistribution | None]:
+def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
+    own_rate, judged = estimator.learning_rate, 2 * estimator.horizon / n_rows
     space: dict[str, BaseDistribution | None] = {
-        "patch_length": _values(estimator.patch_length, (8, 16, 24, 32, 48)),
-        "learning_rate": _floats(estimator.learning_rate, 3e-4, 1e-2),
+        "patch_length": _values(estimator.patch_length, (16, 24, 32, 48)),
+        "learning_rate": _floats(own_rate, own_rate / 4, min(4 * own_rate, 10.0)),
+        # The newest rows say most of what comes next, where they may be learnt from.
+        "validation_fraction": _values(
+            estimator.validation_fraction, [x for x in (0.05, 0.1, 0.2) if x >= judged]
+        ),
     }
+    if len(space["validation_fraction"].choices) == 1:
+        del space["validation_fraction"]
     losses = ("mae", "huber", "mse")
     # With quantiles the loss is theirs, and a likelihood was chosen for what it can say.
     if estimator.quantiles is None and estimator.loss in losses:
@@ -96,7 +107,7 @@ def _titans(estimator: Any) -> dict[str, BaseDistribution | None]:
     if estimator.depth:
         dropout = own_values(estimator, ["backbone_options__dropout"])
         space["backbone_options__dropout"] = FloatDistribution(
-            0.0, max(0.5, *(float(value) for value in dropout.values()))
+            0.0, max(0.4, *(float(value) for value in dropout.values()))
         )
         heads = 2 * estimator.n_heads
         widths = [width for width in (16, 32, 64) if width % heads == 0]
@@ -105,11 +116,12 @@ def _titans(estimator: Any) -> dict[str, BaseDistribution | None]:
 
 
 def _contexts(estimator: Any, n_rows: int) -> BaseDistribution | None:
-    most = min(MOST_CONTEXT, (n_rows - estimator.horizon) // 2)
+    longer = max(LONGER * estimator.context_length, LONG_CONTEXT)
+    most = min(longer, (n_rows - estimator.horizon) // 2)
     if most <= LEAST_CONTEXT:
         return None
     own = min(estimator.context_length, most)
-    return IntDistribution(min(LEAST_CONTEXT, own), most, log=True)
+    return IntDistribution(min(max(own // SHORTER, LEAST_CONTEXT), own), most, log=True)
 
 
 def _floats(own: float, low: float, high: float) -> BaseDistribution:
