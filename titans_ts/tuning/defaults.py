@@ -90,16 +90,13 @@ def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistr
 
 def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
     own_rate, judged = estimator.learning_rate, 2 * estimator.horizon / n_rows
+    fractions = _values(estimator.validation_fraction, [x for x in (0.05, 0.1, 0.2) if x >= judged])
     space: dict[str, BaseDistribution | None] = {
         "patch_length": _values(estimator.patch_length, (16, 24, 32, 48)),
         "learning_rate": _floats(own_rate, own_rate / 4, min(4 * own_rate, 10.0)),
         # The newest rows say most of what comes next, where they may be learnt from.
-        "validation_fraction": _values(
-            estimator.validation_fraction, [x for x in (0.05, 0.1, 0.2) if x >= judged]
-        ),
+        "validation_fraction": fractions if len(fractions.choices) > 1 else None,
     }
-    if len(space["validation_fraction"].choices) == 1:
-        del space["validation_fraction"]
     losses = ("mae", "huber", "mse")
     # With quantiles the loss is theirs, and a likelihood was chosen for what it can say.
     if estimator.quantiles is None and estimator.loss in losses:
@@ -128,5 +125,5 @@ def _floats(own: float, low: float, high: float) -> BaseDistribution:
     return FloatDistribution(min(low, own), max(high, own), log=True)
 
 
-def _values(own: Any, values: Any) -> BaseDistribution:
+def _values(own: Any, values: Any) -> CategoricalDistribution:
     return CategoricalDistribution(sorted({*values, own}))
