@@ -15,6 +15,7 @@ from benchmarks.speed import __main__ as command
 from benchmarks.speed import imports, op, training
 from benchmarks.speed.afresh import afresh
 from benchmarks.speed.bars import Bar, misses, read_bars
+from benchmarks.speed.breakdown import breakdown
 from benchmarks.speed.fits import SIZES
 from benchmarks.speed.machine import PRODUCTS, describe, product_rate
 from benchmarks.speed.op_accuracy import accuracy
@@ -323,3 +324,17 @@ def test_training_reports_a_figure_for_each_of_its_bars(monkeypatch):
     assert figures["training.megabytes.large"] == pytest.approx(300.000007)
     assert figures["training.traffic.fit_against_seven"] == 1
     assert figures["training.traffic.predict_against_seven"] == pytest.approx(862 / 7)
+
+
+def test_a_breakdown_counts_the_products_of_a_call_and_what_is_left_is_calling():
+    a, b, c = torch.ones(2, 3, 5), torch.ones(2, 5, 7), torch.zeros(2, 3, 7)
+
+    def call():
+        c.baddbmm_(a, b)
+        torch.mm(a[0], b[0]).exp_()
+
+    share = breakdown(call, seconds=1.0, rounds=2)
+    assert share.gflop == pytest.approx((2 * 2 * 3 * 5 * 7 + 2 * 3 * 5 * 7) / 1e9)
+    assert share.products > 0
+    assert share.other > 0
+    assert sum(share[1:]) == pytest.approx(1.0)

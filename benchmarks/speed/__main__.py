@@ -1,6 +1,6 @@
 """Run benchmarks of speed.
 
-    python -m benchmarks.speed op [memory streaming block backbone training predict imports]
+    python -m benchmarks.speed op [memory breakdown streaming block backbone training ...]
     python -m benchmarks.speed all [--full]    every one, each in a process of its own
     python -m benchmarks.speed check           the quick ones, held to bars.toml
 
@@ -19,7 +19,9 @@ from importlib import import_module
 # Before torch is loaded. Two threads on a busy machine wait for each other in every small kernel.
 THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
-NAMES = ("op", "memory", "streaming", "block", "backbone", "training", "predict", "imports")
+NAMES = (
+    "op", "memory", "breakdown", "streaming", "block", "backbone", "training", "predict", "imports"
+)  # fmt: skip
 
 
 def main() -> None:

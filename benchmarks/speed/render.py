@@ -17,7 +17,9 @@ __all__ = ["render"]
 
 PAGE = ROOT / "docs" / "user_guide" / "speed.md"
 INTRODUCTION = Path(__file__).with_name("page.md")
-ORDER = ("op", "memory", "streaming", "block", "backbone", "training", "predict", "imports")
+ORDER = (
+    "op", "memory", "breakdown", "streaming", "block", "backbone", "training", "predict", "imports"
+)  # fmt: skip
 
 
 def render(reports: list[Report], bars: list[Bar]) -> str:
