@@ -388,6 +388,35 @@ def test_losses_of_different_units_are_not_compared():
     assert trials == {"mae": ["mae"], "mse": ["mse"]}
 
 
+class WorseAfterAFold(optuna.pruners.BasePruner):
+    """Prune what has a lower score after a fold than the first trial had, whatever its loss."""
+
+    def prune(self, study, trial):
+        step, value = max(trial.intermediate_values.items())
+        first = study.trials[0]
+        if first.number == trial.number or step < 10_000:
+            return False
+        assert max(first.intermediate_values) == step
+        return value < first.intermediate_values[step]
+
+
+def test_between_folds_scores_are_compared_and_not_losses():
+    found = TitansSearchCV(
+        tiny(),
+        param_distributions={"loss": ["mae", "mse"], "learning_rate": [1e-3, 1e-9]},
+        cv=2,
+        n_trials=2,
+        pruner=WorseAfterAFold(),
+        start_from=[{"loss": "mse", "learning_rate": 1e-9}],
+        refit=False,
+    ).fit(waves())
+    assert list(found.cv_results_["trial_state"]) == ["complete", "pruned"]
+    first, second = found.study_.trials
+    assert len(second.user_attrs["scores"]) == 1
+    assert second.user_attrs["scores"][0] < first.user_attrs["scores"][0]
+    assert np.isnan(found.cv_results_["mean_test_score"][1])
+
+
 def test_forecasters_without_epochs_are_pruned_between_folds():
     found = search(3, cv=3, pruner=optuna.pruners.ThresholdPruner(lower=-2.0)).fit(X)
     states = found.cv_results_["trial_state"]

@@ -17,7 +17,7 @@ from sklearn.utils import _safe_indexing
 from titans_ts.base import BaseForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.model_selection.folds import FoldError
-from titans_ts.tuning.sampling import UNITS
+from titans_ts.tuning.sampling import SCORES, STEPS_PER_FOLD, UNITS, FairPruner
 from titans_ts.tuning.space import Space, candidate
 from titans_ts.tuning.trials import DISCARDED, ERROR, INTERRUPTED, Ledger, TrialError
 from titans_ts.tuning.workers import Workers
@@ -25,11 +25,8 @@ from titans_ts.tuning.workers import Workers
 __all__ = ["FIT_SECONDS", "PREDICT_SECONDS", "SCORES", "SCORE_SECONDS", "Evaluation"]
 
 # User attributes of a trial: a number for each fold.
-SCORES, FIT_SECONDS, SCORE_SECONDS = "scores", "fit_seconds", "score_seconds"
+FIT_SECONDS, SCORE_SECONDS = "fit_seconds", "score_seconds"
 PREDICT_SECONDS = "predict_seconds"
-
-# A fold's epochs start at a multiple of this in Optuna's count of steps.
-STEPS_PER_FOLD = 10_000
 
 # Forecasts whose median time is a candidate's latency.
 TIMED_FORECASTS = 5
@@ -124,12 +121,9 @@ class Evaluation:
             if self.latency:
                 seen[PREDICT_SECONDS].append(_seconds_of_predict(forecaster))
             last = i + 1 == len(self.folds)
-            if not (last or epochs or self.latency):
-                # Nothing to look at while it was fitted: the folds so far say how good it is.
-                trial.report(float(np.mean(seen[SCORES])), i * STEPS_PER_FOLD)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
             if not last:
+                if not self.latency and self._is_behind(trial, seen[SCORES], epochs):
+                    raise optuna.TrialPruned
                 self._stop_if_late(trial)
         for name, numbers in seen.items():
             trial.set_user_attr(name, numbers)
@@ -172,6 +166,18 @@ class Evaluation:
         if late:
             self._stop_if_late(trial)
         return epochs
+
+    def _is_behind(self, trial: Trial, scores: list[float], epochs: int) -> bool:
+        """Whether the pruner gives a trial up after the folds that were scored so far."""
+        pruner = trial.study.pruner
+        if not epochs:
+            # Nothing to look at while it was fitted: scores take the place of losses.
+            trial.report(float(np.mean(scores)), (len(scores) - 1) * STEPS_PER_FOLD)
+            return trial.should_prune()
+        if not isinstance(pruner, FairPruner):
+            return False  # It looks at what epochs report, which scores cannot stand beside.
+        trial.set_user_attr(SCORES, scores)
+        return pruner.prune_by_scores(trial.study, trial.number)
 
     def _is_late(self, trial: Trial) -> bool:
         """Whether time is up; a search without any result goes on until it has one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +15,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from titans_ts.tuning.trials import Ledger
 
-__all__ = ["UNITS", "FairPruner", "NumberedSampler", "default_pruner"]
+__all__ = ["SCORES", "STEPS_PER_FOLD", "UNITS", "FairPruner", "NumberedSampler", "default_pruner"]
 
 #: User attribute: what the validation losses of a trial are measured in.
 UNITS = "units"
+#: User attribute: the score of each fold so far.
+SCORES = "scores"
+#: A fold's epochs start at a multiple of this in Optuna's count of steps.
+STEPS_PER_FOLD = 10_000
 
 
 class NumberedSampler(BaseSampler):
@@ -83,9 +88,10 @@ class NumberedSampler(BaseSampler):
 
 
 class FairPruner(BasePruner):
-    """Let a pruner compare a trial only with those whose validation loss has the same units.
+    """Let a pruner compare a trial only by numbers that have the same units.
 
-    A squared error says nothing beside an absolute one.
+    After an epoch these are validation losses, and a squared error says nothing beside an absolute
+    one; after a fold they are scores, which all trials have alike.
 
     Parameters
     ----------
@@ -100,16 +106,32 @@ class FairPruner(BasePruner):
         units = trial.user_attrs.get(UNITS)
         return self.pruner.prune(_SameUnits(study, units), trial)  # type: ignore[arg-type]
 
+    def prune_by_scores(self, study: Study, number: int) -> bool:
+        """Whether to stop a trial between folds, by the mean score of those it has."""
+        (trial,) = (t for t in study.get_trials(deepcopy=False) if t.number == number)
+        n_folds = len(trial.user_attrs[SCORES])
+        seen = _Scores(study, n_folds)
+        return self.pruner.prune(seen, _by_scores(trial, n_folds))  # type: ignore[arg-type]
 
-class _SameUnits:
-    """A study as pruners see it, with some of its trials."""
 
-    def __init__(self, study: Study, units: Any) -> None:
-        self._study, self._units = study, units
+def _by_scores(trial: FrozenTrial, n_folds: int) -> FrozenTrial:
+    """A trial as if it had reported, after each of its first folds, the mean score so far."""
+    scores = trial.user_attrs.get(SCORES, [])[:n_folds]
+    shown = copy.copy(trial)
+    shown.intermediate_values = {
+        fold * STEPS_PER_FOLD: float(np.mean(scores[:fold])) for fold in range(1, len(scores) + 1)
+    }
+    return shown
+
+
+class _StudyView:
+    """A study as pruners see it."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
 
     def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-        trials = self._study.get_trials(*arguments, **options)
-        return [trial for trial in trials if trial.user_attrs.get(UNITS) == self._units]
+        raise NotImplementedError
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -119,6 +141,30 @@ class _SameUnits:
         return getattr(self._study, name)
 
 
+class _SameUnits(_StudyView):
+    """With the trials of some units."""
+
+    def __init__(self, study: Study, units: Any) -> None:
+        super().__init__(study)
+        self._units = units
+
+    def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
+        trials = self._study.get_trials(*arguments, **options)
+        return [trial for trial in trials if trial.user_attrs.get(UNITS) == self._units]
+
+
+class _Scores(_StudyView):
+    """With the scores of some folds in the place of losses."""
+
+    def __init__(self, study: Study, n_folds: int) -> None:
+        super().__init__(study)
+        self._n_folds = n_folds
+
+    def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
+        trials = self._study.get_trials(*arguments, **options)
+        return [_by_scores(trial, self._n_folds) for trial in trials]
+
+
 def default_pruner() -> BasePruner:
-    """Stop what is worse than half of the others, after two epochs to warm up."""
+    """Stop what is worse than half of the others, after two epochs to warm up, or after a fold."""
     return MedianPruner(n_startup_trials=4, n_warmup_steps=2)
