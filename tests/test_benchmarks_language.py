@@ -1,4 +1,4 @@
-"""The harness of the benchmark of language: order, resumption, records and page. Little is trained."""
+"""The harness of the benchmark of language: order, resumption, records, page. Little is trained."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@
     python -m benchmarks.language --page                only write the page anew
 
 Stopped or killed at any moment, the same command goes on from the last minute. Started twice on two
-cores, the second takes runs that the first has not. What is done lies in
-``benchmarks/results/language/runs.jsonl``, and its tables in ``docs/user_guide/language_models.md``.
+cores, the second takes runs that the first has not. What is done lies in ``runs.jsonl`` in
+``benchmarks/results/language``, and its tables in ``docs/user_guide/language_models.md``.
 
 First come all contenders at seed 0, then the ablations of that Titans which predicts validation
 best, then seeds 1 and 2. All read the same segments, carry their states through the same
@@ -23,6 +23,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.language.training import Run
 
 # Before torch is loaded. Two threads wait for each other in every small kernel.
 THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
@@ -81,7 +85,7 @@ def go_through(given: argparse.Namespace, results: Path) -> None:
 
 
 @contextmanager
-def next_run(given: argparse.Namespace, results: Path):  # type: ignore[no-untyped-def]
+def next_run(given: argparse.Namespace, results: Path) -> Iterator[Run | None]:
     """The most wanted run that is neither done nor in the hands of another process."""
     from benchmarks.language.plan import done_keys, wanted
     from benchmarks.language.records import read_records

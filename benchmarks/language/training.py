@@ -1,4 +1,4 @@
-"""Training of one contender: killed at any moment and started again, it gives what it would have."""
+"""Training of one contender: a run that is killed ends as it would have without that."""
 
 from __future__ import annotations
 
