@@ -16,7 +16,9 @@ from titans_ts.nn.layers import RMSNorm, SwiGLU
 
 WINDOW = 128
 
-#: What all share; Transformer++ sees as far back as attention does in the others.
+#: What all share; Transformer++ sees as far back as attention does in the others. A memory of twice
+#: a head's width takes half the time of one of four times, and in 131,072 tokens learnt as much
+#: (3.330 and 3.323 bits per byte, LMM without LayerNorm).
 COMMON = BackboneConfig(
     variant="mag",
     dim=128,
@@ -25,6 +27,7 @@ COMMON = BackboneConfig(
     chunk_size=32,
     segment_length=64,
     window=WINDOW,
+    memory_expansion=2,
     memory_residual=True,
     max_step_size=0.2,
     dropout=0.0,
