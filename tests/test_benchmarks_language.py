@@ -152,6 +152,14 @@ def test_bits_of_a_model_that_guesses_are_eight(texts):
         assert bits_per_byte(model, texts.test, 32, carry=carry) == pytest.approx(8.0)
 
 
+@pytest.mark.parametrize("name", list(CONTENDERS))
+def test_a_state_that_is_not_carried_leaves_each_segment_by_itself(name, texts):
+    model, text = make(name, 256, 14_000), texts.test[:97]
+    cut = [bits_per_byte(model, text[i : i + 33], 32, carry=True) for i in (0, 32, 64)]
+    assert bits_per_byte(model, text, 32, carry=False) == pytest.approx(np.mean(cut), abs=1e-6)
+    assert bits_per_byte(model, text, 32, carry=True) != pytest.approx(np.mean(cut), abs=1e-6)
+
+
 def test_one_command_goes_through_what_is_not_done(texts, tmp_path, monkeypatch, capsys):
     trained = []
 

@@ -75,9 +75,10 @@ def bits_per_byte(model: TokenModel, text: np.ndarray, length: int, *, carry: bo
     with torch.no_grad():
         for start in range(0, n, length):
             piece = rows[:, start : min(start + length, n) + 1].long()
-            logs, state = model.log_probabilities(
+            logs, after = model.log_probabilities(
                 piece[:, :-1], piece[:, 1:], state, need_state=carry
             )
+            state = after if carry else None
             total += float(logs.double().sum())
     model.train()
     return -total / (n_rows * n) / math.log(2)
