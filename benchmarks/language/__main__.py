@@ -1,181 +1,126 @@
 """Bits per byte of language models of equal size, trained on the same bytes in the same order.
 
-    python -m benchmarks.language run titans-mag --seed 0 [--tokens 20000000]
-    python -m benchmarks.language table
+    python -m benchmarks.language                       the whole table, the most wanted runs first
+    python -m benchmarks.language --hours 8             as far as this sitting goes
+    python -m benchmarks.language --only titans-mag transformer++ no-momentum --tokens 2000000
+    python -m benchmarks.language --page                only write the page anew
 
-A run reads tiny Shakespeare, as it lies in the folder that ``TITANS_TS_SHARED_DATA`` names or in
-``../shared/data``: the first 90 % for training, then 5 % each for validation and test. All
-contenders see the same segments, carry their states through the same stretches, and are trained by
-the same recipe: AdamW, weight decay 0.1, a warm-up and a cosine. A run that is stopped goes on from
-its last save when it is started again; one that is done is left alone.
+Stopped or killed at any moment, the same command goes on from the last minute. Started twice on two
+cores, the second takes runs that the first has not. What is done lies in ``runs.jsonl`` in
+``benchmarks/results/language``, and its tables in ``docs/user_guide/language_models.md``.
+
+First come all contenders at seed 0, then the ablations of that Titans which predicts validation
+best, then seeds 1 and 2. All read the same segments, carry their states through the same
+stretches, and are trained by the same recipe: AdamW, weight decay 0.1, a warm-up and a cosine.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
+if TYPE_CHECKING:
+    from benchmarks.language.training import Run
 
-from benchmarks.language.contenders import CONTENDERS, make
-from titans_ts.heads.tokens.model import TokenModel
-from titans_ts.nn.restart import detach
+# Before torch is loaded. Two threads wait for each other in every small kernel.
+THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
-HERE = Path(__file__).parent
-ROWS, LENGTH, CARRIED = 16, 256, 8
-SAVE_EVERY = 120.0  # seconds
-PEAK, DECAY, WEIGHTS = 3e-3, 0.1, 900_000
-
-
-def read_splits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    named = os.environ.get("TITANS_TS_SHARED_DATA")
-    folder = Path(named) if named else HERE.parents[2] / "shared" / "data"
-    content = gzip.decompress((folder / "text" / "tinyshakespeare.txt.gz").read_bytes())
-    text = np.frombuffer(content, np.uint8).astype(np.int64)
-    return tuple(np.split(text, [int(0.9 * len(text)), int(0.95 * len(text))]))  # type: ignore[return-value]
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "results" / "language"
+PAGE = HERE.parents[1] / "docs" / "user_guide" / "language_models.md"
 
 
-def bits_per_byte(model: TokenModel, text: np.ndarray, *, carry: bool) -> float:
-    """Of a text read in 8 rows at a time, each from its start with its state carried on, or not."""
-    n = (len(text) - 1) // 8
-    rows = torch.from_numpy(np.stack([text[i * n : (i + 1) * n + 1] for i in range(8)]))
-    total, state = 0.0, None
-    model.eval()
-    with torch.no_grad():
-        for start in range(0, n, LENGTH):
-            piece = rows[:, start : min(start + LENGTH, n) + 1]
-            logs, state = model.log_probabilities(
-                piece[:, :-1], piece[:, 1:], state if carry else None
-            )
-            total += float(logs.double().sum())
-    model.train()
-    return -total / (8 * n) / math.log(2)
-
-
-def rate_at(step: int, n_steps: int) -> float:
-    warm_up = max(n_steps // 20, 1)
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up + 1)))
-
-
-def run(name: str, seed: int, n_tokens: int, threads: int) -> None:
-    torch.set_num_threads(threads)
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    done = results / f"{name}-{seed}-{n_tokens}.json"
-    progress = results / f".{name}-{seed}-{n_tokens}.pt"
-    if done.exists():
-        print(f"{done.name} is done.")
-        return
-    train, validation, test = read_splits()
-    torch.manual_seed(seed)
-    model = make(name, 256, WEIGHTS)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": DECAY},
-            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=PEAK,
+def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path = PAGE) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.language",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    n_stretches = max(n_tokens // (ROWS * LENGTH * CARRIED), 1)
-    n_steps = n_stretches * CARRIED
-    first, seconds, curve = 0, 0.0, []
-    if progress.exists():
-        kept = torch.load(progress, weights_only=True)
-        model.load_state_dict(kept["model"])
-        optimizer.load_state_dict(kept["optimizer"])
-        first, seconds, curve = kept["stretch"], kept["seconds"], kept["curve"]
-    started = saved = time.monotonic()
-    for stretch in range(first, n_stretches):
-        # By number, so that it is the same for all, and after an interruption.
-        rng = np.random.default_rng([seed, stretch])
-        starts = rng.integers(0, len(train) - CARRIED * LENGTH - 1, ROWS)
-        state = None
-        for i in range(CARRIED):
-            step = stretch * CARRIED + i
-            for group in optimizer.param_groups:
-                group["lr"] = PEAK * rate_at(step, n_steps)
-            piece = torch.from_numpy(
-                np.stack([train[s + i * LENGTH : s + (i + 1) * LENGTH + 1] for s in starts])
-            )
-            loss, state = model.loss(piece[:, :-1], piece[:, 1:], state)
-            state = detach(state)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        last = stretch + 1 == n_stretches
-        if last or (stretch + 1) % max(n_stretches // 10, 1) == 0:
-            bits = bits_per_byte(model, validation, carry=True)
-            curve.append([(stretch + 1) * ROWS * LENGTH * CARRIED, bits])
-            print(f"{name} {curve[-1][0]:,} tokens: {bits:.3f} bits per byte", flush=True)
-        now = time.monotonic()
-        if not last and now - saved > SAVE_EVERY:
-            part = progress.with_suffix(".part")
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            kept |= {"stretch": stretch + 1, "seconds": seconds + now - started, "curve": curve}
-            torch.save(kept, part)
-            part.replace(progress)
-            saved = now
-    outcome = {
-        "name": name,
-        "seed": seed,
-        "tokens": n_tokens,
-        "weights": model.n_parameters,
-        "test": bits_per_byte(model, test, carry=True),
-        "test_without_carrying": bits_per_byte(model, test, carry=False),
-        "seconds": seconds + time.monotonic() - started,
-        "validation": curve,
-    }
-    done.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
-    progress.unlink(missing_ok=True)
-    print(f"{name}: {outcome['test']:.3f} bits per byte on the test split")
+    parser.add_argument("--hours", type=float, default=math.inf, help="of this sitting")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders and ablations")
+    parser.add_argument("--tokens", type=int, default=20_000_000, help="of a run; default 20 M")
+    parser.add_argument("--corpus", default="wikitext-2", help="wikitext-2 or shakespeare")
+    parser.add_argument("--page", action="store_true", help="train nothing")
+    given = parser.parse_args(arguments)
+    if not given.page:
+        go_through(given, results)
+    write_page(results, page)
 
 
-def table() -> str:
-    """The results as a table in Markdown; means over seeds."""
-    runs: dict[tuple[int, str], list[dict[str, float]]] = {}
-    for file in sorted((HERE / "results").glob("*.json")):
-        found = json.loads(file.read_text(encoding="utf-8"))
-        runs.setdefault((found["tokens"], found["name"]), []).append(found)
-    lines = [
-        "| model | tokens | weights | seeds | test bits per byte | states not carried | minutes |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for (tokens, name), found in sorted(
-        runs.items(), key=lambda item: (item[0][0], np.mean([r["test"] for r in item[1]]))
-    ):
-        test, cut, seconds = (
-            np.mean([r[key] for r in found]) for key in ("test", "test_without_carrying", "seconds")
+def go_through(given: argparse.Namespace, results: Path) -> None:
+    import torch
+
+    from benchmarks.language.corpora import CORPORA, read_splits
+    from benchmarks.language.plan import check_names
+    from benchmarks.language.records import add_record
+    from benchmarks.language.training import train
+
+    check_names(given.only or [])
+    if given.corpus not in CORPORA:
+        raise SystemExit(
+            f"There is no corpus {given.corpus!r}; expected one of {', '.join(CORPORA)}."
         )
-        lines.append(
-            f"| {name} | {tokens:,} | {found[0]['weights']:,} | {len(found)} | {test:.3f} "
-            f"| {cut:.3f} | {seconds / 60:.1f} |"
-        )
-    return "\n".join(lines)
+    torch.set_num_threads(THREADS)
+    until = time.monotonic() + 3600 * given.hours
+    texts = read_splits(given.corpus)
+    while time.monotonic() < until:
+        with next_run(given, results) as run:
+            if run is None:
+                return
+            progress = results / "progress" / f"{run.key}.pt"
+            record = train(run, texts, progress, until=until)
+            if record is None:
+                return
+            # In this order: killed between the two, the run is done, and its progress is left over.
+            add_record(results / "runs.jsonl", record)
+            progress.unlink(missing_ok=True)
+            bits = f"{record['test']:.3f} bits per byte" if record["test"] else "diverged"
+            print(f"{run.key}: {bits} on the test split", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.language", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="train and judge one contender")
-    one.add_argument("name", choices=sorted(CONTENDERS))
-    one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--tokens", type=int, default=20_000_000)
-    one.add_argument("--threads", type=int, default=1)
-    commands.add_parser("table", help="print the results")
-    given = parser.parse_args()
-    if given.command == "table":
-        print(table())
-    else:
-        run(given.name, given.seed, given.tokens, given.threads)
+@contextmanager
+def next_run(given: argparse.Namespace, results: Path) -> Iterator[Run | None]:
+    """The most wanted run that is neither done nor in the hands of another process."""
+    from benchmarks.language.plan import done_keys, wanted
+    from benchmarks.language.records import read_records
+
+    file = results / "runs.jsonl"
+    for run in wanted(read_records(file), given.corpus, given.tokens, given.only):
+        with claimed(results / "progress" / f"{run.key}.lock") as ours:
+            # Read again: another process may have done it a moment ago.
+            if ours and run.key not in done_keys(read_records(file)):
+                yield run
+                return
+    yield None
+
+
+@contextmanager
+def claimed(lock: Path) -> Iterator[bool]:
+    """Whether a file is locked by us, while the context lasts; a process that is killed lets go."""
+    import fcntl
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def write_page(results: Path, page: Path) -> None:
+    from benchmarks.language.records import read_records
+    from benchmarks.language.render import render
+
+    page.write_text(render(read_records(results / "runs.jsonl")), encoding="utf-8")
+    print(f"The tables are in {page}.")
 
 
 if __name__ == "__main__":

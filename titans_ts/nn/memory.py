@@ -246,7 +246,10 @@ class NeuralMemory(nn.Module):
             if in_chunk or tile_length(tile) + n_new > TILE_SIZE:
                 state = close_tile(tile, chunk_size=self.chunk_size)
                 tile = open_tile(state._replace(anchor=state.weights, position=0))
-            if n_new > TILE_SIZE:
+            # A whole tile of a memory that was written before may be faster scanned.
+            carried = bool(tile.momentum) or tile.weights[0].shape[1] > 1
+            scanned = n_new == TILE_SIZE and carried and self.n_layers > 1
+            if n_new > TILE_SIZE or scanned:
                 reads, tile = self._long_segment(tile, queries, keys, values, gates, after_each)
                 return self._answer(reads, x), MemorySession(tile, tail)
             tile = write_tile(

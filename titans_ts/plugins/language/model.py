@@ -43,10 +43,10 @@ __all__ = ["Prediction", "TitansLanguageModel"]
 # Steps of an epoch on a small corpus, where passes over it are put together for it.
 LEAST_STEPS = 20
 
-# Where a backbone for text differs from one for windows of a series. A bare MLP diverged on
-# Shakespeare, within 30 steps of training at a max_step_size of 1, and within 150 at 0.2: training
-# lets what is written grow until the sum of a chunk's steps overshoots. Behind a LayerNorm it
-# cannot run away.
+# Where a backbone for text differs from one for windows of a series. The bound on what a bare MLP
+# writes keeps it from running away, and in 131,072 bytes of Shakespeare it learns as much at a
+# max_step_size of 1 in chunks of 32. In chunks of 16, a gradient of training grew to 3,600 times
+# their median. Behind a LayerNorm and with smaller steps none does.
 TEXT_OPTIONS = {"dropout": 0.0, "memory_residual": True, "max_step_size": 0.2}
 
 # Tokens of each document that are read at a time where nothing is learnt.
@@ -111,8 +111,8 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
     backbone_options : mapping, optional
         Any other field of :class:`titans_ts.config.BackboneConfig`, such as
         ``{"momentum": False}``. Unless given here, ``dropout`` is 0, ``memory_residual`` True and
-        ``max_step_size`` 0.2: over the thousands of tokens of a text, a memory without a LayerNorm
-        diverges.
+        ``max_step_size`` 0.2: over the thousands of tokens of a text, a memory behind a LayerNorm
+        is trained more calmly.
     max_tokens : int, optional
         Tokens to train on, in ``max_epochs`` parts of equal size. Default: each epoch is a pass
         over the texts.

@@ -1,0 +1,76 @@
+"""Which runs there are, the most wanted first, and which of them wait for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.language.contenders import ABLATIONS, CONTENDERS
+from benchmarks.language.records import Record
+from benchmarks.language.training import Run
+
+__all__ = ["best_titans", "check_names", "done_keys", "wanted"]
+
+SEEDS = 3
+
+
+def done_keys(records: list[Record]) -> set[str]:
+    return {run_of(record).key for record in records}
+
+
+def run_of(record: Record) -> Run:
+    return Run(record["name"], record["corpus"], record["seed"], record["tokens"])
+
+
+def best_titans(records: list[Record], corpus: str, tokens: int) -> str | None:
+    """The Titans contender of fewest bits on validation at seed 0; None until all are there."""
+    found = {
+        record["name"]: record.get("validation", float("inf"))
+        for record in records
+        if (record["corpus"], record["tokens"], record["seed"]) == (corpus, tokens, 0)
+        and record["name"] in CONTENDERS
+    }
+    if any(name not in found for name in CONTENDERS if name.startswith("titans-")):
+        return None
+    return min((name for name in found if name.startswith("titans-")), key=found.__getitem__)
+
+
+def check_names(names: list[str]) -> None:
+    """End with a sentence where a name is not one of a contender or an ablation."""
+    for name in names:
+        contender, colon, ablation = name.partition(":")
+        known = name in CONTENDERS or name in ABLATIONS
+        if not known and not (colon and contender in CONTENDERS and ablation in ABLATIONS):
+            raise SystemExit(
+                f"There is no contender or ablation {name!r}; expected one of "
+                f"{', '.join([*CONTENDERS, *ABLATIONS])}, or both, as titans-mag:no-momentum."
+            )
+
+
+def wanted(
+    records: list[Record], corpus: str, tokens: int, only: list[str] | None = None
+) -> Iterator[Run]:
+    """Runs, the most wanted first: seed 0 of all contenders, ablations of the best, other seeds.
+
+    Parameters
+    ----------
+    records : list of dict
+        What is done; ablations are those of the best so far.
+    corpus : str
+    tokens : int
+    only : list of str, optional
+        Contenders and ablations; an ablation named alone is that of the best Titans, one behind a
+        contender and a colon that of this one.
+    """
+    best = best_titans(records, corpus, tokens)
+    named = [name for name in only or () if ":" in name]
+    ablated = [f"{best}:{ablation}" for ablation in ABLATIONS] if best else []
+
+    def chosen(name: str) -> bool:
+        return not only or name in only or name.partition(":")[2] in only
+
+    contenders = [name for name in CONTENDERS if chosen(name)]
+    ablations = dict.fromkeys([*named, *(name for name in ablated if chosen(name))])
+    for seeds in (range(1), range(1, SEEDS)):
+        for names in (contenders, ablations):
+            for seed in seeds:
+                yield from (Run(name, corpus, seed, tokens) for name in names)

@@ -1,0 +1,85 @@
+"""What is done, as tables in Markdown: one pair of tables for each corpus and length of runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.language.plan import SEEDS, best_titans
+from benchmarks.language.records import Record
+
+__all__ = ["render"]
+
+HEAD = ["model", "seeds", "test", "lowest – highest", "states not carried", "weights", "tokens/s"]
+
+
+def render(records: list[Record]) -> str:
+    """The page of the documentation."""
+    parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
+    latest = {(r["name"], r["corpus"], r["seed"], r["tokens"]): r for r in records}
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for record in latest.values():
+        groups.setdefault((record["corpus"], record["tokens"]), []).append(record)
+    for (corpus, tokens), found in sorted(groups.items(), key=lambda each: (-each[0][1], each[0])):
+        parts.append(f"## {corpus}, {tokens:,} tokens a run")
+        contenders = by_name([r for r in found if ":" not in r["name"]])
+        n_done = sum(len(runs) for runs in contenders.values())
+        parts.append(f"{n_done} runs of contenders, of up to {SEEDS} seeds each.")
+        parts.append(table([row(name, runs) for name, runs in contenders.items()]))
+        ablated = by_name([r for r in found if ":" in r["name"]])
+        for base in dict.fromkeys(name.partition(":")[0] for name in ablated):
+            rows = [row(base, contenders[base])] if base in contenders else []
+            rows += [
+                row(name.partition(":")[2], runs)
+                for name, runs in ablated.items()
+                if name.startswith(f"{base}:")
+            ]
+            parts += [f"### Ablations of {base}", table(rows)]
+        if best := best_titans(records, corpus, tokens):
+            parts.append(f"On validation, at seed 0, {best} is the best Titans.")
+    if not groups:
+        parts.append("No run is done yet.")
+    return "\n\n".join(parts) + "\n"
+
+
+def by_name(records: list[Record]) -> dict[str, list[Record]]:
+    """Runs of each model, that of the fewest bits first."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record["name"], []).append(record)
+    return dict(sorted(found.items(), key=lambda each: (mean(each[1], "test"), each[0])))
+
+
+def mean(runs: list[Record], key: str) -> float:
+    """Over the runs that came to an end; infinite where none did."""
+    values = [run[key] for run in runs if run["test"] is not None]
+    return float(np.mean(values)) if values else math.inf
+
+
+def row(name: str, runs: list[Record]) -> list[str]:
+    ended = [run for run in runs if run["test"] is not None]
+    seeds = f"{len(ended)}" + (
+        f", {len(runs) - len(ended)} diverged" if len(ended) < len(runs) else ""
+    )
+    weights = f"{runs[0]['parameters']:,}"
+    if not ended:
+        return [name, seeds, "–", "–", "–", weights, "–"]
+    tests = [run["test"] for run in ended]
+    spread = f"{min(tests):.3f} – {max(tests):.3f}" if len(tests) > 1 else "–"
+    rate = sum(run["tokens"] for run in ended) / max(sum(run["seconds"] for run in ended), 1e-9)
+    return [
+        name,
+        seeds,
+        f"{np.mean(tests):.3f}",
+        spread,
+        f"{mean(runs, 'test_cut'):.3f}",
+        weights,
+        f"{rate:,.0f}",
+    ]
+
+
+def table(rows: list[list[str]]) -> str:
+    lines = [HEAD, ["---"] * len(HEAD), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,204 @@
+"""Training of one contender: a run that is killed ends as it would have without that."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.language.contenders import configuration, make
+from benchmarks.language.corpora import Splits
+from benchmarks.language.records import Record
+from titans_ts.heads.tokens.model import TokenModel
+from titans_ts.nn.restart import detach
+
+__all__ = ["Run", "bits_per_byte", "train"]
+
+SAVE_EVERY = 60.0  # seconds
+N_JUDGED = 10  # times that a run is judged, on so many bytes of validation:
+JUDGED_BYTES = 2**17
+# Rows that a text is read in, each from its own start; fewer where they would be short.
+ROWS, ROW_BYTES = 32, 2**14
+# Segments in a row whose loss is no number, before a run is given up, as the library does.
+MOST_DIVERGED = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """A contender, and all that its outcome depends on."""
+
+    name: str
+    corpus: str = "wikitext-2"
+    seed: int = 0
+    tokens: int = 20_000_000
+    rows: int = 16
+    length: int = 256  # tokens of a segment
+    carried: int = 8  # segments of a stretch, through which the state is carried
+    peak: float = 3e-3
+    decay: float = 0.1
+    weights: int = 900_000
+
+    @property
+    def key(self) -> str:
+        """Names the run among all others, in files too."""
+        return f"{self.name.replace(':', '.')}-{self.corpus}-{self.seed}-{self.tokens}"
+
+    @property
+    def n_stretches(self) -> int:
+        return max(self.tokens // (self.rows * self.length * self.carried), 1)
+
+    def recipe(self) -> str:
+        """Everything that another outcome may come of, the model's shape included."""
+        config, other = configuration(self.name)
+        return repr((asdict(self), asdict(config), other and other.__name__))
+
+
+def rate_at(step: int, n_steps: int) -> float:
+    warm_up = max(n_steps // 20, 1)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up + 1)))
+
+
+def bits_per_byte(model: TokenModel, text: np.ndarray, length: int, *, carry: bool) -> float:
+    """Of a text read in rows, each from its start with its state carried on, or not."""
+    n_rows = min(max(len(text) // ROW_BYTES, 1), ROWS)
+    n = (len(text) - 1) // n_rows
+    rows = torch.from_numpy(np.stack([text[i * n : (i + 1) * n + 1] for i in range(n_rows)]))
+    total, state = 0.0, None
+    model.eval()
+    with torch.no_grad():
+        for start in range(0, n, length):
+            piece = rows[:, start : min(start + length, n) + 1].long()
+            logs, after = model.log_probabilities(
+                piece[:, :-1], piece[:, 1:], state, need_state=carry
+            )
+            state = after if carry else None
+            total += float(logs.double().sum())
+    model.train()
+    return -total / (n_rows * n) / math.log(2)
+
+
+class Training:
+    """A run on its way, which lies in a file every minute."""
+
+    def __init__(self, run: Run, texts: Splits, file: Path) -> None:
+        self.run, self.texts, self.file = run, texts, file
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.seed)
+            self.model = make(run.name, 256, run.weights)
+        weights = list(self.model.parameters())
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in weights if p.ndim > 1], "weight_decay": run.decay},
+                {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=run.peak,
+            fused=True,
+        )
+        self.stretch, self.seconds = 0, 0.0
+        self.curve: list[list[float]] = []
+        self.n_diverged = 0
+        if file.exists():
+            kept = torch.load(file, weights_only=True)
+            if kept["recipe"] == run.recipe():
+                self.model.load_state_dict(kept["model"])
+                self.optimizer.load_state_dict(kept["optimizer"])
+                self.stretch, self.seconds = kept["stretch"], kept["seconds"]
+                self.curve, self.n_diverged = kept["curve"], kept["diverged"]
+
+    def save(self) -> None:
+        kept = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        kept |= {"stretch": self.stretch, "seconds": self.seconds, "curve": self.curve}
+        kept |= {"diverged": self.n_diverged, "recipe": self.run.recipe()}
+        part = self.file.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as out:
+            torch.save(kept, out)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(self.file)
+
+    def read_stretch(self) -> None:
+        """Learn from the next segments of some rows, the states carried from one to the next."""
+        run, train = self.run, self.texts.train
+        # By number, so that a stretch is the same for all contenders, and after an interruption.
+        rng = np.random.default_rng([run.seed, self.stretch])
+        starts = rng.integers(0, len(train) - run.carried * run.length - 1, run.rows)
+        state, in_a_row, began = None, 0, time.process_time()
+        for i in range(run.carried):
+            step = self.stretch * run.carried + i
+            for group in self.optimizer.param_groups:
+                group["lr"] = run.peak * rate_at(step, run.n_stretches * run.carried)
+            cut = [train[s + i * run.length : s + (i + 1) * run.length + 1] for s in starts]
+            piece = torch.from_numpy(np.stack(cut)).long()
+            loss, state = self.model.loss(piece[:, :-1], piece[:, 1:], state)
+            if not bool(loss.detach().isfinite()):
+                state, in_a_row, self.n_diverged = None, in_a_row + 1, self.n_diverged + 1
+                if in_a_row == MOST_DIVERGED:
+                    raise FloatingPointError
+                continue
+            state, in_a_row = detach(state), 0
+            self.optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+        self.stretch += 1
+        self.seconds += time.process_time() - began
+
+    def judge(self) -> None:
+        text = self.texts.validation[:JUDGED_BYTES]
+        bits = bits_per_byte(self.model, text, self.run.length, carry=True)
+        tokens = self.stretch * self.run.rows * self.run.length * self.run.carried
+        self.curve.append([tokens, round(bits, 4)])
+        rate = tokens / max(self.seconds, 1e-9)
+        print(f"{self.run.key} {tokens:,} tokens: {bits:.3f} bits, {rate:,.0f}/s", flush=True)
+
+
+def train(run: Run, texts: Splits, file: Path, *, until: float = math.inf) -> Record | None:
+    """Train and judge a run, from where ``file`` has it.
+
+    Parameters
+    ----------
+    run : Run
+    texts : Splits
+    file : Path
+        For its progress; taken away when the caller has written the outcome down.
+    until : float, optional
+        On the clock ``time.monotonic``: when to leave the run where it is.
+
+    Returns
+    -------
+    dict or None
+        None where time was up first.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    training = Training(run, texts, file)
+    saved, every = time.monotonic(), max(run.n_stretches // N_JUDGED, 1)
+    outcome: Record = {**asdict(run), "parameters": training.model.n_parameters}
+    while training.stretch < run.n_stretches:
+        if time.monotonic() > until:
+            training.save()
+            return None
+        try:
+            training.read_stretch()
+        except FloatingPointError:
+            return outcome | {"diverged": training.n_diverged, "test": None}
+        done = training.stretch == run.n_stretches
+        if done or training.stretch % every == 0:
+            training.judge()
+        if done or time.monotonic() - saved > SAVE_EVERY:
+            training.save()
+            saved = time.monotonic()
+    return outcome | {
+        "test": bits_per_byte(training.model, texts.test, run.length, carry=True),
+        "test_cut": bits_per_byte(training.model, texts.test, run.length, carry=False),
+        "validation": training.curve[-1][1],
+        "curve": training.curve,
+        "seconds": round(training.seconds, 1),
+        "diverged": training.n_diverged,
+    }

@@ -1,0 +1,213 @@
+"""The harness of the benchmark of language: order, resumption, records, page. Little is trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.language import __main__ as command
+from benchmarks.language import contenders, training
+from benchmarks.language.contenders import ABLATIONS, CONTENDERS, make
+from benchmarks.language.corpora import Splits, read_splits
+from benchmarks.language.plan import best_titans, check_names, wanted
+from benchmarks.language.records import add_record, read_records
+from benchmarks.language.render import render
+from benchmarks.language.training import Run, Training, bits_per_byte, train
+
+TITANS = [name for name in CONTENDERS if name.startswith("titans-")]
+TINY = Run("titans-lmm", rows=2, length=32, carried=2, tokens=640, weights=12_000)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_models(monkeypatch):
+    common = replace(contenders.COMMON, dim=16, depth=1, n_heads=2, chunk_size=8, window=16)
+    monkeypatch.setattr(contenders, "COMMON", common)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    letters = np.random.default_rng(0).integers(97, 105, 4_000).astype(np.uint8)
+    return Splits(letters[:3_000], letters[3_000:3_500], letters[3_500:])
+
+
+def record(name, seed=0, bits=2.0, tokens=1_000, **others):
+    run = Run(name, seed=seed, tokens=tokens)
+    outcome = {"validation": bits, "test": bits, "test_cut": bits + 0.5, "seconds": 10.0}
+    about = {"name": run.name, "corpus": run.corpus, "seed": seed, "tokens": tokens}
+    return about | {"parameters": 900_000} | outcome | others
+
+
+@pytest.mark.parametrize("name", [*CONTENDERS, *(f"titans-mac:{each}" for each in ABLATIONS)])
+def test_models_have_the_weights_that_were_asked_for(name):
+    model = make(name, 256, 14_000)
+    assert 0.97 * 14_000 < model.n_parameters <= 14_000
+    tokens = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(0))
+    loss, _ = model.loss(tokens[:, :-1], tokens[:, 1:])
+    assert float(loss.detach()) == pytest.approx(np.log(256), rel=0.1)
+
+
+def test_the_most_wanted_runs_come_first_and_ablations_are_of_the_best():
+    todo = [run.name for run in wanted([], "wikitext-2", 1_000)]
+    assert todo[:7] == list(CONTENDERS)
+    assert not any(":" in name for name in todo)
+    done = [record(name, bits=3.0 - 0.1 * i) for i, name in enumerate(TITANS)]
+    assert best_titans(done[:-1], "wikitext-2", 1_000) is None
+    assert best_titans(done, "wikitext-2", 1_000) == TITANS[-1]
+    assert best_titans(done, "wikitext-2", 2_000) is None
+    todo = [(run.name, run.seed) for run in wanted(done, "wikitext-2", 1_000)]
+    n = len(ABLATIONS)
+    assert todo[7 : 7 + n] == [(f"{TITANS[-1]}:{each}", 0) for each in ABLATIONS]
+    assert todo[7 + n : 14 + n] == [(name, 1) for name in CONTENDERS]
+    assert len(todo) == 3 * (7 + n)
+
+
+def test_a_diverged_run_is_never_the_best():
+    done = [record(name) for name in TITANS[1:]]
+    diverged = record(TITANS[0], test=None)
+    del diverged["validation"]
+    assert best_titans([diverged, *done], "wikitext-2", 1_000) == TITANS[1]
+
+
+def test_names_choose_among_runs_and_unknown_ones_are_told():
+    def todo(*only):
+        done = [record(name) for name in TITANS]
+        return [(run.name, run.seed) for run in wanted(done, "wikitext-2", 1_000, list(only))]
+
+    assert todo("lstm") == [("lstm", seed) for seed in range(3)]
+    assert todo("no-momentum")[0] == (f"{TITANS[0]}:no-momentum", 0)
+    assert todo("titans-lmm:no-momentum") == [("titans-lmm:no-momentum", s) for s in range(3)]
+    check_names(["lstm", "no-momentum", "titans-lmm:no-momentum"])
+    with pytest.raises(SystemExit, match=r"no contender or ablation 'lmm'; expected one of titans"):
+        check_names(["lmm"])
+
+
+def test_a_line_cut_short_by_a_kill_costs_that_line_alone(tmp_path):
+    file = tmp_path / "results" / "runs.jsonl"
+    assert read_records(file) == []
+    add_record(file, {"name": "a"})
+    with file.open("a") as out:
+        out.write('{"name": "cut sh')
+    add_record(file, {"name": "b"})
+    add_record(file, {"name": "c"})
+    assert [found["name"] for found in read_records(file)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["titans-mag", "lstm"])
+def test_a_run_that_is_killed_gives_what_it_would_have_given(name, texts, tmp_path, monkeypatch):
+    run = replace(TINY, name=name)
+    whole = train(run, texts, tmp_path / "whole.pt")
+    monkeypatch.setattr(training, "SAVE_EVERY", -1.0)
+    read, file = Training.read_stretch, tmp_path / "killed.pt"
+
+    def read_and_die(self):
+        read(self)
+        if self.stretch in (2, 3):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "read_stretch", read_and_die)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(run, texts, file)
+        monkeypatch.setattr(Training, "read_stretch", read)
+        assert Training(run, texts, file).stretch == 1
+        monkeypatch.setattr(Training, "read_stretch", read_and_die)
+    monkeypatch.setattr(Training, "read_stretch", read)
+    parts = train(run, texts, file)
+    same = ("test", "test_cut", "validation", "curve", "tokens", "parameters")
+    assert [parts[key] for key in same] == [whole[key] for key in same]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_progress_of_another_recipe_is_not_taken_up(texts, tmp_path):
+    train(TINY, texts, tmp_path / "x.pt")
+    assert Training(TINY, texts, tmp_path / "x.pt").stretch == TINY.n_stretches
+    assert Training(replace(TINY, peak=1e-3), texts, tmp_path / "x.pt").stretch == 0
+
+
+def test_a_sitting_that_is_over_leaves_the_run_where_it_is(texts, tmp_path):
+    assert train(TINY, texts, tmp_path / "x.pt", until=0.0) is None
+    assert (tmp_path / "x.pt").exists()
+
+
+def test_a_run_whose_loss_is_no_number_is_written_down_as_diverged(texts, tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "read_stretch", _diverge)
+    found = train(TINY, texts, tmp_path / "x.pt")
+    assert found["test"] is None
+    assert "1 diverged" in render([found])
+
+
+def _diverge(self):
+    raise FloatingPointError
+
+
+def test_bits_of_a_model_that_guesses_are_eight(texts):
+    model = make("titans-lmm", 256, 12_000)
+    with torch.no_grad():
+        model.gain.zero_()
+    for carry in (True, False):
+        assert bits_per_byte(model, texts.test, 32, carry=carry) == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("name", list(CONTENDERS))
+def test_a_state_that_is_not_carried_leaves_each_segment_by_itself(name, texts):
+    model, text = make(name, 256, 14_000), texts.test[:97]
+    cut = [bits_per_byte(model, text[i : i + 33], 32, carry=True) for i in (0, 32, 64)]
+    assert bits_per_byte(model, text, 32, carry=False) == pytest.approx(np.mean(cut), abs=1e-6)
+    assert bits_per_byte(model, text, 32, carry=True) != pytest.approx(np.mean(cut), abs=1e-6)
+
+
+def test_one_command_goes_through_what_is_not_done(texts, tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def fake(run, texts, file, until):
+        trained.append((run.name, run.seed))
+        return record(run.name, run.seed, tokens=run.tokens)
+
+    monkeypatch.setattr("benchmarks.language.corpora.read_splits", lambda corpus: texts)
+    monkeypatch.setattr("benchmarks.language.training.train", fake)
+    page = tmp_path / "page.md"
+    command.main(["--tokens", "1000", "--only", "lstm", "titans-mag"], tmp_path, page)
+    assert sorted(trained) == sorted((n, s) for n in ("titans-mag", "lstm") for s in range(3))
+    command.main(["--tokens", "1000"], tmp_path, page)
+    assert len(trained) == len(set(trained)) == 3 * (len(CONTENDERS) + len(ABLATIONS))
+    assert trained[6:11] == [(n, 0) for n in CONTENDERS if n not in ("lstm", "titans-mag")]
+    assert "## wikitext-2, 1,000 tokens a run" in page.read_text()
+    with pytest.raises(SystemExit, match=r"no corpus 'pile'; expected one of wikitext-2"):
+        command.main(["--corpus", "pile"], tmp_path, page)
+
+
+def test_two_processes_never_take_the_same_run(tmp_path):
+    lock = tmp_path / "runs" / "x.lock"
+    with command.claimed(lock) as first, command.claimed(lock) as second:
+        assert (first, second) == (True, False)
+    with command.claimed(lock) as again:
+        assert again
+
+
+def test_the_page_gives_means_and_spread_over_seeds_and_ablations():
+    records = [record("titans-mag", seed, bits=2.0 + seed / 10) for seed in range(3)]
+    records += [record("lstm", bits=2.5), record("titans-mag:no-momentum", bits=2.25)]
+    lines = render([*records, records[0]]).splitlines()
+    assert "| titans-mag | 3 | 2.100 | 2.000 – 2.200 | 2.600 | 900,000 | 100 |" in lines
+    assert "| lstm | 1 | 2.500 | – | 3.000 | 900,000 | 100 |" in lines
+    assert "| no-momentum | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in lines
+    assert "### Ablations of titans-mag" in lines
+    assert "No run is done yet." in render([])
+
+
+def test_shakespeare_is_split_and_a_missing_corpus_is_told(tmp_path, monkeypatch):
+    import gzip
+
+    monkeypatch.setenv("TITANS_TS_SHARED_DATA", str(tmp_path))
+    (tmp_path / "text").mkdir()
+    content = json.dumps(list(range(300))).encode()
+    (tmp_path / "text" / "tinyshakespeare.txt.gz").write_bytes(gzip.compress(content))
+    splits = read_splits("shakespeare")
+    assert b"".join(part.tobytes() for part in splits) == content
+    assert len(splits.test) == pytest.approx(0.05 * len(content), abs=2)
+    with pytest.raises(SystemExit, match=r"wiki\.train\.tokens\.gz is missing"):
+        read_splits("wikitext-2")
