@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
 from titans_ts.base import BaseForecaster
 from titans_ts.config import BackboneConfig
@@ -20,21 +18,24 @@ from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import CutWindows
-from titans_ts.errors import ParameterError, SavedModelError, TrainingInterrupted
+from titans_ts.errors import ParameterError, SavedModelError
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.heads.forecast.rebuild import rebuild_model
-from titans_ts.parameters import (
-    check_batch_size,
-    check_choice,
-    check_int,
-    check_number,
-    check_quantiles,
-)
-from titans_ts.training import TrainingSettings, uses_cuda
+from titans_ts.parameters import check_choice, check_int, check_quantiles
+from titans_ts.training import TrainingSettings
 from titans_ts.training.checkpoint import CheckpointFolder, check_checkpoint_path
 from titans_ts.training.data import to_batch
+from titans_ts.training.device import DeviceMixin
+from titans_ts.training.estimators import (
+    backbone_config,
+    check_training_parameters,
+    draw_seed,
+    seeded_weights,
+    stopped_early,
+    training_settings,
+)
 from titans_ts.training.identity import fingerprint_of_windows
 
 __all__ = ["TitansForecaster"]
@@ -43,7 +44,7 @@ __all__ = ["TitansForecaster"]
 FORECAST_ROWS = 1024
 
 
-class TitansForecaster(BaseForecaster):
+class TitansForecaster(DeviceMixin, BaseForecaster):
     """Forecast multivariate series with a model that keeps learning while it predicts.
 
     A Titans backbone (Behrouz et al., 2024, arXiv:2501.00663) reads each channel in patches:
@@ -308,12 +309,9 @@ class TitansForecaster(BaseForecaster):
         from titans_ts.training import check_settings  # imports Lightning
 
         super()._check_parameters()
-        for name in ("patch_length", "max_epochs", "patience"):
-            check_int(name, getattr(self, name))
-        check_batch_size(self.batch_size)
+        check_int("patch_length", self.patch_length)
         check_int("depth", self.depth, minimum=0)
-        check_int("verbose", self.verbose, minimum=0)
-        check_number("learning_rate", self.learning_rate, minimum=0, maximum=10, exclusive=True)
+        check_training_parameters(self)
         for name in ("highway", "channel_mixing"):
             check_choice(name, getattr(self, name), (True, False))
         check_choice("normalisation", self.normalisation, ("running", "window"))
@@ -331,7 +329,6 @@ class TitansForecaster(BaseForecaster):
                 "calendar is False, so they would not be used."
             )
         self._backbone_config()
-        _check_random_state(self.random_state)
         check_settings(self._settings())
 
     def _shortest_context(self) -> int:
@@ -347,7 +344,7 @@ class TitansForecaster(BaseForecaster):
     ) -> None:
         from titans_ts.training import train  # imports Lightning
 
-        seed, progress = _seed(self.random_state), None
+        seed, progress = draw_seed(self.random_state), None
         if checkpoint is not None:
             named = None if self.random_state is None else seed
             progress = CheckpointFolder.open(
@@ -358,13 +355,11 @@ class TitansForecaster(BaseForecaster):
                 draw=seed,
             )
             seed = progress.seed
-        self.__dict__.pop("device_", None)
+        self._forget_device()
         rows = windows.train.series
         scale = channel_scale(rows)
         head, backbone, n_origins = self._configs(rows)
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which seeds the GPUs too; weights are drawn on the CPU.
-            torch.default_generator.manual_seed(seed)
+        with seeded_weights(seed):
             model = ForecastModel(head, backbone)
         if model.head.covariates is not None:
             for name, columns in (("past", rows.past), ("known", rows.known)):
@@ -385,16 +380,12 @@ class TitansForecaster(BaseForecaster):
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         self.batch_size_ = result.batch_size
         if result.interrupted:
-            raise TrainingInterrupted(
-                f"Training was stopped after {len(result.history)} of {self.max_epochs} epochs; "
-                f"the {type(self).__name__} is fitted with the best weights so far."
-            )
+            raise stopped_early(self)
 
     def _forecast(
         self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
     ) -> np.ndarray:
-        model, device = self.model_, self._device()
-        model.to(device).eval()
+        model, device = self._model_in_place(), self._device()
         n, _, n_channels = windows.context.shape
         mixing = model.head.config.channel_mixing
         # Sequences at a time: whole windows, or where a table is very wide, some of its channels.
@@ -451,61 +442,16 @@ class TitansForecaster(BaseForecaster):
             ) from error
         self.model_ = model.eval()
 
-    def _to_device(self, device: str) -> None:
-        try:
-            self.model_.to(torch.device(device))
-        except (RuntimeError, AssertionError) as error:
-            raise ParameterError(
-                f"device={device!r} cannot be used here: {error}. "
-                "Give device='cpu', or leave it out."
-            ) from error
-        self.device_ = device
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "model_" in state:
-            # A pickle made beside a GPU must open where there is none.
-            state["model_"] = copy.deepcopy(state["model_"]).cpu()
-            state.pop("device_", None)
-        return state
-
     # -- inside ---------------------------------------------------------------------------------
 
     def _settings(self) -> TrainingSettings:
         parameters = self.get_params(deep=False)
         del parameters["trainer_kwargs"]  # where loggers themselves are
-        return TrainingSettings(
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
-            accelerator=self.accelerator,
-            devices=self.devices,
-            precision=self.precision,
-            trainer_kwargs={} if self.trainer_kwargs is None else self.trainer_kwargs,
-            verbose=self.verbose,
-            hyperparameters=parameters,
-        )
+        return training_settings(self, hyperparameters=parameters)
 
     def _backbone_config(self) -> BackboneConfig:
         """The backbone as asked for, before lengths are fitted to the context."""
-        if not isinstance(self.backbone_options, Mapping | None):
-            raise ParameterError(
-                "backbone_options must be a mapping, such as {'momentum': False}, or None; got "
-                f"{self.backbone_options!r}."
-            )
-        options = dict(self.backbone_options or {})
-        own = ("variant", "dim", "depth", "n_heads", "memory_depth", "chunk_size", "segment_length")
-        known = {f.name for f in fields(BackboneConfig)} - set(own)
-        for name in options:
-            if name not in known:
-                where = "is a parameter of its own" if name in own else "is unknown"
-                raise ParameterError(
-                    f"backbone_options[{name!r}] {where}; expected some of {sorted(known)}."
-                )
-        named = {name: getattr(self, name) for name in own}
-        named["depth"] = max(self.depth, 1)
-        return BackboneConfig(**named, **options)
+        return backbone_config(self, depth=max(self.depth, 1))
 
     def _patch_length(self, context_length: int) -> int:
         # At least 32 patches, hence 4 segments of 8 and 8 chunks of 4, where there are that many
@@ -545,31 +491,6 @@ class TitansForecaster(BaseForecaster):
         segment = max(segment // chunk, 1) * chunk
         config = replace(self._backbone_config(), chunk_size=chunk, segment_length=segment)
         return head, config, n_origins
-
-    def _device(self) -> torch.device:
-        if hasattr(self, "device_"):
-            return torch.device(self.device_)
-        return torch.device("cuda" if uses_cuda(self.accelerator) else "cpu")
-
-
-def _check_random_state(random_state: Any) -> None:
-    if isinstance(random_state, np.random.Generator):
-        return
-    try:
-        check_random_state(random_state)
-    except ValueError:
-        raise ParameterError(
-            "random_state must be None, a whole number of at least 0, or a numpy RandomState or "
-            f"Generator; got {random_state!r}."
-        ) from None
-
-
-def _seed(random_state: Any) -> int:
-    """A seed drawn from whatever scikit-learn's users call a random state."""
-    if random_state is None or isinstance(random_state, np.random.Generator):
-        # Not numpy's global generator for None: what a fit draws must move nobody else's numbers.
-        return int(np.random.default_rng(random_state).integers(2**31 - 1))
-    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _season(freq: str | None, reach: int) -> int:

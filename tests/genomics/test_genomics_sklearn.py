@@ -39,8 +39,12 @@ class SpelledClassifier(TitansSequenceClassifier):
         return tags
 
 
+# No rows are held out: the checks ask what was learnt of the rows that were given, and of so few a
+# tenth is twenty, among which a single outlier ends the learning after one epoch.
 SPELLED = SpelledClassifier(
-    **tiny_classifier(composition=3, max_epochs=12, class_weight=None, dropout=0.0).get_params()
+    **tiny_classifier(
+        composition=3, max_epochs=12, class_weight=None, dropout=0.0, validation_fraction=0.0
+    ).get_params()
 )
 
 

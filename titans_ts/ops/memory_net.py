@@ -123,8 +123,9 @@ def bound_error(error: Tensor) -> Tensor:
 
 def is_bounded(error: Tensor) -> bool:
     """Whether :func:`bound_error` is known to change nothing, from the largest number alone."""
-    # Asked of a GPU, this question would have to be waited for.
-    if not error.is_cpu or is_exporting():
+    # Asked of a GPU, this question would have to be waited for; a compiler would cut the graph at
+    # each, into as many graphs as there are chunks.
+    if not error.is_cpu or is_exporting() or torch.compiler.is_compiling():
         return False
     return float(torch.linalg.vector_norm(error.detach(), float("inf"))) <= MOST_ERROR
 

@@ -14,22 +14,25 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
-from titans_ts.errors import ParameterError, TrainingInterrupted
+from titans_ts.errors import ParameterError
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
-from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
+from titans_ts.parameters import check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
 from titans_ts.plugins.genomics.batches import SequenceBatch, ordered_batches, to_batch
 from titans_ts.plugins.genomics.coding import CodedSequences, encode_sequences
 from titans_ts.plugins.genomics.labels import class_weights, hold_out, read_labels
 from titans_ts.plugins.genomics.network import NetworkConfig, Readings, SequenceNetwork
-from titans_ts.plugins.genomics.settings import (
-    DeviceMixin,
-    backbone_config,
-    draw_seed,
-    training_settings,
-)
+from titans_ts.plugins.genomics.settings import sequence_settings, takes_sequences
 from titans_ts.plugins.genomics.trunks import WordTrunk
 from titans_ts.training import TrainingSettings
+from titans_ts.training.device import DeviceMixin
+from titans_ts.training.estimators import (
+    backbone_config,
+    check_training_parameters,
+    draw_seed,
+    seeded_weights,
+    stopped_early,
+)
 
 __all__ = ["TitansSequenceClassifier"]
 
@@ -239,7 +242,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             _, judged_labels = read_labels(validation[1], len(judged), classes)
         config = self._network_config(len(classes), sequences)
         model = self._new_network(config, seed)
-        self.__dict__.pop("device_", None)
+        self._forget_device()
         self.classes_ = classes
         interrupted = self._train(
             model, settings, (sequences, labels), (judged, judged_labels), weights, seed
@@ -247,10 +250,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         self.model_ = model
         self._choose_reading(judged, judged_labels, weights)
         if interrupted:
-            raise TrainingInterrupted(
-                f"Training was stopped after {len(self.history_)} of {self.max_epochs} epochs; "
-                f"the {type(self).__name__} is fitted with the best weights so far."
-            )
+            raise stopped_early(self)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -298,11 +298,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         return out
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        return tags
+        return takes_sequences(super().__sklearn_tags__())
 
     # -- for SaveLoadMixin ----------------------------------------------------------------------
 
@@ -343,7 +339,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
 
         check_choice("reverse_complement", self.reverse_complement, (True, False, "auto"))
         check_choice("coding", self.coding, ("motifs", "kmers"))
-        for name in ("motifs", "motif_length", "pool", "k", "max_epochs", "patience"):
+        for name in ("motifs", "motif_length", "pool", "k"):
             check_int(name, getattr(self, name))
         check_int("composition", self.composition, minimum=0)
         for name, most in (("k", 8), ("composition", 8)):
@@ -356,18 +352,15 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             raise ParameterError(
                 f"motif_length must be odd, so that a motif has a centre; got {self.motif_length}."
             )
-        check_batch_size(self.batch_size)
-        check_int("verbose", self.verbose, minimum=0)
-        check_number("learning_rate", self.learning_rate, minimum=0, maximum=10, exclusive=True)
+        check_training_parameters(self)
         check_number("dropout", self.dropout, minimum=0, maximum=0.95)
         check_number("mask_fraction", self.mask_fraction, minimum=0, maximum=0.95)
         check_number("label_smoothing", self.label_smoothing, minimum=0, maximum=0.95)
-        check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.9)
         if self.pretrained is None:
             backbone_config(self)
         else:
             self._pretrained_model()
-        settings = training_settings(self)
+        settings = sequence_settings(self)
         check_settings(settings)
         return settings
 
@@ -410,9 +403,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         )
 
     def _new_network(self, config: NetworkConfig, seed: int) -> SequenceNetwork:
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which seeds the GPUs too; weights are drawn on the CPU.
-            torch.default_generator.manual_seed(seed)
+        with seeded_weights(seed):
             if self.pretrained is None:
                 return SequenceNetwork(config, backbone_config(self))
             learnt = self._pretrained_model().model_
@@ -496,7 +487,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
 
     def _batches(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
         device = self._device()
-        self.model_.to(device).eval()
+        self._model_in_place()
         for rows in ordered_batches(sequences, READ_AT_ONCE):
             codes, lengths, _ = to_batch(sequences, rows)
             yield rows, SequenceBatch(codes.to(device), lengths.to(device))

@@ -14,21 +14,24 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
-from titans_ts.errors import DataError, ParameterError, TrainingInterrupted
+from titans_ts.errors import DataError, ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
-from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
+from titans_ts.parameters import check_choice, check_int
 from titans_ts.persistence import SaveLoadMixin
 from titans_ts.plugins.genomics.coding import CodedSequences, encode_sequences, kmer_ids
-from titans_ts.plugins.genomics.settings import (
-    DeviceMixin,
-    backbone_config,
-    draw_seed,
-    training_settings,
-)
+from titans_ts.plugins.genomics.settings import sequence_settings, takes_sequences
 from titans_ts.plugins.genomics.trunks import word_model
 from titans_ts.plugins.genomics.words import Words, to_words
+from titans_ts.training.device import DeviceMixin
+from titans_ts.training.estimators import (
+    backbone_config,
+    check_training_parameters,
+    draw_seed,
+    seeded_weights,
+    stopped_early,
+)
 
 if TYPE_CHECKING:
     from titans_ts.plugins.genomics.classifier import TitansSequenceClassifier
@@ -159,17 +162,16 @@ trainer_kwargs, random_state, verbose
         from titans_ts.training import Prepared, check_settings, run_training
 
         self._check_parameters()
-        settings = training_settings(self)
+        settings = sequence_settings(self)
         check_settings(settings)
         sequences = encode_sequences(X, min_length=2 * self.k)
         seed = draw_seed(self.random_state)
         training, judged = cut_pieces(
             sequences, self.k * self.context_length, self.validation_fraction, seed
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded_weights(seed):
             model = word_model(backbone_config(self), self.k)
-        self.__dict__.pop("device_", None)
+        self._forget_device()
 
         def prepare(batch_size: int) -> Prepared:
             batches = WordBatches(training, self.k, batch_size, seed, turned=self.both_strands)
@@ -182,10 +184,7 @@ trainer_kwargs, random_state, verbose
         self.model_, self.k_ = model, self.k
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         if result.interrupted:
-            raise TrainingInterrupted(
-                f"Training was stopped after {len(self.history_)} of {self.max_epochs} epochs; "
-                f"the {type(self).__name__} is fitted with the best weights so far."
-            )
+            raise stopped_early(self)
         return self
 
     def log_likelihood(self, X: Any) -> np.ndarray:
@@ -257,10 +256,7 @@ trainer_kwargs, random_state, verbose
         return TitansSequenceClassifier(pretrained=FrozenEstimator(self), **parameters)
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
+        tags = takes_sequences(super().__sklearn_tags__())
         tags.target_tags.required = False
         return tags
 
@@ -289,18 +285,14 @@ trainer_kwargs, random_state, verbose
     # -- inside ---------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        for name in ("k", "max_epochs", "patience"):
-            check_int(name, getattr(self, name))
+        check_int("k", self.k)
         check_int("context_length", self.context_length, minimum=2)
         if self.k > 8:
             raise ParameterError(
                 f"k must be at most 8, since there are 4 ** k words; got {self.k}."
             )
         check_choice("both_strands", self.both_strands, (True, False))
-        check_batch_size(self.batch_size)
-        check_int("verbose", self.verbose, minimum=0)
-        check_number("learning_rate", self.learning_rate, minimum=0, maximum=10, exclusive=True)
-        check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.9)
+        check_training_parameters(self)
         backbone_config(self)
 
     def _over_strands(
@@ -333,7 +325,7 @@ trainer_kwargs, random_state, verbose
     def _read(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, Words, _Carried]]:
         """Some sequences after others, and each of them piece by piece, with a state to carry."""
         device = self._device()
-        self.model_.to(device).eval()
+        self._model_in_place()
         order = np.argsort(sequences.lengths, kind="stable")
         for i in range(0, len(order), MOST_ROWS):
             rows, carried = order[i : i + MOST_ROWS], _Carried()

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from os import PathLike
 from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
-from titans_ts.errors import (
-    DataTypeError,
-    NonFiniteLossError,
-    ParameterError,
-    TrainingInterrupted,
-)
+from titans_ts.errors import DataTypeError, NonFiniteLossError, ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
-from titans_ts.parameters import check_batch_size, check_choice, check_int, check_number
+from titans_ts.parameters import check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
 from titans_ts.plugins.language.generate import Sampling, check_seed, sample_tokens
 from titans_ts.plugins.language.reading import document_log_probabilities, read_prompt
@@ -35,8 +29,17 @@ from titans_ts.plugins.language.streams import (
 )
 from titans_ts.plugins.language.texts import Corpus, iter_texts, read_corpus, set_documents_aside
 from titans_ts.plugins.language.tokenizer import Tokenizer, make_tokenizer
-from titans_ts.training import TrainingSettings, uses_cuda
+from titans_ts.training import TrainingSettings
 from titans_ts.training.checkpoint import CheckpointFolder, check_checkpoint_path
+from titans_ts.training.device import DeviceMixin
+from titans_ts.training.estimators import (
+    backbone_config,
+    check_training_parameters,
+    draw_seed,
+    seeded_weights,
+    stopped_early,
+    training_settings,
+)
 
 __all__ = ["Prediction", "TitansLanguageModel"]
 
@@ -71,7 +74,7 @@ class Prediction(NamedTuple):
         return -self.log_likelihood * self.n_tokens / self.n_bytes / math.log(2)
 
 
-class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
+class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
     """Learn to continue text, generate it, and measure how well it is predicted.
 
     A Titans backbone (Behrouz et al., 2024, arXiv:2501.00663) reads tokens, bytes by default, and
@@ -265,7 +268,7 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
         self._check_parameters()
         if checkpoint is not None:
             check_checkpoint_path(checkpoint)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = draw_seed(self.random_state)
         if self.tokenizer == "bpe":
             texts = list(iter_texts(texts))
         tokenizer = make_tokenizer(self.tokenizer, texts, self.vocabulary_size)
@@ -285,9 +288,7 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
                 draw=seed,
             )
             seed = progress.seed
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which seeds the GPUs too; weights are drawn on the CPU.
-            torch.default_generator.manual_seed(seed)
+        with seeded_weights(seed):
             model = TokenModel(tokenizer.n_tokens, self._config(), tied=self.tied)
         self._train(model, tokenizer, learnt, judged, seed, progress)
         return self
@@ -327,16 +328,13 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
                 )
             return Prepared(StreamModule(model, settings), streams, validation)
 
-        self.__dict__.pop("device_", None)
+        self._forget_device()
         result = run_training(prepare, settings, seed=seed, checkpoint=progress)
         self.model_, self.tokenizer_ = model, tokenizer
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         self.batch_size_ = result.batch_size
         if result.interrupted:
-            raise TrainingInterrupted(
-                f"Training was stopped after {len(result.history)} of {self.max_epochs} epochs; "
-                "the TitansLanguageModel is fitted with the best weights so far."
-            )
+            raise stopped_early(self)
 
     def _n_steps(self, corpus: Corpus, rows: int) -> int:
         """Steps of an epoch."""
@@ -536,16 +534,7 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
             length=length,
         )
 
-    def _model_in_place(self) -> TokenModel:
-        if not hasattr(self, "device_"):
-            self._to_device("cuda" if uses_cuda(self.accelerator) else "cpu")
-        return self.model_
-
     # -- saving ---------------------------------------------------------------------------------
-
-    def _to_device(self, device: str) -> None:
-        self.device_ = torch.device(device)
-        self.model_.to(self.device_)
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         model = self.model_
@@ -575,43 +564,20 @@ class TitansLanguageModel(SaveLoadMixin, BaseEstimator):
     # -- parameters -----------------------------------------------------------------------------
 
     def _config(self) -> BackboneConfig:
-        options = dict(self.backbone_options or {})
-        own = {"variant", "dim", "depth", "n_heads", "memory_depth", "chunk_size", "segment_length"}
-        known = {field.name for field in fields(BackboneConfig)} - own
-        for name in options:
-            if name not in known:
-                raise ParameterError(
-                    f"backbone_options names {name!r}; expected some of {', '.join(sorted(known))}."
-                )
-        return BackboneConfig(
-            **{name: getattr(self, name) for name in own}, **{**TEXT_OPTIONS, **options}
-        )
+        return backbone_config(self, defaults=TEXT_OPTIONS)
 
     def _settings(self) -> TrainingSettings:
-        return TrainingSettings(
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience,
-            weight_decay=self.weight_decay,
-            accelerator=self.accelerator,
-            precision=self.precision,
-            trainer_kwargs={} if self.trainer_kwargs is None else self.trainer_kwargs,
-            verbose=self.verbose,
-        )
+        return training_settings(self, weight_decay=self.weight_decay)
 
     def _check_parameters(self) -> None:
         from titans_ts.training import check_settings  # imports Lightning
 
-        for name in ("context_length", "carried_segments", "max_epochs", "patience"):
+        for name in ("context_length", "carried_segments"):
             check_int(name, getattr(self, name))
         check_int("vocabulary_size", self.vocabulary_size, minimum=257)
         check_int("max_tokens", self.max_tokens, optional=True)
-        check_int("verbose", self.verbose, minimum=0)
-        check_batch_size(self.batch_size)
-        check_number("learning_rate", self.learning_rate, minimum=0, maximum=10, exclusive=True)
+        check_training_parameters(self)
         check_number("weight_decay", self.weight_decay, minimum=0, maximum=10)
-        check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.9)
         check_choice("tied", self.tied, (True, False))
         config = self._config()
         of_what = {"chunk_size": config.chunk_size}
