@@ -448,7 +448,9 @@ class BaseForecaster(BaseEstimator):
             forecast = self._forecast(inside.cut(numbers, n_future=self.horizon), quantiles)
             past = cut if before is windows else before.cut(numbers)
             of_windows = tuple(ids[i] for i in cut.series) if ids else ()
-            return cut, transform.backward(forecast, past.context, past.context_observed, of_windows)
+            return cut, transform.backward(
+                forecast, past.context, past.context_observed, of_windows
+            )
 
         return forecast_and_undo
 

@@ -41,9 +41,7 @@ class Ensemble(Protocol):
 AnyEnsemble = TypeVar("AnyEnsemble", bound=Ensemble)
 
 
-def save_ensemble(
-    ensemble: Ensemble, path: str | Path, save: Callable[[Any, Path], None]
-) -> None:
+def save_ensemble(ensemble: Ensemble, path: str | Path, save: Callable[[Any, Path], None]) -> None:
     """Write a fitted ensemble to a folder, or leave everything as it was.
 
     Parameters
