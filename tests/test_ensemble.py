@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from ensembles import HORIZON, SHARES, frame, pair, ridge
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -24,25 +25,6 @@ from titans_ts import (
 from titans_ts.backtesting import long_horizon_protocol
 from titans_ts.data.windows import WindowIndex
 from titans_ts.pool import ForecastPool
-
-HORIZON = 5
-SHARES = (0.25, 0.75)
-
-
-def ridge(context_length=29, **options):
-    return RidgeForecaster(horizon=HORIZON, context_length=context_length, **options)
-
-
-def pair(**options):
-    """Two members that differ in context and transform; the shorter context reaches further."""
-    first = ridge(29, **options)
-    second = ridge(19, target_transform=Difference(lag=23), **options)
-    return EnsembleForecaster([("long", first), ("short", second)], weights=[1, 3])
-
-
-def frame(n=211):
-    time = pd.date_range("2024-03-30", periods=n, freq="h", tz="Europe/Paris", name="time")
-    return pd.DataFrame(waves(n), columns=["OT", "HUFL"], index=time)
 
 
 def long_table(n=97):

@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from test_ensemble import frame, pair, ridge
+from ensembles import frame, pair, ridge
 
 from titans_ts import (
     EnsembleForecaster,
