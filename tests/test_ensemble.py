@@ -13,7 +13,6 @@ from tiny_fits import tiny, waves
 
 from titans_ts import (
     DataError,
-    Difference,
     EnsembleForecaster,
     ParameterError,
     RidgeForecaster,
@@ -174,7 +173,7 @@ def test_parameters_of_members_are_got_and_set_by_name():
     assert ensemble.get_params()["long__context_length"] == 29
     assert copy.get_params()["long__context_length"] == 11
     assert copy.set_params(short=ridge(7)).get_params()["short__context_length"] == 7
-    with pytest.raises(AttributeError, match="set_params\\(NAME__horizon=...\\)"):
+    with pytest.raises(AttributeError, match=r"set_params\(NAME__horizon=\.\.\.\)"):
         copy.horizon = 3
 
 
