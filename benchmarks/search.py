@@ -4,6 +4,9 @@
     python benchmarks/search.py fits [--seconds 180]      # two against one, real fits; bar 1.7
     python benchmarks/search.py etth1 --seed 0            # a search of 30 minutes, and defaults
 
+``etth1`` judges three forecasters on the test period, each fitted to the rows before it: the
+defaults, the best candidate of the search, and the mean of the five best.
+
 Workers are processes of one thread each that share a journal. Studies are kept in ``--results``: a
 command that is started again goes on with its own, and adds nothing to what is done.
 """
@@ -24,7 +27,13 @@ import optuna
 import pandas as pd
 from optuna.distributions import FloatDistribution
 
-from titans_ts import RollingOriginSplit, SeasonalNaiveForecaster, TitansForecaster, TitansSearchCV
+from titans_ts import (
+    EnsembleForecaster,
+    RollingOriginSplit,
+    SeasonalNaiveForecaster,
+    TitansForecaster,
+    TitansSearchCV,
+)
 from titans_ts.backtesting import ETT_SPLITS, long_horizon_protocol
 from titans_ts.data.csv import read_csv
 from titans_ts.datasets import make_transformer_station
@@ -32,6 +41,8 @@ from titans_ts.datasets import make_transformer_station
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/search"
 SLEEP = 1.0
+# Candidates of a search whose mean is judged beside the best alone.
+ENSEMBLE = 5
 
 
 class Sleeping(SeasonalNaiveForecaster):
@@ -188,7 +199,7 @@ def compare(task: str, n_workers: int, seconds: float, bar: float, folder: Path)
 
 
 def etth1(arguments: argparse.Namespace) -> None:
-    """Search, then judge the best candidate and the defaults on the test period."""
+    """Search, then judge what was found and the defaults on the test period."""
     folder, seed = arguments.results, arguments.seed
     storage = folder / f"etth1-{arguments.metric}-{seed}.journal"
     spent = 0.0
@@ -210,14 +221,21 @@ def etth1(arguments: argparse.Namespace) -> None:
         n_trials=None,
         timeout=0,
         refit=False,
+        ensemble_size=ENSEMBLE,
         random_state=seed,
     )
     search.fit(X)  # nothing is left to run: what the workers found
     print(search.results_table().head(10).to_string())
-    default = TitansForecaster(horizon=96, accelerator="cpu", random_state=seed)
-    best = TitansForecaster(horizon=96, accelerator="cpu", random_state=seed, **search.best_params_)
+    made = [
+        TitansForecaster(horizon=96, accelerator="cpu", random_state=seed, **params)
+        for params in ({}, search.best_params_, *search.ensemble_params_)
+    ]
     result = long_horizon_protocol(
-        {"defaults": default, "search": best},
+        {
+            "defaults": made[0],
+            "search": made[1],
+            "ensemble": EnsembleForecaster([(f"candidate_{i}", f) for i, f in enumerate(made[2:])]),
+        },
         scaled(arguments.data),
         **ETT_SPLITS["ETTh1"]._asdict(),
         validation="default",
@@ -226,7 +244,11 @@ def etth1(arguments: argparse.Namespace) -> None:
         name: {"mse": row.mse, "mae": row.mae, "fit_seconds": row.fit_seconds}
         for name, row in result.forecasters.items()
     }
-    gain = {m: rows["search"][m] / rows["defaults"][m] - 1 for m in ("mse", "mae")}
+    changes = {
+        name: {m: rows[name][m] / rows["defaults"][m] - 1 for m in ("mse", "mae")}
+        for name in ("search", "ensemble")
+    }
+    print(result.table().to_string())
     report(
         folder,
         {
@@ -238,12 +260,13 @@ def etth1(arguments: argparse.Namespace) -> None:
             "trials": len(search.cv_results_["params"]),
             "states": search.results_table()["state"].value_counts().to_dict(),
             "best": search.best_params_,
+            "ensemble": search.ensemble_params_,
             "validation": {
                 "defaults": float(search.cv_results_["mean_test_score"][0]),
                 "search": search.best_score_,
             },
             "test": rows,
-            "change": gain,
+            "change": changes,
         },
     )
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from command_line import HORIZON, files, run, station, succeed, words
 
-from titans_ts import TitansForecaster
+from titans_ts import EnsembleForecaster, TitansForecaster
 
 # The widths differ and the rest is small: a trial takes a moment.
 QUICK = [
@@ -36,6 +36,18 @@ def test_a_search_shows_its_trials_and_saves_the_best_model(folder):
     best = trials.iloc[0]
     assert (model.dim, model.learning_rate) == (best["dim"], pytest.approx(best["learning_rate"]))
     assert f"mae {-best['score']:.4g}" in shown
+
+
+def test_the_mean_of_the_best_candidates_is_saved_and_forecasts(folder):
+    shown = succeed(*QUICK, "--trials=3", "--ensemble=2", "--out=model", "--csv=trials.csv")
+    assert "the mean of the best 2 candidates" in shown
+    best = pd.read_csv("trials.csv")[:2]
+    members = EnsembleForecaster.load("model").members_
+    assert [member.dim for member in members] == best["dim"].tolist()
+    assert [m.learning_rate for m in members] == pytest.approx(best["learning_rate"].tolist())
+    shown = succeed("forecast", "station.csv", "--model-in=model", "--out=next.csv")
+    assert "EnsembleForecaster, reading" in shown
+    assert len(pd.read_csv("next.csv")) == HORIZON
 
 
 def test_the_command_joins_the_study_of_a_search_and_goes_on_with_it(folder):
@@ -75,6 +87,8 @@ def test_quiet_is_quiet(folder):
         (["--csv=station.csv"], "--csv names the same file as the data"),
         (["--out=station.csv"], "station.csv"),
         (["--splits=0"], "--splits must be a whole number"),
+        (["--ensemble=0", "--out=model"], "--ensemble must be a whole number"),
+        (["--ensemble=3"], "--ensemble 3 is about the model that --out saves; give --out FOLDER"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_a_sentence(folder, options, message):

@@ -40,7 +40,10 @@ def test_listing_the_public_names_loads_no_heavy_library(tmp_path):
     assert loaded_after("import titans_ts; dir(titans_ts)", tmp_path) == set()
 
 
-@pytest.mark.parametrize("name", ["SeasonalNaiveForecaster", "RidgeForecaster", "LinearForecaster"])
+@pytest.mark.parametrize(
+    "name",
+    ["SeasonalNaiveForecaster", "RidgeForecaster", "LinearForecaster", "EnsembleForecaster"],
+)
 def test_baselines_need_neither_torch_nor_lightning(name, tmp_path):
     loaded = loaded_after(f"from titans_ts import {name}", tmp_path)
     assert loaded & {"torch", "lightning", "optuna", "matplotlib"} == set()
@@ -54,10 +57,12 @@ def test_the_forecaster_comes_without_what_trains_tunes_and_draws(tmp_path):
 
 
 def test_a_saved_forecaster_forecasts_without_what_trains_tunes_and_draws(tmp_path):
-    tiny(max_epochs=1).fit(waves()).save(tmp_path / "model")
+    ensemble = titans_ts.EnsembleForecaster([("tiny", tiny(max_epochs=1))]).fit(waves())
+    ensemble.save(tmp_path / "model")
     loaded = loaded_after(
-        "import numpy as np; from titans_ts import TitansForecaster;"
-        " forecaster = TitansForecaster.load('model');"
+        "import numpy as np; from titans_ts import TitansForecaster, load_model;"
+        " TitansForecaster.load('model/members/0').predict();"
+        " forecaster = load_model('model');"
         " forecaster.predict(); forecaster.predict(np.ones((50, 2)));"
         " forecaster.score(np.arange(400.0).reshape(200, 2))",
         tmp_path,

@@ -15,6 +15,7 @@ _HOMES = {
     "SeasonalNaiveForecaster": "titans_ts.baselines",
     "RidgeForecaster": "titans_ts.baselines",
     "LinearForecaster": "titans_ts.baselines",
+    "EnsembleForecaster": "titans_ts.ensemble",
     "ParquetFolder": "titans_ts.data.parquet",
     "RollingOriginSplit": "titans_ts.model_selection",
     "forecast_scorer": "titans_ts.model_selection",

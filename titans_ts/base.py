@@ -419,25 +419,40 @@ class BaseForecaster(BaseEstimator):
         """
         values = (windows.context_length + self.horizon) * len(windows.series.channels)
         batch = max(min(SCORE_BATCH, SCORE_VALUES // values), 1)
-        transform = self.target_transform_
-        inside = before = windows
-        if transform is not None:
-            inside = replace(windows, series=self._to_model_units(windows.series))
-            # A difference looks back on rows that may lie before the context.
-            before = windows.with_context(max(windows.context_length, transform.context_rows))
+        forecast = self._prepare(windows, quantiles)
         for start in range(0, len(windows), batch):
-            numbers = np.arange(start, min(start + batch, len(windows)))
-            cut = windows.cut(numbers, n_future=self.horizon)
-            if transform is None:
-                yield cut, self._forecast(cut, quantiles)
-                continue
-            forecast = self._forecast(inside.cut(numbers, n_future=self.horizon), quantiles)
-            past = cut if before is windows else before.cut(numbers)
-            ids = windows.series.ids or ()
-            of_windows = tuple(ids[i] for i in cut.series) if ids else ()
-            yield cut, transform.backward(forecast, past.context, past.context_observed, of_windows)
+            yield forecast(np.arange(start, min(start + batch, len(windows))))
 
     # -- inside -------------------------------------------------------------------------------
+
+    def _prepare(
+        self, windows: WindowIndex, quantiles: tuple[float, ...] | None
+    ) -> Callable[[np.ndarray], tuple[CutWindows, np.ndarray]]:
+        """Return a function that cuts and forecasts the windows with the numbers it is given."""
+        transform = self.target_transform_
+        if transform is None:
+
+            def forecast(numbers: np.ndarray) -> tuple[CutWindows, np.ndarray]:
+                cut = windows.cut(numbers, n_future=self.horizon)
+                return cut, self._forecast(cut, quantiles)
+
+            return forecast
+
+        inside = replace(windows, series=self._to_model_units(windows.series))
+        # A difference looks back on rows that may lie before the context.
+        before = windows.with_context(max(windows.context_length, transform.context_rows))
+        ids = windows.series.ids or ()
+
+        def forecast_and_undo(numbers: np.ndarray) -> tuple[CutWindows, np.ndarray]:
+            cut = windows.cut(numbers, n_future=self.horizon)
+            forecast = self._forecast(inside.cut(numbers, n_future=self.horizon), quantiles)
+            past = cut if before is windows else before.cut(numbers)
+            of_windows = tuple(ids[i] for i in cut.series) if ids else ()
+            return cut, transform.backward(
+                forecast, past.context, past.context_observed, of_windows
+            )
+
+        return forecast_and_undo
 
     def _read(
         self,
@@ -496,12 +511,14 @@ class BaseForecaster(BaseEstimator):
         return layout.forecast_table(np.concatenate(parts), quantiles)
 
     def _last_rows(self, series: SeriesSet) -> SeriesSet:
-        """What a forecast is made from: a context, and what ``target_transform`` takes for it."""
-        n = self.context_length_
-        if self.target_transform_ is not None:
-            # The first rows of a difference are none; a score's contexts have rows before them.
-            n += self.target_transform_.context_rows
-        return series.tail(np.full(series.n_series, n))
+        """The rows that a forecast is made from."""
+        return series.tail(np.full(series.n_series, self._rows_to_keep()))
+
+    def _rows_to_keep(self) -> int:
+        """A context, and what ``target_transform`` takes for it."""
+        # The first rows of a difference are none; a score's contexts have rows before them.
+        transform = self.target_transform_
+        return self.context_length_ + (0 if transform is None else transform.context_rows)
 
     def _with_future(self, series: SeriesSet, layout: Layout, future: Any) -> SeriesSet:
         """Add the covariates of the steps to forecast."""

@@ -55,6 +55,11 @@ class ForecastPool:
         *,
         start_method: str = "spawn",
     ) -> None:
+        if not isinstance(forecaster, TitansForecaster):
+            raise ParameterError(
+                "ForecastPool puts a TitansForecaster on several devices, got "
+                f"{type(forecaster).__name__}. Call its own predict and score."
+            )
         check_is_fitted(forecaster)
         names = ["cpu"] * devices if isinstance(devices, int) else list(devices)
         if not names or isinstance(devices, str | bool):

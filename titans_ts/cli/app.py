@@ -297,6 +297,15 @@ def tune(
             rich_help_panel=opt.SEARCH,
         ),
     ] = None,
+    ensemble: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="How many of the best candidates the saved model is made of; it forecasts their "
+            "mean.",
+            rich_help_panel=opt.SEARCH,
+        ),
+    ] = 1,
     time_column: opt.TimeColumn = None,
     id_column: opt.IdColumn = None,
     freq: opt.Freq = None,
@@ -357,6 +366,7 @@ def tune(
             splits=splits,
             metric=metric,
             vary=None if vary is None else [name.strip() for name in vary.split(",")],
+            ensemble=ensemble,
             seed=0 if seed is None else seed,
             out=out,
             csv=csv,

@@ -37,6 +37,7 @@ class Request:
     splits: int
     metric: str
     vary: Sequence[str] | None
+    ensemble: int
     seed: int
     out: Path | None
     csv: Path | None
@@ -49,6 +50,11 @@ def run(request: Request) -> None:
     check_int("--horizon", request.horizon)
     check_int("--trials", request.trials, optional=True)
     check_int("--splits", request.splits)
+    check_int("--ensemble", request.ensemble)
+    if request.ensemble > 1 and request.out is None:
+        raise ParameterError(
+            f"--ensemble {request.ensemble} is about the model that --out saves; give --out FOLDER."
+        )
     if request.timeout is not None:
         check_number("--timeout", request.timeout, minimum=0)
     elif request.trials is None:
@@ -98,6 +104,7 @@ def _search(request: Request, source: Source, terminal: Terminal) -> Any:
         cv=request.splits,
         scoring=request.metric,
         refit=request.out is not None,
+        ensemble_size=request.ensemble,
         storage=request.storage,
         study_name=request.study,
         random_state=request.seed,
@@ -117,6 +124,9 @@ def _show(
     gain = ""
     if first == first and first:  # the defaults were tried, and not stopped
         gain = f", {100 * (search.best_score_ / first - 1):+.1f} % against the defaults"
+    saved = ""
+    if request.ensemble > 1:
+        saved = f"the mean of the best {len(search.ensemble_params_)} candidates"
     written = [str(path) for path in (request.out, request.csv) if path is not None]
     where = "" if request.storage is None else f" in {shown(request.storage)}"
     terminal.print(
@@ -127,6 +137,7 @@ def _show(
                 "Study": f"{request.study}{where}: {many}, {states}",
                 "Best": f"{request.metric} {-search.best_score_:.4g}{gain}",
                 "Parameters": ", ".join(f"{k}={v!r}" for k, v in search.best_params_.items()),
+                "Model": saved,
                 "Written": ", ".join(written),
             }
         )

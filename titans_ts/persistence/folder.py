@@ -1,10 +1,14 @@
-"""A saved model as a folder of two files, whatever the model is.
+"""A saved model as a folder of two files, whatever the model is; and several models in one.
 
 ::
 
     folder/
       KIND.json              what it is, format version, everything that JSON can say, checksums of
       arrays.safetensors     (weights and whatever else is an array) and itself
+
+    folder/
+      KIND.json              the same, with the checksum of each member's KIND.json
+      members/0/             folders of models, by their places
 
 A save is written to a folder beside its goal and renamed when complete, so a folder that can be
 seen is whole. A load checks both checksums before it believes a word; what a checksum cannot tell,
@@ -40,19 +44,23 @@ from titans_ts.persistence.plain_json import encode
 
 __all__ = [
     "FORECASTER",
+    "MEMBERS",
     "MODEL",
     "Kind",
     "arrays_under",
     "check_save_path",
     "encoded_parameters",
+    "new_folder",
     "read_arrays",
     "read_header",
     "refuse_lost_numbers",
     "restoring",
     "write_folder",
+    "write_header",
 ]
 
 ARRAYS_FILE = "arrays.safetensors"
+MEMBERS = "members"
 
 # Letters of a message in which a file has its say.
 MOST_WORDS = 800
@@ -102,29 +110,44 @@ def write_folder(
         The disk is full or not writable. Whatever was at ``path`` before is still there, and
         nothing else.
     """
-    goal = Path(os.path.abspath(path))
-    check_save_path(path, kind)
+    # safetensors writes memory as it lies, so a view with strides would come back scrambled.
+    # (ascontiguousarray would give a scalar an axis.)
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with new_folder(kind, path) as part:
+        file = part / ARRAYS_FILE
+        save_file(arrays, file)
+        sums = {"arrays_bytes": file.stat().st_size, "arrays_sha256": sha256_of(file)}
+        written = write_header(kind, part, {**header, **sums})
+        # safetensors lets only the owner read; a server often runs as somebody else.
+        file.chmod(written.stat().st_mode)
+        flush(file)
+
+
+def write_header(kind: Kind, folder: Path, header: dict[str, Any]) -> Path:
+    """Write the JSON file of a folder; format, version and its own checksum are added."""
+    file = folder / kind.json_file
     header = {
         "format": kind.format_name,
         "format_version": kind.version,
         "titans_ts_version": titans_ts.__version__,
         **header,
     }
-    # safetensors writes memory as it lies, so a view with strides would come back scrambled.
-    # (ascontiguousarray would give a scalar an axis.)
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    file.write_text(signed_text(header), encoding="utf-8")
+    flush(file)
+    return file
+
+
+@contextmanager
+def new_folder(kind: Kind, path: str | Path) -> Iterator[Path]:
+    """Give an empty folder to write in, and put it in place; or leave everything as it was."""
+    goal = Path(os.path.abspath(path))
+    check_save_path(path, kind)
     made = [p for p in (goal.parent, *goal.parent.parents) if not p.exists()]
     part = goal.parent / f".{goal.name}.{uuid.uuid4().hex}.part"
     try:
         part.mkdir(parents=True)
-        save_file(arrays, part / ARRAYS_FILE)
-        header["arrays_bytes"] = (part / ARRAYS_FILE).stat().st_size
-        header["arrays_sha256"] = sha256_of(part / ARRAYS_FILE)
-        (part / kind.json_file).write_text(signed_text(header), encoding="utf-8")
-        # safetensors lets only the owner read; a server often runs as somebody else.
-        (part / ARRAYS_FILE).chmod((part / kind.json_file).stat().st_mode)
-        for file in (part / ARRAYS_FILE, part / kind.json_file, part):
-            flush(file)
+        yield part
+        flush(part)
         put_in_place(part, goal)
     except BaseException:  # an interrupt too must leave nothing behind
         shutil.rmtree(part, ignore_errors=True)
@@ -144,11 +167,24 @@ def check_save_path(path: str | Path, kind: Kind = FORECASTER) -> None:
         what = "a link" if goal.is_symlink() else "a file"
         raise ParameterError(f"{str(path)!r} is {what}; {expected}. Choose another path.")
     names = {entry.name for entry in goal.iterdir()}
-    if names and not (kind.json_file in names and names <= {kind.json_file, ARRAYS_FILE}):
+    if names and not _is_saved(kind, goal):
         raise ParameterError(
             f"The folder {str(path)!r} is not a saved {kind.noun} (it holds "
             f"{', '.join(sorted(names)[:3])}); {expected}. Choose another path."
         )
+
+
+def _is_saved(kind: Kind, folder: Path) -> bool:
+    """Whether a folder holds what a save writes, and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    if kind.json_file not in names or not names <= {kind.json_file, ARRAYS_FILE, MEMBERS}:
+        return False
+    inside = folder / MEMBERS
+    return MEMBERS not in names or (
+        inside.is_dir() and all(_is_saved(kind, member) for member in inside.iterdir())
+    )
 
 
 def encoded_parameters(

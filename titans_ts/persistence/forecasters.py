@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -13,9 +14,11 @@ import titans_ts
 from titans_ts.data.schema import Layout
 from titans_ts.data.series import SeriesSet
 from titans_ts.errors import SavedModelError
+from titans_ts.persistence.ensembles import Ensemble, load_ensemble, save_ensemble
 from titans_ts.persistence.files import sha256_of
 from titans_ts.persistence.folder import (
     FORECASTER,
+    MEMBERS,
     arrays_under,
     encoded_parameters,
     read_arrays,
@@ -31,6 +34,7 @@ __all__ = ["fingerprint", "load_forecaster", "save_forecaster"]
 
 # A folder names its class; only these names of titans_ts are ever looked up.
 _CLASSES = {
+    "EnsembleForecaster",
     "LinearForecaster",
     "RidgeForecaster",
     "SeasonalNaiveForecaster",
@@ -93,7 +97,10 @@ def save_forecaster(forecaster: Saveable, path: str | Path) -> None:
         The disk is full or not writable. Whatever was at ``path`` before is still there, and
         nothing else.
     """
-    write_folder(FORECASTER, path, *_describe(forecaster))
+    if hasattr(forecaster, "members_"):
+        save_ensemble(cast("Ensemble", forecaster), path, save_forecaster)
+    else:
+        write_folder(FORECASTER, path, *_describe(forecaster))
 
 
 def load_forecaster(
@@ -124,6 +131,9 @@ def load_forecaster(
     folder = find_whole(Path(path), FORECASTER.json_file)
     header = read_header(FORECASTER, folder)
     target = _class_of(header, cls, folder)
+    if MEMBERS in header:
+        load = partial(load_forecaster, None, device=device)
+        return cast("Forecaster", load_ensemble(cast("Any", target), folder, header, load))
     arrays = read_arrays(FORECASTER, folder, header)
     with restoring(FORECASTER, folder, header):
         forecaster = _restore(target, header, arrays)

@@ -16,7 +16,7 @@ from titans_ts.tuning.evaluation import FIT_SECONDS, PREDICT_SECONDS, SCORE_SECO
 from titans_ts.tuning.space import Space, constructor_parameters
 from titans_ts.tuning.trials import ERROR
 
-__all__ = ["cv_results", "results_table"]
+__all__ = ["best_params", "cv_results", "results_table"]
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -101,6 +101,17 @@ def _numbers(trial: FrozenTrial, attribute: str, n: int, missing: float) -> list
         return [float(number) for number in found]
     # A pruned trial has no score, and is no failure.
     return [missing if trial.state == TrialState.FAIL else np.nan] * n
+
+
+def best_params(results: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    """Parameters of the ``n`` best candidates that were finished, best first, each once."""
+    found: dict[str, dict[str, Any]] = {}
+    for i in np.argsort(results["rank_test_score"], kind="stable"):
+        if results["trial_state"][i] == "complete":
+            params = results["params"][i]
+            # As text: a value may be a list or a transformer, which have no hash.
+            found.setdefault(repr(sorted(params.items(), key=str)), params)
+    return list(found.values())[:n]
 
 
 def results_table(results: dict[str, Any]) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.base import BaseForecaster
 from titans_ts.data.other_target import refuse_other_target
+from titans_ts.ensemble import ROLES, EnsembleForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.model_selection import RollingOriginSplit, forecast_scorer
 from titans_ts.parameters import check_choice, check_int, check_number
@@ -27,7 +28,7 @@ from titans_ts.tuning.evaluation import Evaluation
 from titans_ts.tuning.folding import Fold, find_folds
 from titans_ts.tuning.loop import quiet_optuna, work
 from titans_ts.tuning.progress import SearchBar
-from titans_ts.tuning.results import cv_results, results_table
+from titans_ts.tuning.results import best_params, cv_results, results_table
 from titans_ts.tuning.sampling import FairPruner, NumberedSampler, default_pruner
 from titans_ts.tuning.space import Space, candidate, fixed_values, read_space
 from titans_ts.tuning.starts import queue_starts
@@ -71,6 +72,11 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
     refit : bool or callable, default True
         Fit the best candidate to all rows. A function of ``cv_results_`` that returns an index
         chooses another one than the best score's.
+    ensemble_size : int, default 1
+        With more than 1, ``refit=True`` fits as many of the best candidates, or all where fewer
+        were finished, and forecasts their mean. The candidate that won on the rows held back
+        did so by luck in part; a mean is less at its mercy. Not with ``latency`` or a function
+        as ``refit``.
     sampler : optuna sampler, optional
         Default: TPE, seeded for each trial by ``random_state`` and the trial's number. Give each
         worker another seed in a sampler of your own.
@@ -105,7 +111,10 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
     best_index_ : int
         Its place in ``cv_results_``.
     best_estimator_ : forecaster
-        Fitted to all rows, unless ``refit=False``.
+        Fitted to all rows, unless ``refit=False``; with ``ensemble_size`` of more than 1, an
+        :class:`~titans_ts.EnsembleForecaster`.
+    ensemble_params_ : list of dict
+        Parameters of its members, best first; of the best candidate alone without an ensemble.
     cv_results_ : dict
         As scikit-learn's, with ``trial_number``, ``trial_state`` and ``trial_error`` besides; with
         ``latency``, ``mean_predict_time`` and ``pareto_front`` too.
@@ -151,6 +160,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         scoring: str | Callable[..., float] = "mae",
         latency: bool = False,
         refit: bool | Callable[[dict[str, Any]], int] = True,
+        ensemble_size: int = 1,
         sampler: BaseSampler | None = None,
         pruner: BasePruner | None = None,
         storage: Any = None,
@@ -170,6 +180,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.scoring = scoring
         self.latency = latency
         self.refit = refit
+        self.ensemble_size = ensemble_size
         self.sampler = sampler
         self.pruner = pruner
         self.storage = storage
@@ -219,8 +230,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             self._search(X, folds, space)
         if self.refit:
             start = time.perf_counter()
-            best = candidate(self.estimator, self.best_params_)
-            self.best_estimator_ = best.fit(X, y)
+            self.best_estimator_ = self._final().fit(X, y)
             self.refit_time_ = time.perf_counter() - start
         return self
 
@@ -294,6 +304,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             raise ParameterError(
                 f"refit must be True, False, or a function of cv_results_; got {self.refit!r}."
             )
+        self._check_ensemble()
         number = isinstance(self.error_score, int | float)
         if self.error_score != "raise" and not number:
             raise ParameterError(
@@ -305,6 +316,18 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             given = getattr(self, name)
             if given is not None and not isinstance(given, kind):
                 raise ParameterError(f"{name} must be a {name} of Optuna or None, got {given!r}.")
+
+    def _check_ensemble(self) -> None:
+        check_int("ensemble_size", self.ensemble_size)
+        if self.ensemble_size == 1:
+            return
+        for name, unfit in (("latency", self.latency), ("refit", callable(self.refit))):
+            if unfit:
+                raise ParameterError(
+                    f"ensemble_size={self.ensemble_size} takes the candidates with the best "
+                    f"scores, and {name}={getattr(self, name)!r} asks for another choice. Leave "
+                    "one of the two out."
+                )
 
     def _scorer(self) -> Callable[..., float]:
         if isinstance(self.scoring, str):
@@ -321,7 +344,15 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         given = self.param_distributions
         if given is None:
             given = default_space(self.estimator, n_rows)
-        return read_space(given, self.estimator)
+        space = read_space(given, self.estimator)
+        varied = space.names() & set(ROLES)
+        if self.ensemble_size > 1 and varied:
+            raise ParameterError(
+                f"{', '.join(sorted(varied))} cannot be searched with ensemble_size="
+                f"{self.ensemble_size}: the members of an ensemble must have the same. Take it "
+                "out of param_distributions, or leave ensemble_size out."
+            )
+        return space
 
     def _search(self, X: Any, folds: list[Fold], space: Space) -> None:
         start = time.monotonic()
@@ -403,6 +434,16 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.best_index_ = self._best_index(results)
         self.best_params_ = results["params"][self.best_index_]
         self.best_score_ = float(results["mean_test_score"][self.best_index_])
+        self.ensemble_params_ = [self.best_params_]
+        if self.ensemble_size > 1:
+            self.ensemble_params_ = best_params(results, self.ensemble_size)
+
+    def _final(self) -> BaseForecaster:
+        """What is to be fitted to all rows."""
+        made = [candidate(self.estimator, params) for params in self.ensemble_params_]
+        if self.ensemble_size == 1:
+            return made[0]
+        return EnsembleForecaster([(f"candidate_{i}", f) for i, f in enumerate(made, start=1)])
 
     def _best_index(self, results: dict[str, Any]) -> int:
         if not callable(self.refit):
