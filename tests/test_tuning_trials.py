@@ -14,10 +14,12 @@ from titans_ts.tuning.trials import (
     ERROR,
     INTERRUPTED,
     START,
+    WORKER,
     Ledger,
     put_back,
     queue,
 )
+from titans_ts.tuning.workers import JournalWorkers
 
 X = {"x": FloatDistribution(0, 1)}
 
@@ -159,3 +161,19 @@ def test_a_larger_budget_goes_on_where_the_smaller_one_ended():
     assert Ledger(study.trials, 2).is_over
     assert Ledger(study.trials, 4).has_room
     assert not Ledger(study.trials, None).is_over
+
+
+def test_the_file_of_a_worker_that_was_killed_between_two_trials_is_taken_away(tmp_path):
+    journal = tmp_path / "study.journal"
+    dead = tmp_path / f"study.journal.{'0' * 32}.worker"
+    dead.touch()
+    study = optuna.create_study()
+    study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs={WORKER: "0" * 32}))
+    workers, other = JournalWorkers(journal), JournalWorkers(journal)
+    study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs={WORKER: other.name}))
+    workers.look(study)
+    left = {path.name.split(".")[2] for path in tmp_path.glob("*.worker")}
+    assert left == {workers.name, other.name}  # who lives keeps its own
+    workers.close()
+    other.close()
+    assert not list(tmp_path.glob("*.worker"))

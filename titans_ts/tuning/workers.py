@@ -89,14 +89,18 @@ class JournalWorkers(Workers):
 
     def look(self, study: Study) -> None:
         alive: dict[str, bool] = {self.name: True}
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in study.get_trials(deepcopy=False):
             name = str(trial.user_attrs.get(WORKER, ""))
             # A name becomes a path, and the journal is anybody's to write.
             if not re.fullmatch(r"[0-9a-f]{32}", name):
                 continue
+            running = trial.state == TrialState.RUNNING
             if name not in alive:
+                # One that was killed between two trials leaves a file, too.
+                if not (running or self._path(name).exists()):
+                    continue
                 alive[name] = self._is_alive(name)
-            if not alive[name]:
+            if running and not alive[name]:
                 self._fail(study, trial.number)
         self._fail_nameless(study)
 
