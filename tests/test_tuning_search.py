@@ -388,32 +388,35 @@ def test_losses_of_different_units_are_not_compared():
     assert trials == {"mae": ["mae"], "mse": ["mse"]}
 
 
-class WorseAfterAFold(optuna.pruners.BasePruner):
-    """Prune what has a lower score after a fold than the first trial had, whatever its loss."""
+class AfterAFold(optuna.pruners.BasePruner):
+    """Prune every trial but the first after a fold, and note what there is to compare by then."""
+
+    def __init__(self):
+        self.seen = []
 
     def prune(self, study, trial):
-        step, value = max(trial.intermediate_values.items())
-        first = study.trials[0]
-        if first.number == trial.number or step < 10_000:
+        if max(trial.intermediate_values) < 10_000 or not trial.number:
             return False
-        assert max(first.intermediate_values) == step
-        return value < first.intermediate_values[step]
+        self.seen.append([t.intermediate_values for t in study.trials])
+        return True
 
 
 def test_between_folds_scores_are_compared_and_not_losses():
+    pruner = AfterAFold()
     found = TitansSearchCV(
         tiny(),
-        param_distributions={"loss": ["mae", "mse"], "learning_rate": [1e-3, 1e-9]},
+        param_distributions={"loss": ["mae", "mse"]},
         cv=2,
         n_trials=2,
-        pruner=WorseAfterAFold(),
-        start_from=[{"loss": "mse", "learning_rate": 1e-9}],
+        pruner=pruner,
+        start_from=[{"loss": "mse"}],
         refit=False,
     ).fit(waves())
     assert list(found.cv_results_["trial_state"]) == ["complete", "pruned"]
-    first, second = found.study_.trials
-    assert len(second.user_attrs["scores"]) == 1
-    assert second.user_attrs["scores"][0] < first.user_attrs["scores"][0]
+    first, second = (trial.user_attrs["scores"] for trial in found.study_.trials)
+    assert (len(first), len(second)) == (2, 1)
+    # Another loss, and one fold of both.
+    assert pruner.seen == [[{10_000: first[0]}, {10_000: second[0]}]]
     assert np.isnan(found.cv_results_["mean_test_score"][1])
 
 
