@@ -16,12 +16,10 @@ import sys
 import time
 from importlib import import_module
 
+from benchmarks.speed.report import NAMES
+
 # Before torch is loaded. Two threads on a busy machine wait for each other in every small kernel.
 THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
-
-NAMES = (
-    "op", "memory", "breakdown", "streaming", "block", "backbone", "training", "predict", "imports"
-)  # fmt: skip
 
 
 def main() -> None:

@@ -11,15 +11,12 @@ from pathlib import Path
 
 from benchmarks.speed.afresh import ROOT
 from benchmarks.speed.bars import Bar, read_bars
-from benchmarks.speed.report import RESULTS, Cell, Report
+from benchmarks.speed.report import NAMES, RESULTS, Cell, Report
 
 __all__ = ["render"]
 
 PAGE = ROOT / "docs" / "user_guide" / "speed.md"
 INTRODUCTION = Path(__file__).with_name("page.md")
-ORDER = (
-    "op", "memory", "breakdown", "streaming", "block", "backbone", "training", "predict", "imports"
-)  # fmt: skip
 
 
 def render(reports: list[Report], bars: list[Bar]) -> str:
@@ -54,7 +51,7 @@ def show(cell: Cell) -> str:
 
 
 def _place(report: Report) -> tuple[int]:
-    return (ORDER.index(report.name) if report.name in ORDER else len(ORDER),)
+    return (NAMES.index(report.name) if report.name in NAMES else len(NAMES),)
 
 
 def _bars(bars: list[Bar], figures: dict[str, float]) -> list[str]:

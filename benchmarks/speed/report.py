@@ -7,7 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "Report", "Table"]
+__all__ = ["NAMES", "RESULTS", "Report", "Table"]
+
+#: The benchmarks, in the order in which they run and are shown.
+NAMES = (
+    "op", "memory", "breakdown", "streaming", "block", "backbone", "training", "predict", "imports"
+)  # fmt: skip
 
 #: One file per benchmark, committed.
 RESULTS = Path(__file__).parent / "results"

@@ -16,6 +16,7 @@ from torch import Tensor
 from titans_ts.ops.arena import Workspace
 from titans_ts.ops.memory_scan import LayerTables, Matrices, dots, spread, weigh
 from titans_ts.ops.memory_state import MemoryGates
+from titans_ts.ops.memory_table_decays import sums_from_here
 from titans_ts.ops.memory_tables import TableWork, in_tiles, reversed_sums
 
 __all__ = [
@@ -63,7 +64,7 @@ def make_fold(gates: MemoryGates, work: TableWork, n_tiles: int) -> Fold | None:
     terms = exponent.exp()
     if gates.observed is not None:
         terms = terms * in_tiles(gates.observed, n_tiles)
-    sums = terms.flip(-1).cumsum(-1).flip(-1)
+    sums = sums_from_here(terms)
     later = torch.nn.functional.pad(sums[..., 1:], (0, 1))
     n = terms.shape[-1]
     kappa = sums[..., :1]

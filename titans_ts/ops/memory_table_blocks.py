@@ -19,7 +19,13 @@ import torch
 from torch import Tensor
 
 from titans_ts.ops.arena import Arena
-from titans_ts.ops.memory_table_decays import add_exponents, decay, least_log, ones_above
+from titans_ts.ops.memory_table_decays import (
+    add_exponents,
+    decay,
+    least_log,
+    ones_above,
+    sums_from_here,
+)
 
 __all__ = ["BlockWork", "block_tables", "block_tables_backward", "in_blocks"]
 
@@ -156,21 +162,20 @@ def block_tables_backward(
     momentum_bar -= sums * steps[..., 0]
     momentum_bar += spun_bar.mul_(spun)
     if not forgets:
-        return sums.flatten(-2), _reversed(momentum_bar), None
+        return sums.flatten(-2), sums_from_here(momentum_bar).flatten(-2), None
     scaled = torch.mul(carried, steps, out=scaled_bar)
     fade_bar = torch.matmul(scaled.mT, own_bar)
     fade_bar += spun[..., None] * added_bar[..., None, :]
     keep_bar = kept_bar.mul_(kept)
     add_exponents(keep_bar, fade_bar.mul_(fade))
-    return sums.flatten(-2), _reversed(momentum_bar), _reversed(keep_bar)
+    return (
+        sums.flatten(-2),
+        sums_from_here(momentum_bar).flatten(-2),
+        sums_from_here(keep_bar).flatten(-2),
+    )
 
 
 def _diagonal(summed: Tensor) -> Tensor:
     """The blocks on the diagonal of the tokens' rows: (..., blocks, tokens, tokens), a view."""
     blocks = summed[..., 1:, :].unflatten(-2, (-1, BLOCK)).unflatten(-1, (-1, BLOCK))
     return blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
-
-
-def _reversed(bar: Tensor) -> Tensor:
-    """The way back through the running sums of blocks."""
-    return bar.flip(-1).cumsum(-1).flip(-1).flatten(-2)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["add_exponents", "decay", "least_log", "ones_above"]
+__all__ = ["add_exponents", "decay", "least_log", "ones_above", "sums_from_here"]
 
 
 def decay(since: Tensor, until: Tensor, mask: Tensor, out: Tensor) -> Tensor:
@@ -31,6 +31,11 @@ def ones_above(rows: int, columns: int, like: Tensor) -> Tensor:
 def least_log(x: Tensor) -> float:
     """Where logarithms are cut off: numbers that underflow take a CPU a hundred times as long."""
     return 0.7 * math.log(torch.finfo(x.dtype).tiny)
+
+
+def sums_from_here(x: Tensor) -> Tensor:
+    """Of each token and all after it: the way back through running sums."""
+    return x.flip(-1).cumsum(-1).flip(-1)
 
 
 def add_exponents(keep_bar: Tensor | None, product: Tensor) -> None:

@@ -16,7 +16,13 @@ from titans_ts.ops.memory_table_blocks import (
     block_tables_backward,
     in_blocks,
 )
-from titans_ts.ops.memory_table_decays import add_exponents, decay, least_log, ones_above
+from titans_ts.ops.memory_table_decays import (
+    add_exponents,
+    decay,
+    least_log,
+    ones_above,
+    sums_from_here,
+)
 
 __all__ = [
     "GateTables",
@@ -279,4 +285,4 @@ def _optional_sums(bar: Tensor | None) -> Tensor | None:
 
 def reversed_sums(bar: Tensor) -> Tensor:
     """The way back through running sums, and out of tiles."""
-    return _out_of_tiles(bar.flip(-1).cumsum(-1).flip(-1))
+    return _out_of_tiles(sums_from_here(bar))

@@ -22,7 +22,7 @@ from titans_ts.tuning.space import Space, candidate
 from titans_ts.tuning.trials import DISCARDED, ERROR, INTERRUPTED, Ledger, TrialError
 from titans_ts.tuning.workers import Workers
 
-__all__ = ["FIT_SECONDS", "PREDICT_SECONDS", "SCORES", "SCORE_SECONDS", "Evaluation"]
+__all__ = ["FIT_SECONDS", "PREDICT_SECONDS", "SCORE_SECONDS", "Evaluation"]
 
 # User attributes of a trial: a number for each fold.
 FIT_SECONDS, SCORE_SECONDS = "fit_seconds", "score_seconds"

@@ -12,7 +12,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from scipy.stats import rankdata
 
 from titans_ts.base import BaseForecaster
-from titans_ts.tuning.evaluation import FIT_SECONDS, PREDICT_SECONDS, SCORE_SECONDS, SCORES
+from titans_ts.tuning.evaluation import FIT_SECONDS, PREDICT_SECONDS, SCORE_SECONDS
+from titans_ts.tuning.sampling import SCORES
 from titans_ts.tuning.space import Space, constructor_parameters
 from titans_ts.tuning.trials import ERROR
 

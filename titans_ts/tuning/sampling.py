@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,13 +104,14 @@ class FairPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         units = trial.user_attrs.get(UNITS)
-        return self.pruner.prune(_SameUnits(study, units), trial)  # type: ignore[arg-type]
+        seen = _StudyView(study, lambda ts: [t for t in ts if t.user_attrs.get(UNITS) == units])
+        return self.pruner.prune(seen, trial)  # type: ignore[arg-type]
 
     def prune_by_scores(self, study: Study, number: int) -> bool:
         """Whether to stop a trial between folds, by the mean score of those it has."""
         (trial,) = (t for t in study.get_trials(deepcopy=False) if t.number == number)
         n_folds = len(trial.user_attrs[SCORES])
-        seen = _Scores(study, n_folds)
+        seen = _StudyView(study, lambda ts: [_by_scores(t, n_folds) for t in ts])
         return self.pruner.prune(seen, _by_scores(trial, n_folds))  # type: ignore[arg-type]
 
 
@@ -125,13 +126,15 @@ def _by_scores(trial: FrozenTrial, n_folds: int) -> FrozenTrial:
 
 
 class _StudyView:
-    """A study as pruners see it."""
+    """A study as pruners see it: with some of its trials, or with others made of them."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
+    def __init__(
+        self, study: Study, shown: Callable[[list[FrozenTrial]], list[FrozenTrial]]
+    ) -> None:
+        self._study, self._shown = study, shown
 
     def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-        raise NotImplementedError
+        return self._shown(self._study.get_trials(*arguments, **options))
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -139,30 +142,6 @@ class _StudyView:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
-
-
-class _SameUnits(_StudyView):
-    """With the trials of some units."""
-
-    def __init__(self, study: Study, units: Any) -> None:
-        super().__init__(study)
-        self._units = units
-
-    def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-        trials = self._study.get_trials(*arguments, **options)
-        return [trial for trial in trials if trial.user_attrs.get(UNITS) == self._units]
-
-
-class _Scores(_StudyView):
-    """With the scores of some folds in the place of losses."""
-
-    def __init__(self, study: Study, n_folds: int) -> None:
-        super().__init__(study)
-        self._n_folds = n_folds
-
-    def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-        trials = self._study.get_trials(*arguments, **options)
-        return [_by_scores(trial, self._n_folds) for trial in trials]
 
 
 def default_pruner() -> BasePruner:
