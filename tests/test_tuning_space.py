@@ -143,12 +143,26 @@ def test_the_default_space_leaves_out_what_would_change_nothing():
 
 
 def test_the_default_space_stays_near_the_estimator_s_own_values():
-    space = default_space(TitansForecaster(horizon=24, context_length=400), 8000)
+    space = default_space(TitansForecaster(horizon=24, context_length=400), 8000, vary_context=True)
     assert space["context_length"] == IntDistribution(100, 800, log=True)
     assert space["learning_rate"] == FloatDistribution(5e-4, 8e-3, log=True)
     # Short contexts may grow to some weeks; those of short data stay within them.
     assert default_space(RidgeForecaster(context_length=24), 8000)["context_length"].high == 512
     assert default_space(RidgeForecaster(context_length=24), 400)["context_length"].high == 188
+
+
+def test_the_context_is_varied_where_asked_for_and_where_rows_are_too_few():
+    forecaster, ridge = TitansForecaster(horizon=24), RidgeForecaster(context_length=24)
+    assert "context_length" not in default_space(forecaster, 8000)
+    assert "context_length" in default_space(forecaster, 8000, vary_context=True)
+    # Half of the rows, less the horizon, are 1,000: fewer than its own 1,024.
+    assert default_space(forecaster, 2024)["context_length"] == IntDistribution(250, 1000, log=True)
+    assert "context_length" not in default_space(forecaster, 2024, vary_context=False)
+    assert "context_length" in default_space(ridge, 8000)
+    with pytest.raises(ParameterError, match="no default search space"):
+        default_space(SeasonalNaiveForecaster(), 8000, vary_context=True)
+    with pytest.raises(ParameterError, match="left to vary: vary_context=False"):
+        default_space(ridge, 8000, vary_context=False)
 
 
 @pytest.mark.parametrize(

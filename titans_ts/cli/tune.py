@@ -88,7 +88,7 @@ def _search(request: Request, source: Source, terminal: Terminal) -> Any:
     if request.vary is not None:
         # As many rows as the first fold learns from.
         n_rows = int(source.series.lengths.max()) * 4 // 5
-        space = default_space(estimator, n_rows)
+        space = default_space(estimator, n_rows, vary_context=True)
         for name in request.vary:
             if name not in space:
                 raise ParameterError(

@@ -18,20 +18,21 @@ from titans_ts.tuning.space import own_values
 
 __all__ = ["default_space"]
 
-# Contexts reach from a quarter of the estimator's own to twice as many rows, and where that is
-# short, to some weeks of hourly data.
+# Where contexts are varied, they reach from a quarter of the estimator's own to twice as many rows,
+# and where that is short, to some weeks of hourly data.
 SHORTER, LONGER = 4, 2
 LEAST_CONTEXT, LONG_CONTEXT = 48, 512
 
 
-def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistribution]:
+def default_space(
+    estimator: BaseForecaster, n_rows: int, *, vary_context: bool | None = None
+) -> dict[str, BaseDistribution]:
     """Return the search space that :class:`TitansSearchCV` takes where none is given.
 
-    For :class:`~titans_ts.TitansForecaster` it holds what accuracy depends on first: how far back
-    the model reads, in patches of which length, how fast it learns, its dropout and width, the
-    loss, and how many of the last rows are kept for judging rather than learnt from. Few
-    parameters, and not far from the estimator's own, so that some dozens of trials say something
-    of each. The baselines vary the context, and what they regularise or learn with.
+    For :class:`~titans_ts.TitansForecaster` it holds the length of patches, how fast it learns,
+    its dropout and width, the loss, and how many of the last rows are kept for judging rather than
+    learnt from. Few parameters, and not far from the estimator's own, so that some dozens of trials
+    say something of each. The baselines vary the context, and what they regularise or learn with.
 
     Parameters
     ----------
@@ -40,6 +41,11 @@ def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistr
     n_rows : int
         Rows to learn from, of the longest series: contexts are at most half as long, and the rows
         that learning is judged on hold two horizons at least.
+    vary_context : bool, optional
+        Whether to vary how far back the forecaster reads, from a quarter of its own context to
+        twice as many rows. The best context of one season is often not that of the next, which a
+        few months of judged rows cannot tell. So the default is not to for ``TitansForecaster``,
+        unless the rows are too few for its own, and to for the baselines.
 
     Returns
     -------
@@ -51,39 +57,39 @@ def default_space(estimator: BaseForecaster, n_rows: int) -> dict[str, BaseDistr
     >>> from titans_ts import TitansForecaster
     >>> from titans_ts.tuning import default_space
     >>> space = default_space(TitansForecaster(horizon=24), n_rows=8000)
-    >>> space["context_length"]
-    IntDistribution(high=2048, log=True, low=256, step=1)
     >>> sorted(space)  # doctest: +NORMALIZE_WHITESPACE
-    ['backbone_options__dropout', 'context_length', 'dim', 'learning_rate', 'loss', 'patch_length',
+    ['backbone_options__dropout', 'dim', 'learning_rate', 'loss', 'patch_length',
      'validation_fraction']
+    >>> space["patch_length"]
+    CategoricalDistribution(choices=(16, 24, 32, 48))
     """
     from titans_ts.forecaster import TitansForecaster  # loads torch
 
     space: dict[str, BaseDistribution | None]
     if isinstance(estimator, TitansForecaster):
-        space = {"context_length": _contexts(estimator, n_rows), **_titans(estimator, n_rows)}
+        space = _titans(estimator, n_rows)
+        by_default = estimator.context_length > _longest(estimator, n_rows)
     elif isinstance(estimator, RidgeForecaster):
         alpha = estimator.alpha
         known = _floats(alpha or 1.0, 1e-2, 1e4)
-        space = {
-            "context_length": _contexts(estimator, n_rows),
-            "alpha": known if alpha else None,  # None: the forecaster finds its own
-        }
+        space = {"alpha": known if alpha else None}  # None: the forecaster finds its own
+        by_default = True
     elif isinstance(estimator, LinearForecaster):
-        space = {
-            "context_length": _contexts(estimator, n_rows),
-            "learning_rate": _floats(estimator.learning_rate, 1e-4, 3e-3),
-        }
+        space = {"learning_rate": _floats(estimator.learning_rate, 1e-4, 3e-3)}
+        by_default = True
     else:
         raise ParameterError(
             f"There is no default search space for {type(estimator).__name__}. Give "
             "param_distributions, such as {'season_length': [24, 168]}."
         )
+    if vary_context or (vary_context is None and by_default):
+        space["context_length"] = _contexts(estimator, n_rows)
     found = {name: choices for name, choices in space.items() if choices is not None}
     if not found:
+        reason = "vary_context=False" if vary_context is False else f"{n_rows} rows are too few"
         raise ParameterError(
-            f"{n_rows} rows are too few to vary the context of {type(estimator).__name__}. Give "
-            "param_distributions, or more rows."
+            f"Nothing of {type(estimator).__name__} is left to vary: {reason}. Vary its context, "
+            "which takes enough rows, or give param_distributions."
         )
     return found
 
@@ -114,11 +120,17 @@ def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
 
 def _contexts(estimator: Any, n_rows: int) -> BaseDistribution | None:
     longer = max(LONGER * estimator.context_length, LONG_CONTEXT)
-    most = min(longer, (n_rows - estimator.horizon) // 2)
+    most = min(longer, _longest(estimator, n_rows))
     if most <= LEAST_CONTEXT:
         return None
     own = min(estimator.context_length, most)
     return IntDistribution(min(max(own // SHORTER, LEAST_CONTEXT), own), most, log=True)
+
+
+def _longest(estimator: Any, n_rows: int) -> int:
+    """A context that leaves as many rows to learn from."""
+    longest: int = (n_rows - estimator.horizon) // 2
+    return longest
 
 
 def _floats(own: float, low: float, high: float) -> BaseDistribution:
