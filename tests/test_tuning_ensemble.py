@@ -61,11 +61,29 @@ def test_where_fewer_were_finished_there_are_fewer_members():
     assert min(values) >= 0
 
 
-def test_without_refit_the_members_parameters_are_told():
+def test_the_estimator_s_own_parameters_are_a_member_whatever_their_score():
     found = search(5, ensemble_size=2).fit(X)
     scores = np.sort(found.cv_results_["mean_test_score"])[::-1]
+    assert found.cv_results_["mean_test_score"][0] < scores[1]  # its own, tried first
+    told = [-abs(params["value"] - 3) for params in found.ensemble_params_]
+    assert told == [scores[0], -3.0]
+    assert not hasattr(found, "best_estimator_")  # refit=False
+
+
+def test_without_its_own_parameters_the_best_alone_are_members():
+    found = search(5, ensemble_size=2, try_defaults=False).fit(X)
+    scores = np.sort(found.cv_results_["mean_test_score"])[::-1]
     assert [-abs(p["value"] - 3) for p in found.ensemble_params_] == scores[:2].tolist()
-    assert not hasattr(found, "best_estimator_")
+
+
+def test_own_parameters_that_were_not_finished_are_no_member():
+    def fails_at_first(estimator, X, y=None):
+        return -abs(estimator.value - 3.0) if estimator.value else 1 / 0
+
+    with pytest.warns(match="trials failed"):
+        found = search(4, scoring=fails_at_first, ensemble_size=2).fit(X)
+    assert 0.0 not in [params["value"] for params in found.ensemble_params_]
+    assert len(found.ensemble_params_) == 2
 
 
 def test_candidates_may_differ_in_transform_and_in_options_of_the_backbone():

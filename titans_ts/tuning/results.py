@@ -104,15 +104,25 @@ def _numbers(trial: FrozenTrial, attribute: str, n: int, missing: float) -> list
     return [missing if trial.state == TrialState.FAIL else np.nan] * n
 
 
-def best_params(results: dict[str, Any], n: int) -> list[dict[str, Any]]:
-    """Parameters of the ``n`` best candidates that were finished, best first, each once."""
-    found: dict[str, dict[str, Any]] = {}
+def best_params(results: dict[str, Any], n: int, own: int | None = None) -> list[dict[str, Any]]:
+    """Parameters of the ``n`` best candidates that were finished, best first, each once.
+
+    Those of candidate ``own`` are among them whatever its score, if it was finished.
+    """
+    finished: dict[str, dict[str, Any]] = {}
     for i in np.argsort(results["rank_test_score"], kind="stable"):
         if results["trial_state"][i] == "complete":
-            params = results["params"][i]
-            # As text: a value may be a list or a transformer, which have no hash.
-            found.setdefault(repr(sorted(params.items(), key=str)), params)
-    return list(found.values())[:n]
+            finished.setdefault(_as_text(results["params"][i]), results["params"][i])
+    found = list(finished)
+    kept = None if own is None else _as_text(results["params"][own])
+    if kept in found[n:]:
+        found = [*found[: n - 1], kept]
+    return [finished[text] for text in found[:n]]
+
+
+def _as_text(params: dict[str, Any]) -> str:
+    """What tells candidates apart: a value may be a list or a transformer, which have no hash."""
+    return repr(sorted(params.items(), key=str))
 
 
 def results_table(results: dict[str, Any]) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from titans_ts.tuning.progress import SearchBar
 from titans_ts.tuning.results import best_params, cv_results, results_table
 from titans_ts.tuning.sampling import FairPruner, NumberedSampler, default_pruner
 from titans_ts.tuning.space import Space, candidate, fixed_values, read_space
-from titans_ts.tuning.starts import queue_starts
+from titans_ts.tuning.starts import is_own, queue_starts
 from titans_ts.tuning.study import open_study
 from titans_ts.tuning.trials import Ledger
 from titans_ts.tuning.workers import open_storage
@@ -75,8 +75,9 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
     ensemble_size : int, default 1
         With more than 1, ``refit=True`` fits as many of the best candidates, or all where fewer
         were finished, and forecasts their mean. The candidate that won on the rows held back
-        did so by luck in part; a mean is less at its mercy. Not with ``latency`` or a function
-        as ``refit``.
+        did so by luck in part; a mean is less at its mercy. The estimator's own parameters,
+        which were not chosen by those rows, are one of the members whatever their score, if they
+        were tried and finished. Not with ``latency`` or a function as ``refit``.
     sampler : optuna sampler, optional
         Default: TPE, seeded for each trial by ``random_state`` and the trial's number. Give each
         worker another seed in a sampler of your own.
@@ -436,7 +437,8 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.best_score_ = float(results["mean_test_score"][self.best_index_])
         self.ensemble_params_ = [self.best_params_]
         if self.ensemble_size > 1:
-            self.ensemble_params_ = best_params(results, self.ensemble_size)
+            own = [i for i, t in enumerate(trials) if is_own(t, space, self.estimator)]
+            self.ensemble_params_ = best_params(results, self.ensemble_size, *own[:1])
 
     def _final(self) -> BaseForecaster:
         """What is to be fitted to all rows."""

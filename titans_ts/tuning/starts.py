@@ -8,13 +8,14 @@ from typing import Any
 
 from optuna.distributions import IntDistribution
 from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from titans_ts.base import BaseForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.tuning.space import NamedSpace, Queued, Space, flat, own_values
 from titans_ts.tuning.trials import START, queue
 
-__all__ = ["queue_starts"]
+__all__ = ["is_own", "queue_starts"]
 
 
 def queue_starts(
@@ -41,10 +42,20 @@ def queue_starts(
         starts.append(space.queued(_fitting(space, values), strict=True))
     have = {trial.user_attrs.get(START) for trial in study.get_trials(deepcopy=False)}
     for kept, distributions in starts:
-        key = json.dumps(kept, sort_keys=True)
+        key = _key(kept)
         if kept and key not in have:
             have.add(key)
             queue(study, kept, distributions, {START: key})
+
+
+def is_own(trial: FrozenTrial, space: Space, estimator: BaseForecaster) -> bool:
+    """Whether a trial is that of the estimator's own parameters."""
+    kept, _ = space.queued(_own(space, estimator), strict=False)
+    return bool(kept) and trial.user_attrs.get(START) == _key(kept)
+
+
+def _key(kept: dict[str, Any]) -> str:
+    return json.dumps(kept, sort_keys=True)
 
 
 def _own(space: Space, estimator: BaseForecaster) -> dict[str, Any]:
