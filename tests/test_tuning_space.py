@@ -134,7 +134,6 @@ def test_the_default_space_holds_the_estimator_s_own_values(estimator):
 
 
 def test_the_default_space_leaves_out_what_would_change_nothing():
-    assert "loss" not in default_space(TitansForecaster(quantiles=(0.5,)), 8000)
     linear = default_space(TitansForecaster(depth=0), 8000)
     assert not {"dim", "backbone_options__dropout"} & set(linear)
     assert "alpha" not in default_space(RidgeForecaster(), 8000)
@@ -143,7 +142,9 @@ def test_the_default_space_leaves_out_what_would_change_nothing():
 
 
 def test_the_default_space_stays_near_the_estimator_s_own_values():
-    space = default_space(TitansForecaster(horizon=24, context_length=400), 8000, vary_context=True)
+    space = default_space(
+        TitansForecaster(horizon=24, context_length=400), 8000, also=["context_length"]
+    )
     assert space["context_length"] == IntDistribution(100, 800, log=True)
     assert space["learning_rate"] == FloatDistribution(5e-4, 8e-3, log=True)
     # Short contexts may grow to some weeks; those of short data stay within them.
@@ -151,18 +152,25 @@ def test_the_default_space_stays_near_the_estimator_s_own_values():
     assert default_space(RidgeForecaster(context_length=24), 400)["context_length"].high == 188
 
 
-def test_the_context_is_varied_where_asked_for_and_where_rows_are_too_few():
-    forecaster, ridge = TitansForecaster(horizon=24), RidgeForecaster(context_length=24)
-    assert "context_length" not in default_space(forecaster, 8000)
-    assert "context_length" in default_space(forecaster, 8000, vary_context=True)
+def test_context_and_loss_are_varied_where_asked_for():
+    forecaster = TitansForecaster(horizon=24)
+    assert not {"context_length", "loss"} & set(default_space(forecaster, 8000))
+    space = default_space(forecaster, 8000, also=["loss", "context_length"])
+    assert space["loss"] == CategoricalDistribution(("huber", "mae", "mse"))
+    assert "context_length" in space
+    for other in (TitansForecaster(quantiles=(0.5,)), TitansForecaster(loss="student_t")):
+        with pytest.raises(ParameterError, match="Expected 'context_length'"):
+            default_space(other, 8000, also=["loss"])
+    with pytest.raises(ParameterError, match="also names 'dim'"):
+        default_space(forecaster, 8000, also=["dim"])
+    with pytest.raises(ParameterError, match="for this RidgeForecaster"):
+        default_space(RidgeForecaster(), 8000, also=["loss"])
+
+
+def test_the_context_is_varied_where_rows_are_too_few_for_the_estimator_s_own():
     # Half of the rows, less the horizon, are 1,000: fewer than its own 1,024.
-    assert default_space(forecaster, 2024)["context_length"] == IntDistribution(250, 1000, log=True)
-    assert "context_length" not in default_space(forecaster, 2024, vary_context=False)
-    assert "context_length" in default_space(ridge, 8000)
-    with pytest.raises(ParameterError, match="no default search space"):
-        default_space(SeasonalNaiveForecaster(), 8000, vary_context=True)
-    with pytest.raises(ParameterError, match="left to vary: vary_context=False"):
-        default_space(ridge, 8000, vary_context=False)
+    space = default_space(TitansForecaster(horizon=24), 2024)
+    assert space["context_length"] == IntDistribution(250, 1000, log=True)
 
 
 @pytest.mark.parametrize(

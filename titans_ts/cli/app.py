@@ -301,8 +301,8 @@ def tune(
         int,
         typer.Option(
             metavar="N",
-            help="How many of the best candidates the saved model is made of; it forecasts their "
-            "mean.",
+            help="How many candidates the saved model is made of: the best, and the defaults. It "
+            "forecasts their mean.",
             rich_help_panel=opt.SEARCH,
         ),
     ] = 1,

@@ -77,6 +77,7 @@ def run(request: Request) -> None:
 
 def _search(request: Request, source: Source, terminal: Terminal) -> Any:
     from titans_ts.tuning import TitansSearchCV, default_space  # loads optuna
+    from titans_ts.tuning.defaults import ALSO
 
     estimator = make_titans(
         horizon=request.horizon,
@@ -88,12 +89,13 @@ def _search(request: Request, source: Source, terminal: Terminal) -> Any:
     if request.vary is not None:
         # As many rows as the first fold learns from.
         n_rows = int(source.series.lengths.max()) * 4 // 5
-        space = default_space(estimator, n_rows, vary_context=True)
+        also = [name for name in request.vary if name in ALSO]
+        space = default_space(estimator, n_rows, also=also)
         for name in request.vary:
             if name not in space:
+                known = ", ".join(dict.fromkeys([*space, *ALSO]))
                 raise ParameterError(
-                    f"--vary names {name!r}, expected some of {', '.join(space)} with commas "
-                    "between."
+                    f"--vary names {name!r}, expected some of {known} with commas between."
                 )
         space = {name: space[name] for name in request.vary}
     return TitansSearchCV(
@@ -126,7 +128,7 @@ def _show(
         gain = f", {100 * (search.best_score_ / first - 1):+.1f} % against the defaults"
     saved = ""
     if request.ensemble > 1:
-        saved = f"the mean of the best {len(search.ensemble_params_)} candidates"
+        saved = f"the mean of {len(search.ensemble_params_)} candidates"
     written = [str(path) for path in (request.out, request.csv) if path is not None]
     where = "" if request.storage is None else f" in {shown(request.storage)}"
     terminal.print(

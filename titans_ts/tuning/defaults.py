@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from optuna.distributions import (
@@ -16,7 +17,10 @@ from titans_ts.baselines import LinearForecaster, RidgeForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.tuning.space import own_values
 
-__all__ = ["default_space"]
+__all__ = ["ALSO", "default_space"]
+
+#: Parameters of a TitansForecaster that are varied where they are asked for.
+ALSO = ("context_length", "loss")
 
 # Where contexts are varied, they reach from a quarter of the estimator's own to twice as many rows,
 # and where that is short, to some weeks of hourly data.
@@ -25,13 +29,13 @@ LEAST_CONTEXT, LONG_CONTEXT = 48, 512
 
 
 def default_space(
-    estimator: BaseForecaster, n_rows: int, *, vary_context: bool | None = None
+    estimator: BaseForecaster, n_rows: int, *, also: Collection[str] = ()
 ) -> dict[str, BaseDistribution]:
     """Return the search space that :class:`TitansSearchCV` takes where none is given.
 
     For :class:`~titans_ts.TitansForecaster` it holds the length of patches, how fast it learns,
-    its dropout and width, the loss, and how many of the last rows are kept for judging rather than
-    learnt from. Few parameters, and not far from the estimator's own, so that some dozens of trials
+    its dropout and width, and how many of the last rows are kept for judging rather than learnt
+    from. Few parameters, and not far from the estimator's own, so that some dozens of trials
     say something of each. The baselines vary the context, and what they regularise or learn with.
 
     Parameters
@@ -41,11 +45,12 @@ def default_space(
     n_rows : int
         Rows to learn from, of the longest series: contexts are at most half as long, and the rows
         that learning is judged on hold two horizons at least.
-    vary_context : bool, optional
-        Whether to vary how far back the forecaster reads, from a quarter of its own context to
-        twice as many rows. The best context of one season is often not that of the next, which a
-        few months of judged rows cannot tell. So the default is not to for ``TitansForecaster``,
-        unless the rows are too few for its own, and to for the baselines.
+    also : collection of str, optional
+        Parameters of ``TitansForecaster`` to vary besides: "context_length", how far back it reads,
+        from a quarter of its own context to twice as many rows; and "loss". Both are left as they
+        are by default: the best context of one season is often not that of the next, which a few
+        months of judged rows cannot tell, and a loss says what is forecast, a mean or a median.
+        The context is varied all the same where the rows are too few for its own.
 
     Returns
     -------
@@ -58,38 +63,46 @@ def default_space(
     >>> from titans_ts.tuning import default_space
     >>> space = default_space(TitansForecaster(horizon=24), n_rows=8000)
     >>> sorted(space)  # doctest: +NORMALIZE_WHITESPACE
-    ['backbone_options__dropout', 'dim', 'learning_rate', 'loss', 'patch_length',
-     'validation_fraction']
+    ['backbone_options__dropout', 'dim', 'learning_rate', 'patch_length', 'validation_fraction']
     >>> space["patch_length"]
     CategoricalDistribution(choices=(16, 24, 32, 48))
     """
     from titans_ts.forecaster import TitansForecaster  # loads torch
 
     space: dict[str, BaseDistribution | None]
+    on_request: dict[str, BaseDistribution | None] = {}
     if isinstance(estimator, TitansForecaster):
-        space = _titans(estimator, n_rows)
-        by_default = estimator.context_length > _longest(estimator, n_rows)
+        space, context = _titans(estimator, n_rows), _contexts(estimator, n_rows)
+        on_request = dict(zip(ALSO, (context, _losses(estimator)), strict=True))
+        if estimator.context_length > _longest(estimator, n_rows):
+            space["context_length"] = context
     elif isinstance(estimator, RidgeForecaster):
         alpha = estimator.alpha
         known = _floats(alpha or 1.0, 1e-2, 1e4)
-        space = {"alpha": known if alpha else None}  # None: the forecaster finds its own
-        by_default = True
+        # Without an alpha the forecaster finds its own.
+        space = {"alpha": known if alpha else None}
+        space["context_length"] = _contexts(estimator, n_rows)
     elif isinstance(estimator, LinearForecaster):
         space = {"learning_rate": _floats(estimator.learning_rate, 1e-4, 3e-3)}
-        by_default = True
+        space["context_length"] = _contexts(estimator, n_rows)
     else:
         raise ParameterError(
             f"There is no default search space for {type(estimator).__name__}. Give "
             "param_distributions, such as {'season_length': [24, 168]}."
         )
-    if vary_context or (vary_context is None and by_default):
-        space["context_length"] = _contexts(estimator, n_rows)
+    for name in also:
+        if on_request.get(name) is None:
+            names = " or ".join(repr(n) for n, choices in on_request.items() if choices is not None)
+            raise ParameterError(
+                f"also names {name!r}, which cannot be varied besides for this "
+                f"{type(estimator).__name__} and {n_rows} rows. Expected {names or 'nothing'}."
+            )
+        space[name] = on_request[name]
     found = {name: choices for name, choices in space.items() if choices is not None}
     if not found:
-        reason = "vary_context=False" if vary_context is False else f"{n_rows} rows are too few"
         raise ParameterError(
-            f"Nothing of {type(estimator).__name__} is left to vary: {reason}. Vary its context, "
-            "which takes enough rows, or give param_distributions."
+            f"{n_rows} rows are too few to vary the context of {type(estimator).__name__}. Give "
+            "param_distributions, or more rows."
         )
     return found
 
@@ -103,10 +116,6 @@ def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
         # The newest rows say most of what comes next, where they may be learnt from.
         "validation_fraction": fractions if len(fractions.choices) > 1 else None,
     }
-    losses = ("mae", "huber", "mse")
-    # With quantiles the loss is theirs, and a likelihood was chosen for what it can say.
-    if estimator.quantiles is None and estimator.loss in losses:
-        space["loss"] = _values(estimator.loss, losses)
     if estimator.depth:
         dropout = own_values(estimator, ["backbone_options__dropout"])
         space["backbone_options__dropout"] = FloatDistribution(
@@ -116,6 +125,14 @@ def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
         widths = [width for width in (16, 32, 64) if width % heads == 0]
         space["dim"] = _values(estimator.dim, widths)
     return space
+
+
+def _losses(estimator: Any) -> BaseDistribution | None:
+    losses = ("mae", "huber", "mse")
+    # With quantiles the loss is theirs, and a likelihood was chosen for what it can say.
+    if estimator.quantiles is not None or estimator.loss not in losses:
+        return None
+    return _values(estimator.loss, losses)
 
 
 def _contexts(estimator: Any, n_rows: int) -> BaseDistribution | None:
