@@ -76,6 +76,19 @@ def test_without_its_own_parameters_the_best_alone_are_members():
     assert [-abs(p["value"] - 3) for p in found.ensemble_params_] == scores[:2].tolist()
 
 
+def test_a_start_that_was_drawn_in_part_is_not_the_estimator_s_own():
+    ridge = RidgeForecaster(horizon=5, context_length=20, alpha=1e9)
+    found = TitansSearchCV(
+        ridge,
+        param_distributions={"context_length": [11, 13], "alpha": [1e-3, 1.0, 1e9]},
+        n_trials=9,
+        random_state=0,
+        ensemble_size=2,
+    ).fit(waves())
+    assert found.cv_results_["params"][0]["alpha"] == 1e9  # with a context that was drawn
+    assert [params["alpha"] < 1e9 for params in found.ensemble_params_] == [True, True]
+
+
 def test_own_parameters_that_were_not_finished_are_no_member():
     def fails_at_first(estimator, X, y=None):
         return -abs(estimator.value - 3.0) if estimator.value else 1 / 0

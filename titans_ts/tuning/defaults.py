@@ -80,11 +80,10 @@ def default_space(
         alpha = estimator.alpha
         known = _floats(alpha or 1.0, 1e-2, 1e4)
         # Without an alpha the forecaster finds its own.
-        space = {"alpha": known if alpha else None}
-        space["context_length"] = _contexts(estimator, n_rows)
+        space = {"context_length": _contexts(estimator, n_rows), "alpha": known if alpha else None}
     elif isinstance(estimator, LinearForecaster):
-        space = {"learning_rate": _floats(estimator.learning_rate, 1e-4, 3e-3)}
-        space["context_length"] = _contexts(estimator, n_rows)
+        rates = _floats(estimator.learning_rate, 1e-4, 3e-3)
+        space = {"context_length": _contexts(estimator, n_rows), "learning_rate": rates}
     else:
         raise ParameterError(
             f"There is no default search space for {type(estimator).__name__}. Give "

@@ -31,7 +31,7 @@ from titans_ts.tuning.progress import SearchBar
 from titans_ts.tuning.results import best_params, cv_results, results_table
 from titans_ts.tuning.sampling import FairPruner, NumberedSampler, default_pruner
 from titans_ts.tuning.space import Space, candidate, fixed_values, read_space
-from titans_ts.tuning.starts import is_own, queue_starts
+from titans_ts.tuning.starts import own_place, queue_starts
 from titans_ts.tuning.study import open_study
 from titans_ts.tuning.trials import Ledger
 from titans_ts.tuning.workers import open_storage
@@ -437,8 +437,8 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.best_score_ = float(results["mean_test_score"][self.best_index_])
         self.ensemble_params_ = [self.best_params_]
         if self.ensemble_size > 1:
-            own = [i for i, t in enumerate(trials) if is_own(t, space, self.estimator)]
-            self.ensemble_params_ = best_params(results, self.ensemble_size, *own[:1])
+            own = own_place(trials, space, self.estimator)
+            self.ensemble_params_ = best_params(results, self.ensemble_size, own)
 
     def _final(self) -> BaseForecaster:
         """What is to be fitted to all rows."""

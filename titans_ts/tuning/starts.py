@@ -15,7 +15,7 @@ from titans_ts.errors import ParameterError
 from titans_ts.tuning.space import NamedSpace, Queued, Space, flat, own_values
 from titans_ts.tuning.trials import START, queue
 
-__all__ = ["is_own", "queue_starts"]
+__all__ = ["own_place", "queue_starts"]
 
 
 def queue_starts(
@@ -48,10 +48,17 @@ def queue_starts(
             queue(study, kept, distributions, {START: key})
 
 
-def is_own(trial: FrozenTrial, space: Space, estimator: BaseForecaster) -> bool:
-    """Whether a trial is that of the estimator's own parameters."""
+def own_place(trials: Sequence[FrozenTrial], space: Space, estimator: BaseForecaster) -> int | None:
+    """Which of some trials is that of the estimator's own parameters.
+
+    None where it is not among them, or where the space lacks one of the values, which was drawn.
+    """
     kept, _ = space.queued(_own(space, estimator), strict=False)
-    return bool(kept) and trial.user_attrs.get(START) == _key(kept)
+    key = _key(kept)
+    for i, trial in enumerate(trials):
+        if trial.user_attrs.get(START) == key and set(trial.params) == set(kept):
+            return i
+    return None
 
 
 def _key(kept: dict[str, Any]) -> str:
