@@ -16,6 +16,7 @@ from benchmarks.language.corpora import Splits, read_splits
 from benchmarks.language.plan import best_titans, check_names, wanted
 from benchmarks.language.records import add_record, read_records
 from benchmarks.language.render import render
+from benchmarks.language.together import train_together
 from benchmarks.language.training import Run, Training, bits_per_byte, train
 
 TITANS = [name for name in CONTENDERS if name.startswith("titans-")]
@@ -211,3 +212,16 @@ def test_shakespeare_is_split_and_a_missing_corpus_is_told(tmp_path, monkeypatch
     assert len(splits.test) == pytest.approx(0.05 * len(content), abs=2)
     with pytest.raises(SystemExit, match=r"wiki\.train\.tokens\.gz is missing"):
         read_splits("wikitext-2")
+
+
+@pytest.mark.parametrize("name", list(CONTENDERS))
+def test_runs_side_by_side_learn_what_each_learns_alone(name, texts, tmp_path):
+    run = Run(name, tokens=16 * 32 * 4 * 2, rows=16, length=32, carried=4, weights=14_000)
+    other = replace(run, seed=1)
+    for together, each in zip(
+        train_together([run, other], texts, torch.device("cpu")), (run, other), strict=True
+    ):
+        alone = train(each, texts, tmp_path / each.key)
+        for figure in ("test", "test_cut", "validation"):
+            assert together[figure] == pytest.approx(alone[figure], abs=1e-4)
+        assert together["parameters"] == alone["parameters"]

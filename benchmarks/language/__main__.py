@@ -3,6 +3,7 @@
     python -m benchmarks.language                       the whole table, the most wanted runs first
     python -m benchmarks.language --hours 8             as far as this sitting goes
     python -m benchmarks.language --only titans-mag transformer++ no-momentum --tokens 2000000
+    python -m benchmarks.language --together --rows 64  on a GPU, all runs of a sitting side by side
     python -m benchmarks.language --page                only write the page anew
 
 Stopped or killed at any moment, the same command goes on from the last minute. Started twice on two
@@ -46,9 +47,14 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contenders and ablations")
     parser.add_argument("--tokens", type=int, default=20_000_000, help="of a run; default 20 M")
     parser.add_argument("--corpus", default="wikitext-2", help="wikitext-2 or shakespeare")
+    parser.add_argument("--rows", type=int, default=16, help="of a step; default 16")
+    parser.add_argument("--seeds", type=int, default=3, help="of each run; default 3")
+    parser.add_argument("--together", action="store_true", help="on a GPU, runs side by side")
     parser.add_argument("--page", action="store_true", help="train nothing")
     given = parser.parse_args(arguments)
-    if not given.page:
+    if given.together:
+        go_together(given, results)
+    elif not given.page:
         go_through(given, results)
     write_page(results, page)
 
@@ -56,16 +62,11 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path
 def go_through(given: argparse.Namespace, results: Path) -> None:
     import torch
 
-    from benchmarks.language.corpora import CORPORA, read_splits
-    from benchmarks.language.plan import check_names
+    from benchmarks.language.corpora import read_splits
     from benchmarks.language.records import add_record
     from benchmarks.language.training import train
 
-    check_names(given.only or [])
-    if given.corpus not in CORPORA:
-        raise SystemExit(
-            f"There is no corpus {given.corpus!r}; expected one of {', '.join(CORPORA)}."
-        )
+    check(given)
     torch.set_num_threads(THREADS)
     until = time.monotonic() + 3600 * given.hours
     texts = read_splits(given.corpus)
@@ -84,6 +85,45 @@ def go_through(given: argparse.Namespace, results: Path) -> None:
             print(f"{run.key}: {bits} on the test split", flush=True)
 
 
+def check(given: argparse.Namespace) -> None:
+    """End with a sentence where what was asked for is not there."""
+    from benchmarks.language.corpora import CORPORA
+    from benchmarks.language.plan import check_names
+
+    check_names(given.only or [])
+    if given.corpus not in CORPORA:
+        raise SystemExit(
+            f"There is no corpus {given.corpus!r}; expected one of {', '.join(CORPORA)}."
+        )
+
+
+def go_together(given: argparse.Namespace, results: Path) -> None:
+    """All contenders at once, then all ablations of the best: what is cut short is not kept."""
+    import torch
+
+    from benchmarks.language.corpora import read_splits
+    from benchmarks.language.plan import done_keys, wanted
+    from benchmarks.language.records import add_record, read_records
+    from benchmarks.language.together import train_together
+
+    check(given)
+    if not torch.cuda.is_available():
+        raise SystemExit("--together needs a CUDA device; without one, leave it out.")
+    until = time.monotonic() + 3600 * given.hours
+    texts, file = read_splits(given.corpus), results / "runs.jsonl"
+    while True:
+        records = read_records(file)
+        done = done_keys(records)
+        choice = given.corpus, given.tokens, given.only
+        all_runs = wanted(records, *choice, rows=given.rows, n_seeds=given.seeds)
+        runs = [run for run in all_runs if run.key not in done]
+        found = runs and train_together(runs, texts, torch.device("cuda"), until=until)
+        if not found:
+            return
+        for record in found:
+            add_record(file, record)
+
+
 @contextmanager
 def next_run(given: argparse.Namespace, results: Path) -> Iterator[Run | None]:
     """The most wanted run that is neither done nor in the hands of another process."""
@@ -91,7 +131,14 @@ def next_run(given: argparse.Namespace, results: Path) -> Iterator[Run | None]:
     from benchmarks.language.records import read_records
 
     file = results / "runs.jsonl"
-    for run in wanted(read_records(file), given.corpus, given.tokens, given.only):
+    for run in wanted(
+        read_records(file),
+        given.corpus,
+        given.tokens,
+        given.only,
+        rows=given.rows,
+        n_seeds=given.seeds,
+    ):
         with claimed(results / "progress" / f"{run.key}.lock") as ours:
             # Read again: another process may have done it a moment ago.
             if ours and run.key not in done_keys(read_records(file)):

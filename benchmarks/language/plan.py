@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from benchmarks.language.contenders import ABLATIONS, CONTENDERS
 from benchmarks.language.records import Record
-from benchmarks.language.training import Run
+from benchmarks.language.training import ROWS_A_STEP, Run
 
-__all__ = ["best_titans", "check_names", "done_keys", "wanted"]
+__all__ = ["best_titans", "check_names", "done_keys", "run_of", "wanted"]
 
 SEEDS = 3
 
@@ -18,15 +18,20 @@ def done_keys(records: list[Record]) -> set[str]:
 
 
 def run_of(record: Record) -> Run:
-    return Run(record["name"], record["corpus"], record["seed"], record["tokens"])
+    rows = record.get("rows", ROWS_A_STEP)
+    return Run(record["name"], record["corpus"], record["seed"], record["tokens"], rows)
 
 
-def best_titans(records: list[Record], corpus: str, tokens: int) -> str | None:
+def best_titans(
+    records: list[Record], corpus: str, tokens: int, rows: int = ROWS_A_STEP
+) -> str | None:
     """The Titans contender of fewest bits on validation at seed 0; None until all are there."""
+    like = corpus, tokens, rows, 0
     found = {
         record["name"]: record.get("validation", float("inf"))
         for record in records
-        if (record["corpus"], record["tokens"], record["seed"]) == (corpus, tokens, 0)
+        if (run := run_of(record))
+        and (run.corpus, run.tokens, run.rows, run.seed) == like
         and record["name"] in CONTENDERS
     }
     if any(name not in found for name in CONTENDERS if name.startswith("titans-")):
@@ -47,7 +52,13 @@ def check_names(names: list[str]) -> None:
 
 
 def wanted(
-    records: list[Record], corpus: str, tokens: int, only: list[str] | None = None
+    records: list[Record],
+    corpus: str,
+    tokens: int,
+    only: list[str] | None = None,
+    *,
+    rows: int = ROWS_A_STEP,
+    n_seeds: int = SEEDS,
 ) -> Iterator[Run]:
     """Runs, the most wanted first: seed 0 of all contenders, ablations of the best, other seeds.
 
@@ -60,8 +71,11 @@ def wanted(
     only : list of str, optional
         Contenders and ablations; an ablation named alone is that of the best Titans, one behind a
         contender and a colon that of this one.
+    rows : int, optional
+        Of a step.
+    n_seeds : int, optional
     """
-    best = best_titans(records, corpus, tokens)
+    best = best_titans(records, corpus, tokens, rows)
     named = [name for name in only or () if ":" in name]
     ablated = [f"{best}:{ablation}" for ablation in ABLATIONS] if best else []
 
@@ -70,7 +84,7 @@ def wanted(
 
     contenders = [name for name in CONTENDERS if chosen(name)]
     ablations = dict.fromkeys([*named, *(name for name in ablated if chosen(name))])
-    for seeds in (range(1), range(1, SEEDS)):
+    for seeds in (range(1), range(1, n_seeds)):
         for names in (contenders, ablations):
             for seed in seeds:
-                yield from (Run(name, corpus, seed, tokens) for name in names)
+                yield from (Run(name, corpus, seed, tokens, rows) for name in names)

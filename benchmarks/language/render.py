@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.language.plan import SEEDS, best_titans
+from benchmarks.language.plan import SEEDS, best_titans, run_of
 from benchmarks.language.records import Record
 
 __all__ = ["render"]
@@ -18,12 +18,14 @@ HEAD = ["model", "seeds", "test", "lowest – highest", "states not carried", "w
 def render(records: list[Record]) -> str:
     """The page of the documentation."""
     parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
-    latest = {(r["name"], r["corpus"], r["seed"], r["tokens"]): r for r in records}
-    groups: dict[tuple[str, int], list[Record]] = {}
+    latest = {run_of(record).key: record for record in records}
+    groups: dict[tuple[str, int, int], list[Record]] = {}
     for record in latest.values():
-        groups.setdefault((record["corpus"], record["tokens"]), []).append(record)
-    for (corpus, tokens), found in sorted(groups.items(), key=lambda each: (-each[0][1], each[0])):
-        parts.append(f"## {corpus}, {tokens:,} tokens a run")
+        run = run_of(record)
+        groups.setdefault((run.corpus, run.tokens, run.rows), []).append(record)
+    for group, found in sorted(groups.items(), key=lambda each: (-each[0][1], each[0])):
+        corpus, tokens, rows_a_step = group
+        parts.append(f"## {corpus}, {tokens:,} tokens a run, {rows_a_step} rows a step")
         contenders = by_name([r for r in found if ":" not in r["name"]])
         n_done = sum(len(runs) for runs in contenders.values())
         parts.append(f"{n_done} runs of contenders, of up to {SEEDS} seeds each.")
@@ -37,7 +39,7 @@ def render(records: list[Record]) -> str:
                 if name.startswith(f"{base}:")
             ]
             parts += [f"### Ablations of {base}", table(rows)]
-        if best := best_titans(records, corpus, tokens):
+        if best := best_titans(records, *group):
             parts.append(f"On validation, at seed 0, {best} is the best Titans.")
     if not groups:
         parts.append("No run is done yet.")

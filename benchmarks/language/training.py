@@ -17,13 +17,23 @@ from benchmarks.language.records import Record
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.restart import detach
 
-__all__ = ["Run", "bits_per_byte", "train"]
+__all__ = [
+    "JUDGED_BYTES",
+    "ROWS_A_STEP",
+    "Run",
+    "bits_per_byte",
+    "in_rows",
+    "make_optimizer",
+    "rate_at",
+    "train",
+]
 
 SAVE_EVERY = 60.0  # seconds
 N_JUDGED = 10  # times that a run is judged, on so many bytes of validation:
 JUDGED_BYTES = 2**17
 # Rows that a text is read in, each from its own start; fewer where they would be short.
 ROWS, ROW_BYTES = 32, 2**14
+ROWS_A_STEP = 16
 # Segments in a row whose loss is no number, before a run is given up, as the library does.
 MOST_DIVERGED = 8
 
@@ -36,7 +46,7 @@ class Run:
     corpus: str = "wikitext-2"
     seed: int = 0
     tokens: int = 20_000_000
-    rows: int = 16
+    rows: int = ROWS_A_STEP
     length: int = 256  # tokens of a segment
     carried: int = 8  # segments of a stretch, through which the state is carried
     peak: float = 3e-3
@@ -46,11 +56,18 @@ class Run:
     @property
     def key(self) -> str:
         """Names the run among all others, in files too."""
-        return f"{self.name.replace(':', '.')}-{self.corpus}-{self.seed}-{self.tokens}"
+        name = f"{self.name.replace(':', '.')}-{self.corpus}-{self.seed}-{self.tokens}"
+        return name if self.rows == ROWS_A_STEP else f"{name}-{self.rows}"
 
     @property
     def n_stretches(self) -> int:
         return max(self.tokens // (self.rows * self.length * self.carried), 1)
+
+    def starts(self, stretch: int, n_train: int) -> np.ndarray:
+        """Where the rows of a stretch start in the text, which has ``n_train`` bytes."""
+        # By number, so that a stretch is the same for all contenders, and after an interruption.
+        rng = np.random.default_rng([self.seed, stretch])
+        return rng.integers(0, n_train - self.carried * self.length - 1, self.rows)
 
     def recipe(self) -> str:
         """Everything that another outcome may come of, the model's shape included."""
@@ -65,11 +82,32 @@ def rate_at(step: int, n_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (n_steps - warm_up + 1)))
 
 
-def bits_per_byte(model: TokenModel, text: np.ndarray, length: int, *, carry: bool) -> float:
-    """Of a text read in rows, each from its start with its state carried on, or not."""
+def make_optimizer(
+    model: TokenModel, run: Run, *, lr: float | torch.Tensor, capturable: bool = False
+) -> torch.optim.AdamW:
+    """AdamW whose weight decay leaves gains and biases alone."""
+    weights = list(model.parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": run.decay},
+            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=lr,
+        fused=True,
+        capturable=capturable,
+    )
+
+
+def in_rows(text: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """A text as rows that predict ``n`` tokens each, and ``n``."""
     n_rows = min(max(len(text) // ROW_BYTES, 1), ROWS)
     n = (len(text) - 1) // n_rows
-    rows = torch.from_numpy(np.stack([text[i * n : (i + 1) * n + 1] for i in range(n_rows)]))
+    return torch.stack([text[i * n : (i + 1) * n + 1] for i in range(n_rows)]), n
+
+
+def bits_per_byte(model: TokenModel, text: np.ndarray, length: int, *, carry: bool) -> float:
+    """Of a text read in rows, each from its start with its state carried on, or not."""
+    rows, n = in_rows(torch.from_numpy(text))
     total, state = 0.0, None
     model.eval()
     with torch.no_grad():
@@ -81,7 +119,7 @@ def bits_per_byte(model: TokenModel, text: np.ndarray, length: int, *, carry: bo
             state = after if carry else None
             total += float(logs.double().sum())
     model.train()
-    return -total / (n_rows * n) / math.log(2)
+    return -total / (len(rows) * n) / math.log(2)
 
 
 class Training:
@@ -92,15 +130,7 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             self.model = make(run.name, 256, run.weights)
-        weights = list(self.model.parameters())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in weights if p.ndim > 1], "weight_decay": run.decay},
-                {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=run.peak,
-            fused=True,
-        )
+        self.optimizer = make_optimizer(self.model, run, lr=run.peak)
         self.stretch, self.seconds = 0, 0.0
         self.curve: list[list[float]] = []
         self.n_diverged = 0
@@ -126,9 +156,7 @@ class Training:
     def read_stretch(self) -> None:
         """Learn from the next segments of some rows, the states carried from one to the next."""
         run, train = self.run, self.texts.train
-        # By number, so that a stretch is the same for all contenders, and after an interruption.
-        rng = np.random.default_rng([run.seed, self.stretch])
-        starts = rng.integers(0, len(train) - run.carried * run.length - 1, run.rows)
+        starts = run.starts(self.stretch, len(train))
         state, in_a_row, began = None, 0, time.process_time()
         for i in range(run.carried):
             step = self.stretch * run.carried + i
