@@ -140,7 +140,8 @@ class Learner:
                 group["lr"] = float(rate)
         self.rate.copy_(rate)
         loss, after = self.model.loss(piece[:, :-1], piece[:, 1:], state)
-        self.optimizer.zero_grad(set_to_none=False)
+        # To None: weights that only a first segment meets rest in the others.
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
