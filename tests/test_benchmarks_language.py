@@ -25,7 +25,9 @@ TINY = Run("titans-lmm", rows=2, length=32, carried=2, tokens=640, weights=12_00
 
 @pytest.fixture(autouse=True)
 def _tiny_models(monkeypatch):
-    common = replace(contenders.COMMON, dim=16, depth=1, n_heads=2, chunk_size=8, window=16)
+    sizes = {"dim": 16, "depth": 1, "n_heads": 2}
+    lengths = {"chunk_size": 8, "segment_length": 16, "window": 16}
+    common = replace(contenders.COMMON, **sizes, **lengths)
     monkeypatch.setattr(contenders, "COMMON", common)
 
 

@@ -273,6 +273,8 @@ def put(after: Any, places: Any) -> Any:
     if places is None:
         return map_tensors(torch.clone, after)
     for place, tensor in zip(tensors_of(places), tensors_of(after), strict=True):
+        if place.shape != tensor.shape:
+            raise ValueError("a state that changes its shape cannot be carried in one place.")
         place.copy_(tensor)
     return places
 
