@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed op [memory breakdown streaming block backbone training ...]
     python -m benchmarks.speed all [--full]    every one, each in a process of its own
+    python -m benchmarks.speed gpu             on a CUDA device
     python -m benchmarks.speed check           the quick ones, held to bars.toml
 
 Results go to ``benchmarks/speed/results``, one file each; those of a check go nowhere.
@@ -16,7 +17,7 @@ import sys
 import time
 from importlib import import_module
 
-from benchmarks.speed.report import NAMES
+from benchmarks.speed.report import NAMES, ON_A_GPU
 
 # Before torch is loaded. Two threads on a busy machine wait for each other in every small kernel.
 THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
@@ -26,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("names", nargs="+", choices=[*NAMES, "all", "check"], metavar="NAME")
+    parser.add_argument(
+        "names", nargs="+", choices=[*NAMES, *ON_A_GPU, "all", "check"], metavar="NAME"
+    )
     parser.add_argument(
         "--full", action="store_true", help="2,000,000 steps of a stream, not 20,000"
     )

@@ -35,6 +35,19 @@ class OpProblem:
     def forward(self, form: Any = memory_chunked, **options: Any) -> tuple[Tensor, MemoryState]:
         return form(self.state, *self.tokens, self.gates, chunk_size=self.chunk, **options)
 
+    def spread(self, n_heads: int, device: torch.device) -> OpProblem:
+        """The same for many heads, on a device."""
+
+        def many(x: Any) -> Any:
+            if not isinstance(x, Tensor):
+                return x
+            return x.detach().expand(-1, n_heads, -1, -1).contiguous().to(device).requires_grad_()
+
+        weights = tuple(map(many, self.state.weights))
+        gates = MemoryGates(*map(many, self.gates))
+        state = self.state._replace(weights=weights, anchor=weights)
+        return OpProblem(state, [many(x) for x in self.tokens], gates, self.chunk)
+
     def inference(self, **options: Any) -> None:
         """Forward alone, with the state that a stream would go on from."""
         with torch.no_grad():

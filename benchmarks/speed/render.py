@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.speed.afresh import ROOT
 from benchmarks.speed.bars import Bar, read_bars
-from benchmarks.speed.report import NAMES, RESULTS, Cell, Report
+from benchmarks.speed.report import NAMES, ON_A_GPU, RESULTS, Cell, Report
 
 __all__ = ["render"]
 
@@ -51,7 +51,8 @@ def show(cell: Cell) -> str:
 
 
 def _place(report: Report) -> tuple[int]:
-    return (NAMES.index(report.name) if report.name in NAMES else len(NAMES),)
+    names = (*NAMES, *ON_A_GPU)
+    return (names.index(report.name) if report.name in names else len(names),)
 
 
 def _bars(bars: list[Bar], figures: dict[str, float]) -> list[str]:

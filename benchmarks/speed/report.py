@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NAMES", "RESULTS", "Report", "Table"]
+__all__ = ["NAMES", "ON_A_GPU", "RESULTS", "Report", "Table"]
 
 #: The benchmarks, in the order in which they run and are shown.
 NAMES = (
     "op", "memory", "breakdown", "streaming", "block", "backbone", "training", "predict", "imports"
 )  # fmt: skip
+
+#: Those that need a CUDA device; "all" leaves them out.
+ON_A_GPU = ("gpu",)
 
 #: One file per benchmark, committed.
 RESULTS = Path(__file__).parent / "results"
