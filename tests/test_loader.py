@@ -133,6 +133,22 @@ def test_batches_are_pinned_only_where_that_was_asked_for(asked, monkeypatch):
     assert len(pinned) == 3 * asked
 
 
+@pytest.mark.parametrize("by_channel", [True, False])
+def test_views_that_overlap_are_pinned_as_copies(by_channel, monkeypatch):
+    # What torch does, in memory that is not locked.
+    pin = lambda x: torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).copy_(x)  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    index = WindowIndex(panel(gaps=False), CONTEXT, HORIZON)
+    data = WindowBatches(index, np.ones((3, 3)), by_channel)
+    batch = data[np.arange(17)]
+    pinned = batch.pin_memory()
+    for before, after in zip(batch, pinned, strict=True):
+        if isinstance(before, torch.Tensor):
+            assert torch.equal(before, after)
+        else:
+            assert before == after
+
+
 @pytest.mark.gpu
 def test_a_pinned_batch_arrives_on_the_gpu_as_it_was():
     data = WindowBatches(WindowIndex(panel(gaps=True), CONTEXT, HORIZON), np.ones((3, 3)), True)

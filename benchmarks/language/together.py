@@ -53,7 +53,6 @@ def train_together(
     began = time.monotonic()
     learners = [Learner(run, places) for run in runs]
     say(f"{len(runs)} runs captured in {time.monotonic() - began:.0f} s", device)
-    seconds = [learner.time_alone() for learner in learners]
     n_steps, began = runs[0].n_stretches * runs[0].carried, time.monotonic()
     for step in range(n_steps):
         for learner in learners:
@@ -67,8 +66,9 @@ def train_together(
             losses = " ".join(f"{learner.last_loss():.2f}" for learner in learners)
             say(f"step {step + 1} of {n_steps}, {pace:.1f} a second: {losses}", device)
     records = [
-        learner.outcome() | {"seconds": round(taken * n_steps, 1), "device": name_of(device)}
-        for learner, taken in zip(learners, seconds, strict=True)
+        learner.outcome()
+        | {"seconds": round(learner.time_alone() * n_steps, 1), "device": name_of(device)}
+        for learner in learners
     ]
     say(f"all judged after {time.monotonic() - began:.0f} s", device)
     return records
@@ -114,12 +114,9 @@ class Learner:
 
         self._start = Repeated(start, self.stream)
         self._go_on = Repeated(go_on, self.stream)
-        self._forget(kept)
-
-    def _forget(self, weights: list[torch.Tensor]) -> None:
-        """Undo what capturing or timing has learnt, in place."""
+        # Capturing has learnt, and it is undone in place.
         with torch.no_grad():
-            for p, before in zip(self.model.parameters(), weights, strict=True):
+            for p, before in zip(self.model.parameters(), kept, strict=True):
                 p.copy_(before)
             for state in self.optimizer.state.values():
                 for value in state.values():
@@ -161,17 +158,17 @@ class Learner:
         return float(recent.mean()) / math.log(2)
 
     def time_alone(self) -> float:
-        """Seconds of a step while nothing else runs; what it learns is forgotten."""
+        """Seconds of a step while nothing else runs; for a run that is over."""
         if self.stream is None:
             return 0.0
-        kept = [p.detach().clone() for p in self.model.parameters()]
+        self.step.zero_()
+        self.n_learnt = 0
         synchronize(self.device)
         began = time.monotonic()
         for _ in range(TIMED_STEPS):
             self.learn()
         synchronize(self.device)
         taken = (time.monotonic() - began) / TIMED_STEPS
-        self._forget(kept)
         rate = self.run.rows * self.run.length / taken
         print(
             f"{self.run.key}: {1000 * taken:.2f} ms a step alone, {rate:,.0f} tokens/s", flush=True

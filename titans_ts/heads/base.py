@@ -41,7 +41,8 @@ class WindowBatch(NamedTuple):
 
     def pin_memory(self) -> WindowBatch:
         """The same batch in memory from which a GPU copies on its own."""
-        return self._map(Tensor.pin_memory)
+        # Views that overlap, as those of windows do, have no place there of the same strides.
+        return self._map(lambda x: x.contiguous().pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> WindowBatch:
         changed: dict[str, Any] = {

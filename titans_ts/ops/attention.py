@@ -365,9 +365,9 @@ def _with_further(x: Tensor, features: Tensor, group: int, lanes: int) -> Tensor
     """Append features to (batch, heads, rows, width), and to each group of rows the further key."""
 
     def make() -> tuple[Tensor, ...]:
-        corner = torch.zeros(lanes, lanes, dtype=x.dtype, device=x.device)
-        corner[0, 0] = 1
-        return (corner,)
+        # Not assigned to one element: a CUDA graph cannot copy a number from the processor.
+        first = torch.arange(lanes * lanes, device=x.device) == 0
+        return (first.view(lanes, lanes).to(x.dtype),)
 
     (corner,) = constant(("corner", lanes, x.dtype, x.device), make)
     x, features = (y.unflatten(-2, (-1, group)) for y in (x, features))
