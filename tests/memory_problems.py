@@ -129,10 +129,10 @@ def results_and_gradients(problem: Problem, form, **options) -> dict[str, Tensor
     reads, state = problem.with_leaves(leaves).solve(form, **options)
     results = flatten(reads, state)
     generator = torch.Generator().manual_seed(1)
-    mixture = torch.zeros((), dtype=reads.dtype)
+    mixture = torch.zeros((), dtype=reads.dtype, device=reads.device)
     for result in results.values():
         shape = (problem.keys.shape[0], *result.shape[1:])  # a shared anchor counts once a row
-        weight = torch.randn(shape, generator=generator, dtype=torch.float64).to(result.dtype)
+        weight = torch.randn(shape, generator=generator, dtype=torch.float64).to(result)
         mixture = mixture + (weight * result).sum()
     gradients = torch.autograd.grad(
         mixture, list(leaves.values()), allow_unused=True, materialize_grads=True

@@ -18,6 +18,7 @@ import pytest
 import torch
 from memory_problems import Problem, assert_same, make_problem, results_and_gradients
 
+from titans_ts.ops import memory_chunked
 from titans_ts.ops.memory_chunks import ScanOptions, scan_chunks
 from titans_ts.ops.memory_reference import memory_reference
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
@@ -37,6 +38,9 @@ CASES = {
     "states of every second chunk": {"save_every": 2},
     "wide heads": {"batch": 1, "width": 32, "hidden": (64,), "time": 64, "chunk_size": 32},
 }
+
+# Enough tokens for a scan, between a chunk that was open before and one that stays so.
+OPENED = SMALL | {"time": 80, "position": 5}
 
 
 def flat(tensors):
@@ -122,6 +126,11 @@ def solve_all() -> dict[str, dict[str, torch.Tensor]]:
         chunk_size=chunk_size,
         product_dtype=torch.bfloat16,
     )
+    solved["whole op"] = results_and_gradients(
+        moved(make_problem(**OPENED), dtype=torch.float32),
+        memory_chunked.memory_chunked,
+        chunk_size=16,
+    )
     return solved
 
 
@@ -159,6 +168,12 @@ def test_bfloat16_products_stay_near_the_reference(interpreted):
     assert not torch.equal(
         interpreted["bfloat16"]["reads"], interpreted["momentum and forgetting"]["reads"]
     )
+
+
+def test_the_op_with_interpreted_kernels_matches_the_reference(interpreted):
+    expected = results_and_gradients(make_problem(**OPENED), memory_reference, chunk_size=16)
+    got = {key: tensor.double() for key, tensor in interpreted["whole op"].items()}
+    assert_same(got, expected, 1e-4)
 
 
 @pytest.mark.gpu
@@ -203,6 +218,45 @@ def test_the_eager_scan_that_the_gpu_is_held_to_matches_the_reference():
     expected = results_and_gradients(problem, memory_reference, chunk_size=chunk_size)
     got = results_and_gradients(problem, by_rows(eager_scan), chunk_size=chunk_size)
     assert_same(got, expected)
+
+
+@pytest.mark.parametrize("position", [0, 5])
+def test_whole_chunks_go_by_the_kernel_and_open_ones_beside_it(position, monkeypatch):
+    kernel = []
+
+    def stand_in(*args, save_every, product_dtype, **options):
+        kernel.append(args[2].shape[1])
+        return eager_scan(*args, **options)[:3]
+
+    monkeypatch.setattr(memory_chunked, "triton_available", lambda device: True)
+    monkeypatch.setattr(memory_chunked, "triton_scan", stand_in)
+    problem = make_problem(
+        **SMALL | {"hidden": (64,), "time": 200, "heads": 2, "max_step": 0.02}, position=position
+    )
+    expected = results_and_gradients(problem, memory_reference, chunk_size=16)
+    got = results_and_gradients(
+        moved(problem, dtype=torch.float32), memory_chunked.memory_chunked, chunk_size=16
+    )
+    assert_same({key: tensor.double() for key, tensor in got.items()}, expected, 1e-4)
+    assert kernel == [192 if position == 0 else 176]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("momentum", [True, False])
+def test_the_op_on_the_gpu_matches_the_reference(momentum):
+    device = torch.device("cuda")
+    if not torch.cuda.is_available() or not triton_available(device):
+        pytest.skip("no CUDA device with Triton here")
+    problem = make_problem(
+        batch=2, heads=2, width=32, hidden=(128,), time=301, position=5, momentum=momentum
+    )
+    expected = results_and_gradients(problem, memory_reference, chunk_size=16)
+    got = results_and_gradients(
+        moved(problem, dtype=torch.float32, device=device),
+        memory_chunked.memory_chunked,
+        chunk_size=16,
+    )
+    assert_same({key: tensor.double().cpu() for key, tensor in got.items()}, expected, 1e-4)
 
 
 def layers(*widths: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:

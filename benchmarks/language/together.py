@@ -66,10 +66,14 @@ def train_together(
             losses = " ".join(f"{learner.last_loss():.2f}" for learner in learners)
             say(f"step {step + 1} of {n_steps}, {pace:.1f} a second: {losses}", device)
     records = [
-        learner.outcome()
-        | {"seconds": round(learner.time_alone() * n_steps, 1), "device": name_of(device)}
-        for learner in learners
+        learner.outcome(bits) | {"device": name_of(device)}
+        for learner, bits in zip(learners, judge(learners), strict=True)
     ]
+    paces: dict[str, float] = {}
+    for learner, record in zip(learners, records, strict=True):
+        if learner.run.name not in paces:
+            paces[learner.run.name] = learner.time_alone()
+        record["seconds"] = round(paces[learner.run.name] * n_steps, 1)
     say(f"all judged after {time.monotonic() - began:.0f} s", device)
     return records
 
@@ -175,20 +179,12 @@ class Learner:
         )
         return taken
 
-    def outcome(self) -> Record:
-        run = self.run
-        record = {**asdict(run), "parameters": self.model.n_parameters, "curve": self._curve()}
+    def outcome(self, bits: dict[str, float]) -> Record:
+        """What there is to say of a run that is over, ``bits`` per byte among it."""
+        record = {**asdict(self.run), "parameters": self.model.n_parameters}
         lost = int((~self.losses.isfinite()).sum())
-        if lost:
-            return record | {"diverged": lost, "test": None}
-        self.model.eval()
-        validation = self.texts.validation[:JUDGED_BYTES]
-        return record | {
-            "test": self._bits(self.texts.test, carry=True),
-            "test_cut": self._bits(self.texts.test, carry=False),
-            "validation": round(self._bits(validation, carry=True), 4),
-            "diverged": 0,
-        }
+        record |= {"curve": self._curve(), "diverged": lost}
+        return record | ({"test": None} if lost else bits)
 
     def _curve(self) -> list[list[float]]:
         """Bits per byte of training, each a mean over a tenth of the steps."""
@@ -197,44 +193,76 @@ class Learner:
         ends = range(size, self.n_steps + 1, size)
         return [[end * per_step, round(float(parts[end - size : end].mean()), 4)] for end in ends]
 
-    def _bits(self, text: torch.Tensor, *, carry: bool) -> float:
-        """As ``bits_per_byte`` does it, the whole segments captured."""
-        length = self.run.length
-        rows, n = in_rows(text)
-        self._rows, self._at = rows, torch.zeros((), dtype=torch.int64, device=self.device)
-        self._total = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._carried: Any = None
 
-        def read(carried: bool) -> None:
-            piece = self._rows.index_select(1, self._at + self.reach).long()
-            logs, after = self.model.log_probabilities(
-                piece[:, :-1],
-                piece[:, 1:],
-                self._carried if carried else None,
-                need_state=carry,
-            )
-            if carry:
-                self._carried = put(after, self._carried)
-            self._total += logs.double().sum()
-            self._at += length
+def judge(learners: list[Learner]) -> list[dict[str, float]]:
+    """Bits per byte of all of them, side by side."""
+    found: list[dict[str, float]] = [{} for _ in learners]
+    for learner in learners:
+        learner.model.eval()
+    for name, carry in (("test", True), ("test_cut", False), ("validation", True)):
+
+        def read(learner: Learner, name: str = name, carry: bool = carry) -> Reading:
+            texts = learner.texts
+            text = texts.validation[:JUDGED_BYTES] if name == "validation" else texts.test
+            return Reading(learner, text, carry=carry)
 
         with torch.no_grad():
-            n_whole = n // length
-            start = Repeated(lambda: read(False), self.stream)
-            go_on = Repeated(lambda: read(True), self.stream) if carry else start
-            self._at.zero_()
-            self._total.zero_()
-            synchronize(self.device)
-            for segment in range(n_whole):
-                (go_on if segment else start)()
-            synchronize(self.device)
-            if n % length:
-                piece = rows[:, n_whole * length : n + 1].long()
-                logs, _ = self.model.log_probabilities(
-                    piece[:, :-1], piece[:, 1:], self._carried, need_state=False
-                )
-                self._total += logs.double().sum()
-        return -float(self._total) / (len(rows) * n) / math.log(2)
+            readings = [read(learner) for learner in learners]
+            for segment in range(readings[0].n_whole):
+                for reading in readings:
+                    reading.read(segment)
+            synchronize(learners[0].device)
+            for bits, reading in zip(found, readings, strict=True):
+                bits[name] = reading.finish()
+    return found
+
+
+class Reading:
+    """What ``bits_per_byte`` does, the whole segments captured."""
+
+    def __init__(self, learner: Learner, text: torch.Tensor, *, carry: bool) -> None:
+        self.learner, self.length = learner, learner.run.length
+        device = learner.device
+        rows, self.n = in_rows(text)
+        self.rows, self.n_whole = rows, self.n // self.length
+        self.at = torch.zeros((), dtype=torch.int64, device=device)
+        self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.state: Any = None
+
+        def first() -> None:
+            self._read(None, carry)
+
+        def later() -> None:
+            self._read(self.state, carry)
+
+        self._first = Repeated(first, learner.stream)
+        self._later = Repeated(later, learner.stream) if carry else self._first
+        self.at.zero_()
+        self.total.zero_()
+        synchronize(device)
+
+    def _read(self, state: Any, carry: bool) -> None:
+        piece = self.rows.index_select(1, self.at + self.learner.reach).long()
+        logs, after = self.learner.model.log_probabilities(
+            piece[:, :-1], piece[:, 1:], state, need_state=carry
+        )
+        if carry:
+            self.state = put(after, self.state)
+        self.total += logs.double().sum()
+        self.at += self.length
+
+    def read(self, segment: int) -> None:
+        (self._later if segment else self._first)()
+
+    def finish(self) -> float:
+        """Read what does not fill a segment, and add up."""
+        if self.n % self.length:
+            piece = self.rows[:, self.n_whole * self.length : self.n + 1].long()
+            logs, _ = self.learner.model.log_probabilities(
+                piece[:, :-1], piece[:, 1:], self.state, need_state=False
+            )
+            self.total += logs.double().sum()
+        return -float(self.total) / (len(self.rows) * self.n) / math.log(2)
 
 
 class Repeated:
@@ -248,7 +276,6 @@ class Repeated:
         synchronize(device)
         with torch.cuda.stream(stream):
             # What libraries set up at a first call cannot be captured.
-            work()
             work()
         synchronize(device)
         self._graph = torch.cuda.CUDAGraph()

@@ -68,15 +68,15 @@ def supports(
 
     Parameters
     ----------
-    weights : list of Tensor of shape (rows, width_in, width_out)
+    weights : list of Tensor of shape (..., width_in, width_out)
     chunk_size : int
     residual, coarse, first_order : bool
         As in ``memory_chunks.ScanOptions``; none of them is covered.
     """
     if residual or coarse or first_order or len(weights) != 2 or chunk_size not in CHUNK_SIZES:
         return False
-    _, width, hidden = weights[0].shape
-    fits = width in WIDTHS and hidden % 16 == 0 and weights[1].shape[1:] == (hidden, width)
+    width, hidden = weights[0].shape[-2:]
+    fits = width in WIDTHS and hidden % 16 == 0 and weights[1].shape[-2:] == (hidden, width)
     return fits and all(weight.dtype == torch.float32 for weight in weights)
 
 
