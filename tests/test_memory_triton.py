@@ -117,6 +117,7 @@ def solve_all() -> dict[str, dict[str, torch.Tensor]]:
             moved(problem, dtype=torch.float32),
             by_rows(triton_scan),
             chunk_size=chunk_size,
+            product_dtype=torch.float32,
             **options,
         )
     problem, chunk_size, _ = posed("momentum and forgetting")
@@ -180,12 +181,7 @@ def test_the_op_with_interpreted_kernels_matches_the_reference(interpreted):
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("chunk_size", [16, 32, 64])
 @pytest.mark.parametrize("momentum", [True, False])
-@pytest.mark.parametrize(
-    ("product_dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)]
-)
-def test_kernels_on_the_gpu_match_the_eager_scan(
-    width, chunk_size, momentum, product_dtype, tolerance
-):
+def test_kernels_on_the_gpu_match_the_eager_scan(width, chunk_size, momentum):
     device = torch.device("cuda")
     if not torch.cuda.is_available() or not triton_available(device):
         pytest.skip("no CUDA device with Triton here")
@@ -207,10 +203,9 @@ def test_kernels_on_the_gpu_match_the_eager_scan(
             by_rows(triton_scan),
             chunk_size=chunk_size,
             save_every=save_every,
-            product_dtype=product_dtype,
         )
         got = {key: tensor.double() for key, tensor in got.items()}
-        assert_same(got, expected, tolerance)
+        assert_same(got, expected, 0.05)
 
 
 def test_the_eager_scan_that_the_gpu_is_held_to_matches_the_reference():
@@ -235,7 +230,10 @@ def test_whole_chunks_go_by_the_kernel_and_open_ones_beside_it(position, monkeyp
     )
     expected = results_and_gradients(problem, memory_reference, chunk_size=16)
     got = results_and_gradients(
-        moved(problem, dtype=torch.float32), memory_chunked.memory_chunked, chunk_size=16
+        moved(problem, dtype=torch.float32),
+        memory_chunked.memory_chunked,
+        chunk_size=16,
+        product_dtype=torch.bfloat16,
     )
     assert_same({key: tensor.double() for key, tensor in got.items()}, expected, 1e-4)
     assert kernel == [192 if position == 0 else 176]
@@ -243,7 +241,10 @@ def test_whole_chunks_go_by_the_kernel_and_open_ones_beside_it(position, monkeyp
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("momentum", [True, False])
-def test_the_op_on_the_gpu_matches_the_reference(momentum):
+@pytest.mark.parametrize(
+    ("product_dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)]
+)
+def test_the_op_on_the_gpu_matches_the_reference(momentum, product_dtype, tolerance):
     device = torch.device("cuda")
     if not torch.cuda.is_available() or not triton_available(device):
         pytest.skip("no CUDA device with Triton here")
@@ -255,8 +256,10 @@ def test_the_op_on_the_gpu_matches_the_reference(momentum):
         moved(problem, dtype=torch.float32, device=device),
         memory_chunked.memory_chunked,
         chunk_size=16,
+        product_dtype=product_dtype,
     )
-    assert_same({key: tensor.double().cpu() for key, tensor in got.items()}, expected, 1e-4)
+    got = {key: tensor.double().cpu() for key, tensor in got.items()}
+    assert_same(got, expected, tolerance)
 
 
 def layers(*widths: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
@@ -279,6 +282,9 @@ def layers(*widths: int, dtype: torch.dtype = torch.float32) -> list[torch.Tenso
         pytest.param(layers(32, 128, 32), 16, {"residual": True}, False, id="residual"),
         pytest.param(layers(32, 128, 32), 16, {"coarse": True}, False, id="coarse"),
         pytest.param(layers(32, 128, 32), 16, {"first_order": True}, False, id="first order"),
+        pytest.param(
+            layers(32, 128, 32), 16, {"product_dtype": torch.float32}, False, id="float32 products"
+        ),
     ],
 )
 def test_only_small_two_layer_memories_are_supported(weights, chunk_size, options, expected):
@@ -288,9 +294,10 @@ def test_only_small_two_layer_memories_are_supported(weights, chunk_size, option
 @pytest.mark.parametrize(
     ("time", "product_dtype", "message"),
     [
-        pytest.param(37, torch.float32, "got .* 37 tokens in chunks of 16", id="ragged"),
-        pytest.param(0, torch.float32, "and 0 tokens in chunks of 16", id="empty"),
-        pytest.param(32, torch.float16, "bfloat16, got torch.float16", id="half"),
+        pytest.param(37, torch.bfloat16, "got .* 37 tokens in chunks of 16", id="ragged"),
+        pytest.param(0, torch.bfloat16, " 0 tokens in chunks of 16", id="empty"),
+        pytest.param(32, torch.float16, "products in torch.float16", id="half"),
+        pytest.param(32, torch.float32, "products in torch.float32", id="float32"),
     ],
 )
 def test_what_the_kernels_do_not_cover_is_refused(time, product_dtype, message):

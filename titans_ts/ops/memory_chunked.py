@@ -81,8 +81,8 @@ def memory_chunked(
         For the backward pass, keep the state before every so many chunks and make the rest
         again. Default: keep all work while it is small, else as many states as keep memory low.
     product_dtype : torch.dtype, default torch.float32
-        What a GPU's kernel multiplies in; it adds up, and keeps states, in float32. Elsewhere
-        products are those of the tokens' own dtype.
+        bfloat16: a GPU's kernel may multiply in it, and adds up, and keeps states, in float32.
+        Elsewhere products are those of the tokens' own dtype.
 
     Returns
     -------
@@ -110,7 +110,8 @@ def memory_chunked(
     form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if short else _by_scan
     others = {"residual": residual, "coarse": coarse, "first_order": first_order}
     if form is _by_scan and triton_available(keys.device):
-        if keys.dtype == torch.float32 and supports(list(state.weights), chunk_size, **others):
+        covered = supports(list(state.weights), chunk_size, **others, product_dtype=product_dtype)
+        if covered and keys.dtype == torch.float32:
             kernel = partial(triton_scan, save_every=save_every, product_dtype=product_dtype)
             form = partial(_by_whole_chunks, kernel)
     elif form is _by_scan and len(state.weights) == 1 and chunk_size <= TILE_SIZE:

@@ -5,10 +5,13 @@ is one launch instead of dozens a chunk. States are float32; products round thei
 ``product_dtype`` and sum in float32. What the kernels do not cover stays with ``memory_chunks``,
 which computes the same. The arithmetic is that of README.md, its backward pass by hand.
 
-Checked so far in Triton's interpreter on a CPU (values, states and all gradients, against the
-token-by-token reference), and by compiling some of the sizes for an H200's architecture; never run
-on a GPU yet. So ``num_warps``, blocks and ``num_stages`` follow from counting registers, not from
-measuring: with heads and chunks of 64 the backward kernel still spills several hundred of them.
+Checked in Triton's interpreter on a CPU (values, states and all gradients, against the
+token-by-token reference), and with products in bfloat16 on an H200 (Triton 3.6), in all widths and
+chunk sizes. With products in float32, all cases failed there, one of them with an illegal memory
+access, where the interpreter and bfloat16 are right: so those are the interpreter's alone until
+somebody has found out why, and float32 stays with ``memory_chunks`` on a GPU. ``num_warps``, blocks
+and ``num_stages`` follow from counting registers, not from measuring: with heads and chunks of 64
+the backward kernel spills several hundred of them.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ def supports(
     residual: bool = False,
     coarse: bool = False,
     first_order: bool = False,
+    product_dtype: torch.dtype = torch.bfloat16,
 ) -> bool:
     """Whether the kernels cover a memory; the tokens must be whole chunks besides.
 
@@ -72,7 +76,12 @@ def supports(
     chunk_size : int
     residual, coarse, first_order : bool
         As in ``memory_chunks.ScanOptions``; none of them is covered.
+    product_dtype : torch.dtype, default torch.bfloat16
+        Of the products' operands; float32 is covered in Triton's interpreter alone.
     """
+    dtypes = (torch.bfloat16, torch.float32) if _interpreting() else (torch.bfloat16,)
+    if product_dtype not in dtypes:
+        return False
     if residual or coarse or first_order or len(weights) != 2 or chunk_size not in CHUNK_SIZES:
         return False
     width, hidden = weights[0].shape[-2:]
@@ -91,7 +100,7 @@ def triton_scan(
     chunk_size: int,
     need_state: bool,
     save_every: int | None = None,
-    product_dtype: torch.dtype = torch.float32,
+    product_dtype: torch.dtype = torch.bfloat16,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Scan a whole number of chunks, as ``memory_chunks.scan_chunks`` does.
 
@@ -109,9 +118,8 @@ def triton_scan(
     save_every : int, optional
         Chunks between the states that are kept for the backward pass; those between are made
         again. By default all are kept while they fit ``KEEP_BYTES``.
-    product_dtype : torch.dtype, default torch.float32
-        Of the products' operands: float32 or bfloat16. Products in float32 use TF32 where
-        ``torch.get_float32_matmul_precision()`` is not "highest".
+    product_dtype : torch.dtype, default torch.bfloat16
+        Of the products' operands: bfloat16, or in Triton's interpreter float32.
 
     Returns
     -------
@@ -127,17 +135,15 @@ def triton_scan(
         another.
     """
     n_time = queries.shape[1]
-    if not supports(weights, chunk_size) or n_time == 0 or n_time % chunk_size:
+    covered = supports(weights, chunk_size, product_dtype=product_dtype)
+    if not covered or n_time == 0 or n_time % chunk_size:
         shapes = [tuple(weight.shape) for weight in weights]
         raise ValueError(
             f"triton_scan expects two float32 layers of width in {WIDTHS} and a hidden width "
-            f"that 16 divides, and whole chunks of a size in {CHUNK_SIZES}; got weights of shapes "
-            f"{shapes}, {weights[0].dtype}, and {n_time} tokens in chunks of {chunk_size}. Use "
-            "scan_chunks for others."
-        )
-    if product_dtype not in (torch.float32, torch.bfloat16):
-        raise ValueError(
-            f"product_dtype must be torch.float32 or torch.bfloat16, got {product_dtype}."
+            f"that 16 divides, whole chunks of a size in {CHUNK_SIZES}, and products in bfloat16 "
+            f"(float32 in Triton's interpreter); got weights of shapes {shapes}, "
+            f"{weights[0].dtype}, {n_time} tokens in chunks of {chunk_size} and products in "
+            f"{product_dtype}. Use scan_chunks for others."
         )
     has_momentum = gates.log_momentum is not None
     parts = list(weights)
@@ -190,9 +196,6 @@ class _Layout(NamedTuple):
         while self.hidden % block:
             block //= 2
         in_half = self.product_dtype == torch.bfloat16
-        # Three products of TF32 parts are as exact as one in float32, which has no fast unit.
-        exact = torch.get_float32_matmul_precision() == "highest"
-        precision = "tf32x3" if exact else "tf32"
         return {
             "C": self.chunk,
             "D": self.width,
@@ -200,7 +203,7 @@ class _Layout(NamedTuple):
             "BLOCK": block,
             "MOMENTUM": self.momentum,
             "PRODUCT": language.bfloat16 if in_half else language.float32,
-            "PRECISION": "interpreted" if _interpreting() else precision,
+            "INTERPRETED": _interpreting(),
             "num_warps": 8 if self.is_large else 4,
             "num_stages": 1,
             # All that a thread can have. Not asked, NVIDIA's assembler (13.4) settles for 32 in

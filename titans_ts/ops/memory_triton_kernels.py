@@ -23,13 +23,13 @@ MOST_SQUARE = tl.constexpr(MOST_ERROR**2)
 
 
 @triton.jit
-def _dot(left, right, PRODUCT: tl.constexpr, PRECISION: tl.constexpr):
+def _dot(left, right, PRODUCT: tl.constexpr, INTERPRETED: tl.constexpr):
     """A product of operands rounded to ``PRODUCT``, summed in float32."""
     left, right = left.to(PRODUCT), right.to(PRODUCT)
-    if PRECISION == "interpreted":
+    if INTERPRETED:
         # The interpreter holds bfloat16 as integers, and would multiply those.
         return tl.dot(left.to(tl.float32), right.to(tl.float32), input_precision="ieee")
-    return tl.dot(left, right, input_precision=PRECISION)
+    return tl.dot(left, right)
 
 
 @triton.jit
@@ -80,7 +80,7 @@ def forward_kernel(
     MOMENTUM: tl.constexpr,
     READ: tl.constexpr,
     PRODUCT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    INTERPRETED: tl.constexpr,
 ):
     """Write a stretch of chunks, and with ``READ`` read after each token."""
     PARTS: tl.constexpr = 4 if MOMENTUM else 2
@@ -99,9 +99,9 @@ def forward_kernel(
         k = tl.load(keys + at + token)
         o = tl.zeros([C, D], tl.float32)
         for j in range(0, M, BLOCK):
-            z = _dot(k, tl.load(old + wide + j), PRODUCT, PRECISION)
+            z = _dot(k, tl.load(old + wide + j), PRODUCT, INTERPRETED)
             h = z * tl.sigmoid(z)
-            o += _dot(h, tl.load(old + narrow + j * D), PRODUCT, PRECISION)
+            o += _dot(h, tl.load(old + narrow + j * D), PRODUCT, INTERPRETED)
         e = 2.0 * (o - tl.load(values + at + token))
         tl.store(errors + at + token, e)
         e *= _share(e, D)
@@ -116,7 +116,7 @@ def forward_kernel(
             rho1, rho2 = tl.load(fade_end + one), tl.load(fade_end + two)
         if READ:
             q = tl.load(queries + at + token)
-            p = _dot(q, tl.trans(k), PRODUCT, PRECISION) * tl.load(writes + one * (C * C) + pair)
+            p = _dot(q, tl.trans(k), PRODUCT, INTERPRETED) * tl.load(writes + one * (C * C) + pair)
             b1 = tl.load(start + one * C + c)[:, None]
             b2 = tl.load(start + two * C + c)[:, None]
             if MOMENTUM:
@@ -127,37 +127,37 @@ def forward_kernel(
         for j in range(0, M, BLOCK):
             w1 = tl.load(old + wide + j)
             w2 = tl.load(old + narrow + j * D)
-            z = _dot(k, w1, PRODUCT, PRECISION)
+            z = _dot(k, w1, PRODUCT, INTERPRETED)
             gate = tl.sigmoid(z)
             h = z * gate
-            dl = _dot(e, tl.trans(w2), PRODUCT, PRECISION) * _slope(z, gate)
+            dl = _dot(e, tl.trans(w2), PRODUCT, INTERPRETED) * _slope(z, gate)
             if READ:
-                zq = b1 * _dot(q, w1, PRODUCT, PRECISION) - _dot(p, dl, PRODUCT, PRECISION)
+                zq = b1 * _dot(q, w1, PRODUCT, INTERPRETED) - _dot(p, dl, PRODUCT, INTERPRETED)
             if MOMENTUM:
                 s1 = tl.load(old + 2 * D * M + wide + j)
                 s2 = tl.load(old + 2 * D * M + narrow + j * D)
                 if READ:
-                    zq += d1 * _dot(q, s1, PRODUCT, PRECISION)
+                    zq += d1 * _dot(q, s1, PRODUCT, INTERPRETED)
             if READ:
                 hq = zq * tl.sigmoid(zq)
-                scores += _dot(hq, tl.trans(h), PRODUCT, PRECISION)
-                y += b2 * _dot(hq, w2, PRODUCT, PRECISION)
+                scores += _dot(hq, tl.trans(h), PRODUCT, INTERPRETED)
+                y += b2 * _dot(hq, w2, PRODUCT, INTERPRETED)
                 if MOMENTUM:
-                    y += d2 * _dot(hq, s2, PRODUCT, PRECISION)
-            w1 = beta1 * w1 - _dot(tl.trans(k), a1 * dl, PRODUCT, PRECISION)
-            w2 = beta2 * w2 - _dot(tl.trans(h), a2e, PRODUCT, PRECISION)
+                    y += d2 * _dot(hq, s2, PRODUCT, INTERPRETED)
+            w1 = beta1 * w1 - _dot(tl.trans(k), a1 * dl, PRODUCT, INTERPRETED)
+            w2 = beta2 * w2 - _dot(tl.trans(h), a2e, PRODUCT, INTERPRETED)
             if MOMENTUM:
                 w1 += gamma1 * s1
                 w2 += gamma2 * s2
-                s1 = rho1 * s1 - _dot(tl.trans(k), r1 * dl, PRODUCT, PRECISION)
-                s2 = rho2 * s2 - _dot(tl.trans(h), r2e, PRODUCT, PRECISION)
+                s1 = rho1 * s1 - _dot(tl.trans(k), r1 * dl, PRODUCT, INTERPRETED)
+                s2 = rho2 * s2 - _dot(tl.trans(h), r2e, PRODUCT, INTERPRETED)
                 tl.store(new + 2 * D * M + wide + j, s1)
                 tl.store(new + 2 * D * M + narrow + j * D, s2)
             tl.store(new + wide + j, w1)
             tl.store(new + narrow + j * D, w2)
         if READ:
             scores *= tl.load(writes + two * (C * C) + pair)
-            tl.store(reads + at + token, y - _dot(scores, e, PRODUCT, PRECISION))
+            tl.store(reads + at + token, y - _dot(scores, e, PRODUCT, INTERPRETED))
         # Other threads of this program are about to load what was stored here.
         tl.debug_barrier()
 
@@ -201,7 +201,7 @@ def backward_kernel(
     BLOCK: tl.constexpr,
     MOMENTUM: tl.constexpr,
     PRODUCT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    INTERPRETED: tl.constexpr,
 ):
     """Walk a stretch of chunks in reverse, all that a chunk needs made again from its start."""
     PARTS: tl.constexpr = 4 if MOMENTUM else 2
@@ -224,9 +224,9 @@ def backward_kernel(
         old = state + (row + n * n_rows) * (PARTS * D * M)
         q, k = tl.load(queries + at + token), tl.load(keys + at + token)
         e, y_bar = _written(errors + at + token, D), tl.load(reads_bar + at + token)
-        p = _dot(q, tl.trans(k), PRODUCT, PRECISION) * tl.load(writes + one * (C * C) + pair)
+        p = _dot(q, tl.trans(k), PRODUCT, INTERPRETED) * tl.load(writes + one * (C * C) + pair)
         tl.store(p_at + plain, p)
-        r_bar = -_dot(y_bar, tl.trans(e), PRODUCT, PRECISION)
+        r_bar = -_dot(y_bar, tl.trans(e), PRODUCT, INTERPRETED)
         tl.store(p_at + C * C + plain, r_bar * tl.load(writes + two * (C * C) + pair))
         tl.debug_barrier()
         b1 = tl.load(start + one * C + c)[:, None]
@@ -258,100 +258,100 @@ def backward_kernel(
         for j in range(0, M, BLOCK):
             w1 = tl.load(old + wide + j)
             w2 = tl.load(old + narrow + j * D)
-            z = _dot(tl.load(keys + at + token), w1, PRODUCT, PRECISION)
+            z = _dot(tl.load(keys + at + token), w1, PRODUCT, INTERPRETED)
             gate = tl.sigmoid(z)
             h = z * gate
             slope = _slope(z, gate)
-            u = _dot(_written(errors + at + token, D), tl.trans(w2), PRODUCT, PRECISION)
+            u = _dot(_written(errors + at + token, D), tl.trans(w2), PRODUCT, INTERPRETED)
             dl = u * slope
             q = tl.load(queries + at + token)
-            zq = b1 * _dot(q, w1, PRODUCT, PRECISION)
-            zq -= _dot(tl.load(p_at + plain), dl, PRODUCT, PRECISION)
+            zq = b1 * _dot(q, w1, PRODUCT, INTERPRETED)
+            zq -= _dot(tl.load(p_at + plain), dl, PRODUCT, INTERPRETED)
             if MOMENTUM:
                 s1 = tl.load(old + 2 * D * M + wide + j)
                 s2 = tl.load(old + 2 * D * M + narrow + j * D)
-                zq += d1 * _dot(q, s1, PRODUCT, PRECISION)
+                zq += d1 * _dot(q, s1, PRODUCT, INTERPRETED)
             gate_q = tl.sigmoid(zq)
             hq = zq * gate_q
-            scores += _dot(hq, tl.trans(h), PRODUCT, PRECISION)
+            scores += _dot(hq, tl.trans(h), PRODUCT, INTERPRETED)
 
             # Reads, second layer: B2 (hq W2) + D2 (hq S2) - R e.
             y_bar = tl.load(reads_bar + at + token)
             r_bar = tl.load(p_at + C * C + plain)
-            back = _dot(y_bar, tl.trans(w2), PRODUCT, PRECISION)
+            back = _dot(y_bar, tl.trans(w2), PRODUCT, INTERPRETED)
             b2_bar += tl.sum(hq * back, 1)
-            zq_bar = b2 * back + _dot(r_bar, h, PRODUCT, PRECISION)
+            zq_bar = b2 * back + _dot(r_bar, h, PRODUCT, INTERPRETED)
             if MOMENTUM:
-                back = _dot(y_bar, tl.trans(s2), PRODUCT, PRECISION)
+                back = _dot(y_bar, tl.trans(s2), PRODUCT, INTERPRETED)
                 d2_bar += tl.sum(hq * back, 1)
                 zq_bar += d2 * back
             zq_bar *= _slope(zq, gate_q)
-            h_bar = _dot(tl.trans(r_bar), hq, PRODUCT, PRECISION)
+            h_bar = _dot(tl.trans(r_bar), hq, PRODUCT, INTERPRETED)
 
             # Reads, first layer: B1 (q W1) + D1 (q S1) - P dl.
-            p_bar -= _dot(zq_bar, tl.trans(dl), PRODUCT, PRECISION)
-            dl_bar = -_dot(tl.trans(tl.load(p_at + plain)), zq_bar, PRODUCT, PRECISION)
+            p_bar -= _dot(zq_bar, tl.trans(dl), PRODUCT, INTERPRETED)
+            dl_bar = -_dot(tl.trans(tl.load(p_at + plain)), zq_bar, PRODUCT, INTERPRETED)
             q = tl.load(queries + at + token)
-            back = _dot(zq_bar, tl.trans(w1), PRODUCT, PRECISION)
+            back = _dot(zq_bar, tl.trans(w1), PRODUCT, INTERPRETED)
             b1_bar += tl.sum(q * back, 1)
             q_bar += b1 * back
             if MOMENTUM:
-                back = _dot(zq_bar, tl.trans(s1), PRODUCT, PRECISION)
+                back = _dot(zq_bar, tl.trans(s1), PRODUCT, INTERPRETED)
                 d1_bar += tl.sum(q * back, 1)
                 q_bar += d1 * back
 
             # Writes, second layer.
             e = _written(errors + at + token, D)
             w2_bar = tl.load(bars + narrow + j * D)
-            back = _dot(e, tl.trans(w2_bar), PRODUCT, PRECISION)
+            back = _dot(e, tl.trans(w2_bar), PRODUCT, INTERPRETED)
             a2_bar -= tl.sum(h * back, 1)
             h_bar -= a2 * back
-            e_bar -= a2 * _dot(h, w2_bar, PRODUCT, PRECISION)
+            e_bar -= a2 * _dot(h, w2_bar, PRODUCT, INTERPRETED)
             beta2_bar += tl.sum(w2_bar * w2)
             if MOMENTUM:
                 s2_bar = tl.load(bars + 2 * D * M + narrow + j * D)
-                back = _dot(e, tl.trans(s2_bar), PRODUCT, PRECISION)
+                back = _dot(e, tl.trans(s2_bar), PRODUCT, INTERPRETED)
                 r2_bar -= tl.sum(h * back, 1)
                 h_bar -= r2 * back
-                e_bar -= r2 * _dot(h, s2_bar, PRODUCT, PRECISION)
+                e_bar -= r2 * _dot(h, s2_bar, PRODUCT, INTERPRETED)
                 gamma2_bar += tl.sum(w2_bar * s2)
                 rho2_bar += tl.sum(s2_bar * s2)
                 s2_bar = gamma2 * w2_bar + rho2 * s2_bar
                 y_bar = d2 * tl.load(reads_bar + at + token)
-                s2_bar += _dot(tl.trans(hq), y_bar, PRODUCT, PRECISION)
+                s2_bar += _dot(tl.trans(hq), y_bar, PRODUCT, INTERPRETED)
                 tl.store(bars + 2 * D * M + narrow + j * D, s2_bar)
 
             # Writes, first layer.
             k = tl.load(keys + at + token)
             w1_bar = tl.load(bars + wide + j)
-            back = _dot(k, w1_bar, PRODUCT, PRECISION)
+            back = _dot(k, w1_bar, PRODUCT, INTERPRETED)
             a1_bar -= tl.sum(dl * back, 1)
             dl_bar -= a1 * back
-            k_bar -= a1 * _dot(dl, tl.trans(w1_bar), PRODUCT, PRECISION)
+            k_bar -= a1 * _dot(dl, tl.trans(w1_bar), PRODUCT, INTERPRETED)
             beta1_bar += tl.sum(w1_bar * w1)
             if MOMENTUM:
                 s1_bar = tl.load(bars + 2 * D * M + wide + j)
-                back = _dot(k, s1_bar, PRODUCT, PRECISION)
+                back = _dot(k, s1_bar, PRODUCT, INTERPRETED)
                 r1_bar -= tl.sum(dl * back, 1)
                 dl_bar -= r1 * back
-                k_bar -= r1 * _dot(dl, tl.trans(s1_bar), PRODUCT, PRECISION)
+                k_bar -= r1 * _dot(dl, tl.trans(s1_bar), PRODUCT, INTERPRETED)
                 gamma1_bar += tl.sum(w1_bar * s1)
                 rho1_bar += tl.sum(s1_bar * s1)
                 s1_bar = gamma1 * w1_bar + rho1 * s1_bar
                 q = tl.load(queries + at + token)
-                s1_bar += _dot(tl.trans(q), d1 * zq_bar, PRODUCT, PRECISION)
+                s1_bar += _dot(tl.trans(q), d1 * zq_bar, PRODUCT, INTERPRETED)
                 tl.store(bars + 2 * D * M + wide + j, s1_bar)
             q = tl.load(queries + at + token)
-            w1_bar = beta1 * w1_bar + _dot(tl.trans(q), b1 * zq_bar, PRODUCT, PRECISION)
+            w1_bar = beta1 * w1_bar + _dot(tl.trans(q), b1 * zq_bar, PRODUCT, INTERPRETED)
             tl.store(bars + wide + j, w1_bar)
 
             # Errors: u = e W2^T, dl = u silu'(z).
             u_bar = dl_bar * slope
-            e_bar += _dot(u_bar, w2, PRODUCT, PRECISION)
+            e_bar += _dot(u_bar, w2, PRODUCT, INTERPRETED)
             y_bar = b2 * tl.load(reads_bar + at + token)
-            w2_bar = beta2 * w2_bar + _dot(tl.trans(hq), y_bar, PRODUCT, PRECISION)
+            w2_bar = beta2 * w2_bar + _dot(tl.trans(hq), y_bar, PRODUCT, INTERPRETED)
             e = _written(errors + at + token, D)
-            w2_bar += _dot(tl.trans(u_bar), e, PRODUCT, PRECISION)
+            w2_bar += _dot(tl.trans(u_bar), e, PRODUCT, INTERPRETED)
             tl.store(bars + narrow + j * D, w2_bar)
             # Second derivative of SiLU: g (1 - g) (2 + z (1 - 2 g)).
             bend = gate * (1.0 - gate) * (2.0 + z * (1.0 - 2.0 * gate))
@@ -361,15 +361,15 @@ def backward_kernel(
 
         y_bar, e = tl.load(reads_bar + at + token), _written(errors + at + token, D)
         a_table = tl.load(writes + two * (C * C) + pair)
-        e_bar -= _dot(tl.trans(scores * a_table), y_bar, PRODUCT, PRECISION)
-        made = -_dot(y_bar, tl.trans(e), PRODUCT, PRECISION)
+        e_bar -= _dot(tl.trans(scores * a_table), y_bar, PRODUCT, INTERPRETED)
+        made = -_dot(y_bar, tl.trans(e), PRODUCT, INTERPRETED)
         tl.store(writes_bar + two * (C * C) + pair, made * scores)
         q, k = tl.load(queries + at + token), tl.load(keys + at + token)
-        made = _dot(q, tl.trans(k), PRODUCT, PRECISION)
+        made = _dot(q, tl.trans(k), PRODUCT, INTERPRETED)
         tl.store(writes_bar + one * (C * C) + pair, p_bar * made)
         p_bar *= tl.load(writes + one * (C * C) + pair)
-        tl.store(queries_bar + at + token, q_bar + _dot(p_bar, k, PRODUCT, PRECISION))
-        k_bar += _dot(tl.trans(p_bar), q, PRODUCT, PRECISION)
+        tl.store(queries_bar + at + token, q_bar + _dot(p_bar, k, PRODUCT, INTERPRETED))
+        k_bar += _dot(tl.trans(p_bar), q, PRODUCT, INTERPRETED)
         e = tl.load(errors + at + token)
         square = tl.sum(e * e, 1)[:, None] / D
         along = tl.sum(e * e_bar, 1)[:, None] / D
@@ -396,16 +396,16 @@ def backward_kernel(
         for j in range(0, M, BLOCK):
             w1 = tl.load(old + wide + j)
             w2 = tl.load(old + narrow + j * D)
-            z = _dot(k, w1, PRODUCT, PRECISION)
+            z = _dot(k, w1, PRODUCT, INTERPRETED)
             gate = tl.sigmoid(z)
-            z_bar = _dot(o_bar, tl.trans(w2), PRODUCT, PRECISION) * _slope(z, gate)
+            z_bar = _dot(o_bar, tl.trans(w2), PRODUCT, INTERPRETED) * _slope(z, gate)
             z_bar += tl.load(kept + hidden + j)
-            k_bar += _dot(z_bar, tl.trans(w1), PRODUCT, PRECISION)
+            k_bar += _dot(z_bar, tl.trans(w1), PRODUCT, INTERPRETED)
             w1_bar = tl.load(bars + wide + j)
-            w1_bar += _dot(tl.trans(k), z_bar, PRODUCT, PRECISION)
+            w1_bar += _dot(tl.trans(k), z_bar, PRODUCT, INTERPRETED)
             tl.store(bars + wide + j, w1_bar)
             w2_bar = tl.load(bars + narrow + j * D)
-            w2_bar += _dot(tl.trans(z * gate), o_bar, PRODUCT, PRECISION)
+            w2_bar += _dot(tl.trans(z * gate), o_bar, PRODUCT, INTERPRETED)
             tl.store(bars + narrow + j * D, w2_bar)
         tl.store(keys_bar + at + token, k_bar)
         tl.debug_barrier()
