@@ -3,9 +3,10 @@
     python benchmarks/search.py sleeping [--seconds 30]   # four workers against one; bar 3.8
     python benchmarks/search.py fits [--seconds 180]      # two against one, real fits; bar 1.7
     python benchmarks/search.py etth1 --seed 0            # a search of 30 minutes, and defaults
+    python benchmarks/search.py etth2 --seed 0            # the same on data that chose nothing here
 
-``etth1`` judges three forecasters on the test period, each fitted to the rows before it: the
-defaults, the best candidate of the search, and the mean of the five best.
+``etth1`` and ``etth2`` judge three forecasters on the test period, each fitted to the rows before
+it: the defaults, the best candidate of the search, and the mean of five, the defaults among them.
 
 Workers are processes of one thread each that share a journal. Studies are kept in ``--results``: a
 command that is started again goes on with its own, and adds nothing to what is done.
@@ -41,6 +42,7 @@ from titans_ts.datasets import make_transformer_station
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/search"
 SLEEP = 1.0
+ETT = {"etth1": "ETTh1", "etth2": "ETTh2"}
 # Candidates of a search whose mean is judged beside the best alone.
 ENSEMBLE = 5
 
@@ -82,10 +84,12 @@ def fits_search(**options: Any) -> tuple[TitansSearchCV, Any]:
     return search, make_transformer_station(4000, freq="h", random_state=0)
 
 
-def etth1_search(data: str | None, metric: str, **options: Any) -> tuple[TitansSearchCV, Any]:
+def ett_search(
+    name: str, data: str | None, metric: str, **options: Any
+) -> tuple[TitansSearchCV, Any]:
     """Standardised by the training rows; the last eight months before the test are four folds."""
-    split = ETT_SPLITS["ETTh1"]
-    frame = scaled(data)[: split.n_train + split.n_validation]
+    split = ETT_SPLITS[name]
+    frame = scaled(name, data)[: split.n_train + split.n_validation]
     search = TitansSearchCV(
         TitansForecaster(horizon=96, accelerator="cpu", random_state=options["random_state"]),
         cv=RollingOriginSplit(4, horizon=split.n_validation // 2),
@@ -95,22 +99,22 @@ def etth1_search(data: str | None, metric: str, **options: Any) -> tuple[TitansS
     return search, frame
 
 
-def scaled(data: str | None) -> pd.DataFrame:
-    frame = read_csv(find_data(data))
-    train = frame[: ETT_SPLITS["ETTh1"].n_train]
+def scaled(name: str, data: str | None) -> pd.DataFrame:
+    frame = read_csv(find_data(name, data))
+    train = frame[: ETT_SPLITS[name].n_train]
     return (frame - train.mean()) / train.std(ddof=0)
 
 
-def find_data(given: str | None) -> Path:
+def find_data(name: str, given: str | None) -> Path:
     """The file to read, or a sentence that says where it was looked for."""
     shared = Path(os.environ.get("TITANS_TS_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    names = ("ETTh1.csv", "ETTh1.csv.gz")
+    names = (f"{name}.csv", f"{name}.csv.gz")
     folders = (shared, shared / "forecasting")
     places = [Path(given)] if given else [folder / name for folder in folders for name in names]
     for place in places:
         if place.is_file():
             return place
-    raise SystemExit(f"No ETTh1 data; looked for {', '.join(map(str, places))}. Give --data PATH.")
+    raise SystemExit(f"No {name} data; looked for {', '.join(map(str, places))}. Give --data PATH.")
 
 
 # -- workers --------------------------------------------------------------------------------------
@@ -134,8 +138,8 @@ def work(arguments: argparse.Namespace) -> None:
         "refit": False,
         "random_state": arguments.seed,
     }
-    if arguments.task == "etth1":
-        search, X = etth1_search(arguments.data, arguments.metric, **options)
+    if arguments.task in ETT:
+        search, X = ett_search(ETT[arguments.task], arguments.data, arguments.metric, **options)
     else:
         search, X = {"sleeping": sleeping_search, "fits": fits_search}[arguments.task](**options)
     search.fit(X)
@@ -198,10 +202,10 @@ def compare(task: str, n_workers: int, seconds: float, bar: float, folder: Path)
     )
 
 
-def etth1(arguments: argparse.Namespace) -> None:
+def ett(arguments: argparse.Namespace) -> None:
     """Search, then judge what was found and the defaults on the test period."""
-    folder, seed = arguments.results, arguments.seed
-    storage = folder / f"etth1-{arguments.metric}-{seed}.journal"
+    folder, seed, task = arguments.results, arguments.seed, arguments.what
+    storage = folder / f"{task}-{arguments.metric}-{seed}.journal"
     spent = 0.0
     if storage.exists():
         times = [t.duration.total_seconds() for t in trials_of(storage) if t.duration is not None]
@@ -210,11 +214,12 @@ def etth1(arguments: argparse.Namespace) -> None:
     begin = time.monotonic()
     if left > 1:
         more = {"seed": seed, "data": arguments.data, "metric": arguments.metric}
-        workers = [start("etth1", storage, left, **more) for _ in range(arguments.workers)]
+        workers = [start(task, storage, left, **more) for _ in range(arguments.workers)]
         if any(worker.wait() for worker in workers):
             raise SystemExit(f"A worker failed; see above. Its study: {storage}")
     searched = time.monotonic() - begin
-    search, X = etth1_search(
+    search, X = ett_search(
+        ETT[task],
         arguments.data,
         arguments.metric,
         storage=storage,
@@ -236,8 +241,8 @@ def etth1(arguments: argparse.Namespace) -> None:
             "search": made[1],
             "ensemble": EnsembleForecaster([(f"candidate_{i}", f) for i, f in enumerate(made[2:])]),
         },
-        scaled(arguments.data),
-        **ETT_SPLITS["ETTh1"]._asdict(),
+        scaled(ETT[task], arguments.data),
+        **ETT_SPLITS[ETT[task]]._asdict(),
         validation="default",
     )
     rows = {
@@ -252,7 +257,7 @@ def etth1(arguments: argparse.Namespace) -> None:
     report(
         folder,
         {
-            "task": "etth1",
+            "task": task,
             "seed": seed,
             "metric": arguments.metric,
             "seconds": spent + searched,
@@ -279,11 +284,11 @@ def report(folder: Path, row: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["sleeping", "fits", "etth1", "worker"])
+    parser.add_argument("what", choices=["sleeping", "fits", *ETT, "worker"])
     parser.add_argument("--seconds", type=float, help="default: 30, 180 and 1800")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="of etth1")
-    parser.add_argument("--metric", default="mse", help="what etth1 chooses by")
+    parser.add_argument("--workers", type=int, default=2, help="of etth1 and etth2")
+    parser.add_argument("--metric", default="mse", help="what etth1 and etth2 choose by")
     parser.add_argument("--data")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
@@ -298,7 +303,7 @@ def main() -> None:
         compare("fits", 2, arguments.seconds or 180, 1.7, arguments.results)
     else:
         arguments.seconds = arguments.seconds or 1800
-        etth1(arguments)
+        ett(arguments)
 
 
 if __name__ == "__main__":
