@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from benchmarks.language.contenders import ABLATIONS, CONTENDERS
 from benchmarks.language.records import Record
-from benchmarks.language.training import ROWS_A_STEP, Run
+from benchmarks.language.training import CARRIED, ROWS_A_STEP, Run
 
-__all__ = ["best_titans", "check_names", "done_keys", "run_of", "wanted"]
+__all__ = ["best_titans", "check_names", "done_keys", "group_of", "run_of", "wanted"]
 
 SEEDS = 3
 
@@ -18,12 +18,29 @@ def done_keys(records: list[Record]) -> set[str]:
 
 
 def run_of(record: Record) -> Run:
-    rows = record.get("rows", ROWS_A_STEP)
-    return Run(record["name"], record["corpus"], record["seed"], record["tokens"], rows)
+    rows, carried = record.get("rows", ROWS_A_STEP), record.get("carried", CARRIED)
+    return Run(
+        record["name"],
+        record["corpus"],
+        record["seed"],
+        record["tokens"],
+        rows=rows,
+        carried=carried,
+    )
+
+
+def group_of(record: Record) -> tuple[str, int, int, int]:
+    """What runs of one table have in common: corpus, tokens, rows and carried segments."""
+    run = run_of(record)
+    return run.corpus, run.tokens, run.rows, run.carried
 
 
 def best_titans(
-    records: list[Record], corpus: str, tokens: int, rows: int = ROWS_A_STEP
+    records: list[Record],
+    corpus: str,
+    tokens: int,
+    rows: int = ROWS_A_STEP,
+    carried: int = CARRIED,
 ) -> str | None:
     """The Titans contender of fewest bits on validation at seed 0; None until all are there."""
     like = corpus, tokens, rows, 0

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.language.plan import SEEDS, best_titans, run_of
+from benchmarks.language.plan import SEEDS, best_titans, group_of, run_of
 from benchmarks.language.records import Record
+from benchmarks.language.training import Run
 
 __all__ = ["render"]
 
@@ -19,13 +20,17 @@ def render(records: list[Record]) -> str:
     """The page of the documentation."""
     parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
     latest = {run_of(record).key: record for record in records}
-    groups: dict[tuple[str, int, int], list[Record]] = {}
+    groups: dict[tuple[str, int, int, int], list[Record]] = {}
     for record in latest.values():
-        run = run_of(record)
-        groups.setdefault((run.corpus, run.tokens, run.rows), []).append(record)
+        groups.setdefault(group_of(record), []).append(record)
     for group, found in sorted(groups.items(), key=lambda each: (-each[0][1], each[0])):
-        corpus, tokens, rows_a_step = group
-        parts.append(f"## {corpus}, {tokens:,} tokens a run, {rows_a_step} rows a step")
+        corpus, tokens, rows_a_step, carried = group
+        parts.append(f"## {corpus}, {tokens:,} tokens a run")
+        devices = sorted({record.get("device", "one core of a CPU") for record in found})
+        parts.append(
+            f"{rows_a_step} rows a step; states carried through {carried} segments in training, "
+            f"{carried * Run.length:,} bytes. Trained on {' and '.join(devices)}."
+        )
         contenders = by_name([r for r in found if ":" not in r["name"]])
         n_done = sum(len(runs) for runs in contenders.values())
         parts.append(f"{n_done} runs of contenders, of up to {SEEDS} seeds each.")
