@@ -6,12 +6,12 @@ is one launch instead of dozens a chunk. States are float32; products round thei
 which computes the same. The arithmetic is that of README.md, its backward pass by hand.
 
 Checked in Triton's interpreter on a CPU (values, states and all gradients, against the
-token-by-token reference), and with products in bfloat16 on an H200 (Triton 3.6), in all widths and
-chunk sizes. With products in float32, all cases failed there, one of them with an illegal memory
-access, where the interpreter and bfloat16 are right: so those are the interpreter's alone until
-somebody has found out why, and float32 stays with ``memory_chunks`` on a GPU. ``num_warps``, blocks
-and ``num_stages`` follow from counting registers, not from measuring: with heads and chunks of 64
-the backward kernel spills several hundred of them.
+token-by-token reference), and by one run of the tests on an H200 (Triton 3.6) that was cut short:
+as many failed as there are cases with products in float32, and a benchmark of float32 ended in an
+illegal memory access, while bfloat16 went on well. So products in float32 are the interpreter's
+alone until somebody has found out why, and stay with ``memory_chunks`` on a GPU. ``num_warps``,
+blocks and ``num_stages`` follow from counting registers, not from measuring: with heads and chunks
+of 64 the backward kernel spills several hundred of them.
 """
 
 from __future__ import annotations
