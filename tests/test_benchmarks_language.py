@@ -68,6 +68,15 @@ def test_the_most_wanted_runs_come_first_and_ablations_are_of_the_best():
     assert len(todo) == 3 * (7 + n)
 
 
+def test_the_best_is_that_of_its_own_table():
+    here = [record(name, bits=2.0 + i) for i, name in enumerate(TITANS)]
+    there = [record(name, bits=1.0 - i / 9, carried=8) for i, name in enumerate(TITANS)]
+    about = "wikitext-2", 1_000
+    assert best_titans(here + there, *about) == TITANS[0]
+    assert best_titans(here + there, *about, carried=8) == TITANS[-1]
+    assert best_titans(there, *about) is None
+
+
 def test_a_diverged_run_is_never_the_best():
     done = [record(name) for name in TITANS[1:]]
     diverged = record(TITANS[0], test=None)

@@ -43,12 +43,11 @@ def best_titans(
     carried: int = CARRIED,
 ) -> str | None:
     """The Titans contender of fewest bits on validation at seed 0; None until all are there."""
-    like = corpus, tokens, rows, 0
     found = {
         record["name"]: record.get("validation", float("inf"))
         for record in records
-        if (run := run_of(record))
-        and (run.corpus, run.tokens, run.rows, run.seed) == like
+        if group_of(record) == (corpus, tokens, rows, carried)
+        and record["seed"] == 0
         and record["name"] in CONTENDERS
     }
     if any(name not in found for name in CONTENDERS if name.startswith("titans-")):
@@ -91,6 +90,7 @@ def wanted(
     rows : int, optional
         Of a step.
     n_seeds : int, optional
+        Of each contender and ablation.
     """
     best = best_titans(records, corpus, tokens, rows)
     named = [name for name in only or () if ":" in name]
