@@ -93,8 +93,8 @@ def default_space(
         if on_request.get(name) is None:
             names = " or ".join(repr(n) for n, choices in on_request.items() if choices is not None)
             raise ParameterError(
-                f"also names {name!r}, which cannot be varied besides for this "
-                f"{type(estimator).__name__} and {n_rows} rows. Expected {names or 'nothing'}."
+                f"{name!r} cannot be varied for this {type(estimator).__name__} and {n_rows} rows "
+                f"to learn from. Besides the default space, {names or 'nothing'} can be."
             )
         space[name] = on_request[name]
     found = {name: choices for name, choices in space.items() if choices is not None}

@@ -71,6 +71,9 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     composition : int, default 5
         Length of the longest words that are counted; 0 for none. How much they weigh is found on
         the validation rows.
+    placement : int, default 2
+        Length of the longest words whose place, from a sequence's start, counts beside those; 0 for
+        none. Only where the direction counts: see ``reverse_complement``.
     pretrained : TitansSequenceModel, optional
         Fitted; what it has learnt is where learning starts. Coding and backbone are then its own.
         To keep ``clone`` from clearing it, wrap it in :class:`sklearn.frozen.FrozenEstimator`, as
@@ -144,6 +147,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         pool: int = NetworkConfig.pool,
         k: int = NetworkConfig.k,
         composition: int = NetworkConfig.composition,
+        placement: int = NetworkConfig.placement,
         pretrained: Any = None,
         variant: str = "mag",
         dim: int = BackboneConfig.dim,
@@ -176,6 +180,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         self.pool = pool
         self.k = k
         self.composition = composition
+        self.placement = placement
         self.pretrained = pretrained
         self.variant = variant
         self.dim = dim
@@ -316,7 +321,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         return values, weights_to_arrays(self.model_)
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        network, backbone = values["network"], values["backbone"]
+        # A model that was saved before words had places has none of their weights.
+        network, backbone = {"placement": 0} | values["network"], values["backbone"]
         classes = values["classes"]
         if not isinstance(classes, list) or network["n_classes"] != len(classes):
             raise ValueError(f"{network['n_classes']} classes, and the labels {classes!r:.80}")
@@ -324,7 +330,12 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             lambda: SequenceNetwork(NetworkConfig(**network), BackboneConfig(**backbone)),
             arrays,
             # Words are counted by powers of their length, which is what sizes their weights.
-            {**network, **backbone, "composition": 4 ** min(int(network["composition"]), 30)},
+            {
+                **network,
+                **backbone,
+                "composition": 4 ** min(int(network["composition"]), 30),
+                "placement": 4 ** min(int(network["placement"]), 30),
+            },
         )
         self.classes_ = np.array(classes, dtype=_kind(values["class_kind"]))
         self.reverse_complement_ = bool(values["reverse_complement"])
@@ -341,8 +352,9 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         check_choice("coding", self.coding, ("motifs", "kmers"))
         for name in ("motifs", "motif_length", "pool", "k"):
             check_int(name, getattr(self, name))
-        check_int("composition", self.composition, minimum=0)
-        for name, most in (("k", 8), ("composition", 8)):
+        for name in ("composition", "placement"):
+            check_int(name, getattr(self, name), minimum=0)
+        for name, most in (("k", 8), ("composition", 8), ("placement", 4)):
             if getattr(self, name) > most:
                 raise ParameterError(
                     f"{name} must be at most {most}, since there are 4 ** {name} words; got "
@@ -399,6 +411,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             k=k,
             n_positions=min(longest, MOST_POSITIONS),
             composition=self.composition,
+            placement=self.placement,
             dropout=self.dropout,
         )
 
@@ -453,10 +466,10 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         """Choose strands and the weight of words by the loss on the validation rows."""
         given = self.reverse_complement
         strands = (True, False) if given == "auto" else (bool(given),)
-        shares = WORD_SHARES if self.composition else (0.0,)
+        shares = WORD_SHARES if self.composition or self.placement else (0.0,)
         if not len(judged):
             self.reverse_complement_ = strands[-1]
-            self.word_share_ = 0.5 if self.composition else 0.0
+            self.word_share_ = 0.5 if len(shares) > 1 else 0.0
             return
         logits, rows = self._read(judged), np.arange(len(judged))
         # What an error costs here is what it cost in training.

@@ -16,8 +16,9 @@ from titans_ts.plugins.genomics.trunks import MotifTrunk, WordTrunk
 __all__ = ["NetworkConfig", "Readings", "SequenceNetwork"]
 
 # What the counts of words are multiplied by. A step of Adam moves every weight as far, and those of
-# words, of which there are many and each counts little, have far to go.
-WORD_GAIN = 18.0
+# words, of which there are many and each counts little, have far to go; words at a place, of which
+# a sequence has one each, less far.
+WORD_GAIN, PLACE_GAIN = 18.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class NetworkConfig:
         Tokens that have a place of their own, from a sequence's start.
     composition : int
         Length of the longest words that are counted beside the network; 0 for none.
+    placement : int
+        Length of the longest words whose place counts beside the network; 0 for none.
     dropout : float
         Of the vectors that classes are read from.
     """
@@ -53,6 +56,7 @@ class NetworkConfig:
     k: int = 6
     n_positions: int = 64
     composition: int = 5
+    placement: int = 2
     dropout: float = 0.1
 
     @property
@@ -74,9 +78,11 @@ class SequenceNetwork(nn.Module):
     A trunk turns bases into tokens that a Titans backbone reads in order. The other strand goes
     through the same weights, so that every token is seen with what is on either side of it, though
     the backbone reads in one direction. A strand's vector is its mean token, its strongest
-    features, what learnt queries find, and what stands at which place. A linear reading of the
-    shares of short words runs beside, with a loss of its own: added up, words would soon explain
-    the training rows, and leave the network nothing to learn from.
+    features, what learnt queries find, and what stands at which place. A linear reading of words
+    runs beside, with a loss of its own: added up, words would soon explain the training rows, and
+    leave the network nothing to learn from. It reads the shares of short words, and, where the
+    direction counts, which words stand at which place: sequences that were aligned, to a splice
+    site or a start of transcription, are told apart by single bases.
 
     Parameters
     ----------
@@ -107,6 +113,8 @@ class SequenceNetwork(nn.Module):
         self.symmetric = nn.Linear(2 * backbone.dim, config.n_classes)
         self.directed = nn.Linear(4 * backbone.dim, config.n_classes)
         self.words = WordShares(config.composition, config.n_classes)
+        n_places = config.n_positions * config.token_length
+        self.placed_words = PlacedWords(config.placement, n_places, config.n_classes)
 
     def strand_vectors(self, codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What is made of each sequence as it is written, and of its other strand.
@@ -133,9 +141,10 @@ class SequenceNetwork(nn.Module):
         written, opposite = (self.dropout(v) for v in self.strand_vectors(codes, lengths))
         here = self.words(codes, lengths)
         there = self.words(other_strand(codes, lengths), lengths)
+        placed = self.placed_words(codes)
         return Readings(
             torch.stack([self.symmetric((written + opposite) / 2), (here + there) / 2]),
-            torch.stack([self.directed(torch.cat([written, opposite], dim=-1)), here]),
+            torch.stack([self.directed(torch.cat([written, opposite], dim=-1)), here + placed]),
         )
 
 
@@ -180,4 +189,31 @@ class WordShares(nn.Module):
             words = F.embedding_bag(word_ids(codes, k), weight, mode="sum", padding_idx=4**k)
             # The spread of a count grows with the root of the length.
             total = total + WORD_GAIN * words * (lengths - k + 1).clamp(min=1)[:, None] ** -0.5
+        return total
+
+
+class PlacedWords(nn.Module):
+    """A linear map from which words of up to ``longest`` bases stand at which place to classes.
+
+    Places count from a sequence's start, and there are ``n_places``.
+    """
+
+    def __init__(self, longest: int, n_places: int, n_classes: int) -> None:
+        super().__init__()
+        self.n_places, self.n_classes = n_places, n_classes
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.zeros(n_places * 4**k + 1, n_classes)) for k in range(1, longest + 1)
+        )
+
+    def forward(self, codes: Tensor) -> Tensor:
+        total = torch.zeros(len(codes), self.n_classes, device=codes.device)
+        for k, weight in enumerate(self.weights, 1):
+            words = word_ids(codes, k)[:, : self.n_places]
+            if not words.shape[1]:
+                break
+            place = torch.arange(words.shape[1], device=codes.device)
+            unknown = self.n_places * 4**k
+            placed = torch.where(words < 4**k, place * 4**k + words, unknown)
+            found = F.embedding_bag(placed, weight, mode="sum", padding_idx=unknown)
+            total = total + PLACE_GAIN * found
         return total
