@@ -17,6 +17,7 @@ VARIANTS = {
     "mac literal": {"variant": "mac", "mac_mode": "literal"},
     "mag": {"variant": "mag"},
     "mal": {"variant": "mal"},
+    "mal with a skip": {"variant": "mal", "memory_skip": True},
     "lmm": {"variant": "lmm"},
 }
 CAUSAL = [name for name in VARIANTS if name != "mac literal"]

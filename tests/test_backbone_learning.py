@@ -52,6 +52,7 @@ def test_every_switch_changes_the_function(name, switch):
         ("mac", {"mac_mode": "literal"}),
         ("mag", {"window": 10}),
         ("mal", {"window": 10}),
+        ("mal", {"memory_skip": True}),
     ],
 )
 def test_lengths_and_modes_of_a_variant_change_its_function(name, switch):

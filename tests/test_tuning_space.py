@@ -161,7 +161,7 @@ def test_context_and_loss_are_varied_where_asked_for():
     for other in (TitansForecaster(quantiles=(0.5,)), TitansForecaster(loss="student_t")):
         with pytest.raises(ParameterError, match="default space, 'context_length' can be"):
             default_space(other, 8000, also=["loss"])
-    with pytest.raises(ParameterError, match="'dim' cannot be varied for this TitansForecaster and 8000 rows"):
+    with pytest.raises(ParameterError, match=r"'dim' cannot be varied .* 8000 rows"):
         default_space(forecaster, 8000, also=["dim"])
     with pytest.raises(ParameterError, match="for this RidgeForecaster"):
         default_space(RidgeForecaster(), 8000, also=["loss"])

@@ -69,6 +69,9 @@ class BackboneConfig:
         and calmer where gradients through many updates grow.
     memory_writes : bool
         False turns the memory off: it is read, and never written.
+    memory_skip : bool
+        In MAL, whether what the memory answers also goes past attention, as behind any layer with a
+        residual of its own; the paper's equations send it through attention alone.
     mac_mode : {"causal", "literal"}
         Causal: no output sees a later token. Literal: the paper's order, in which the outputs of
         a segment may see that segment's end.
@@ -97,6 +100,7 @@ class BackboneConfig:
     coarse_memory: bool = False
     first_order: bool = False
     memory_writes: bool = True
+    memory_skip: bool = False
     mac_mode: str = "causal"
     mlp_expansion: float = 2.0
     dropout: float = 0.1
@@ -116,7 +120,7 @@ class BackboneConfig:
         check_number("mlp_expansion", self.mlp_expansion, minimum=0.25, maximum=64)
         check_number("dropout", self.dropout, minimum=0, maximum=0.95)
         switches = ("memory_residual", "momentum", "forgetting", "memory_writes")
-        for name in (*switches, "coarse_memory", "first_order"):
+        for name in (*switches, "coarse_memory", "first_order", "memory_skip"):
             check_choice(name, getattr(self, name), (True, False))
         if self.dim % (2 * self.n_heads):
             raise ParameterError(

@@ -105,11 +105,15 @@ class AttentionState(NamedTuple):
 
 
 class MALBlock(Block):
-    """Memory as a layer: attention sees what the memory made of the tokens (eqs. 29-31)."""
+    """Memory as a layer: attention sees what the memory made of the tokens (eqs. 29-31).
+
+    With ``memory_skip`` what the memory answers goes past attention too.
+    """
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config)
         self.memory = NeuralMemory(config)
+        self.skip = config.memory_skip
         self.attention_norm = RMSNorm(config.dim)
         self.attention = SlidingWindowAttention(config)
 
@@ -119,6 +123,8 @@ class MALBlock(Block):
         memory, window = state or (None, None)
         read, memory = self.memory(x, memory, observed, need_state=need_state)
         y, window = self.attention(self.attention_norm(x + read), window, observed)
+        if self.skip:
+            y = y + read
         return y, AttentionState(memory, window) if need_state else None
 
 
