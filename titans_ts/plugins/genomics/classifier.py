@@ -95,7 +95,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     max_epochs : int, default 16
         Passes over the training rows.
     batch_size : int or "auto", default 64
-    learning_rate : float, default 1e-3
+    learning_rate : float, default 3e-3
         At its peak.
     validation_fraction : float, default 0.1
         Rows on which learning is judged when ``fit`` is given no ``validation``.
@@ -163,7 +163,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         label_smoothing: float = 0.0,
         max_epochs: int = 16,
         batch_size: int | str = 64,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         validation_fraction: float = 0.1,
         patience: int = 8,
         accelerator: str = "auto",

@@ -248,11 +248,13 @@ trainer_kwargs, random_state, verbose
         Parameters
         ----------
         **parameters
-            Of :class:`titans_ts.plugins.genomics.TitansSequenceClassifier`.
+            Of :class:`titans_ts.plugins.genomics.TitansSequenceClassifier`. ``learning_rate`` is
+            1e-3 unless given, less than that class has: what was learnt is not to be overrun.
         """
         from titans_ts.plugins.genomics.classifier import TitansSequenceClassifier
 
         check_is_fitted(self)
+        parameters = {"learning_rate": 1e-3} | parameters
         return TitansSequenceClassifier(pretrained=FrozenEstimator(self), **parameters)
 
     def __sklearn_tags__(self) -> Any:
