@@ -80,3 +80,12 @@ def test_a_model_from_before_words_had_places_is_loaded_as_it_was():
     np.testing.assert_array_equal(
         loaded.predict_proba(sequences), classifier.predict_proba(sequences)
     )
+
+
+def test_words_weigh_nothing_in_a_reading_in_which_none_is_counted():
+    options = {"composition": 0, "max_epochs": 1, "validation_fraction": 0.0}
+    for symmetric, share in ((True, 0.0), (False, 0.5)):
+        classifier = tiny_classifier(reverse_complement=symmetric, **options).fit(*sites(60))
+        assert classifier.word_share_ == share
+    judged = tiny_classifier(reverse_complement=True, composition=0, max_epochs=1)
+    assert judged.fit(*sites(60)).word_share_ == 0.0

@@ -466,10 +466,9 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         """Choose strands and the weight of words by the loss on the validation rows."""
         given = self.reverse_complement
         strands = (True, False) if given == "auto" else (bool(given),)
-        shares = WORD_SHARES if self.composition or self.placement else (0.0,)
         if not len(judged):
             self.reverse_complement_ = strands[-1]
-            self.word_share_ = 0.5 if len(shares) > 1 else 0.0
+            self.word_share_ = 0.5 if len(self._word_shares(strands[-1])) > 1 else 0.0
             return
         logits, rows = self._read(judged), np.arange(len(judged))
         # What an error costs here is what it cost in training.
@@ -477,9 +476,14 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         losses = {
             (symmetric, share): -costs @ self._mix(logits[int(not symmetric)], share)[rows, labels]
             for symmetric in strands
-            for share in shares
+            for share in self._word_shares(symmetric)
         }
         self.reverse_complement_, self.word_share_ = min(losses, key=lambda pair: losses[pair])
+
+    def _word_shares(self, symmetric: bool) -> tuple[float, ...]:
+        """Weights that words may have in a reading: none where they say nothing in it."""
+        counted = self.composition or (self.placement and not symmetric)
+        return WORD_SHARES if counted else (0.0,)
 
     @staticmethod
     def _mix(logits: np.ndarray, share: float) -> np.ndarray:
