@@ -76,8 +76,10 @@ class Oracle:
         return self.gate(self.window_attention(x, observed), self.memory(x, observed))
 
     def mal(self, x: Tensor, observed: Tensor) -> Tensor:
-        x = rms_norm(x + self.memory(x, observed), self.weights["attention_norm.weight"])
-        return self.window_attention(x, observed)
+        read = self.memory(x, observed)
+        x = rms_norm(x + read, self.weights["attention_norm.weight"])
+        y = self.window_attention(x, observed)
+        return y + read if self.config.memory_skip else y
 
     def mac(self, x: Tensor, observed: Tensor) -> Tensor:
         """One segment after another: read, attend, write the attention output, gate."""
