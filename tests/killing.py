@@ -13,7 +13,7 @@ FIT = """
 import json, sys
 sys.path.insert(0, {tests!r})
 from killing import fit_slowly
-fit_slowly(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+fit_slowly(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
 """
 
 SAVE = """
@@ -24,7 +24,7 @@ save_without_end(sys.argv[1])
 """
 
 
-def fit_slowly(folder, result, pause):
+def fit_slowly(folder, result, pause, n_devices):
     """Fit with a checkpoint saved about every tenth of a second, and write the figures."""
     import json
     import time
@@ -41,8 +41,12 @@ def fit_slowly(folder, result, pause):
 
     resume.SAVE_EVERY = 0.1
     trainer = {"limit_train_batches": 20, "callbacks": Pause()}
+    more = {}
+    if n_devices > 1:
+        trainer["strategy"] = "ddp_fork"
+        more = {"devices": n_devices, "accelerator": "cpu"}
     forecaster = tiny(
-        max_epochs=6, patience=9, batch_size=11, variant="mac", trainer_kwargs=trainer
+        max_epochs=6, patience=9, batch_size=11, variant="mac", trainer_kwargs=trainer, **more
     )
     X = waves()
     forecaster.fit(X, checkpoint=None if folder == "-" else folder)
@@ -75,15 +79,16 @@ def start(program, *arguments):
         [sys.executable, "-c", program.format(tests=str(HERE)), *map(str, arguments)],
         env=environment,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
 def kill_after(process, seconds):
-    """Kill -9 after so long; False where the process had ended by then."""
+    """Kill -9 after so long, with workers; False where the process had ended by then."""
     time.sleep(seconds)
     if process.poll() is not None:
         return False
-    os.kill(process.pid, signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     return True
 

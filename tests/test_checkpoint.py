@@ -201,9 +201,9 @@ def test_a_missing_value_is_other_data(folder):
 
 def test_another_version_is_refused(folder, monkeypatch):
     crash(folder, batch=1)
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_VERSION", 2)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_VERSION", 1)
     with pytest.raises(
-        CheckpointError, match=r"in format 1; this is .* from format 2 only.*Delete"
+        CheckpointError, match=r"in format 2; this is .* from format 1 only.*Delete"
     ):
         fit(folder)
 
@@ -279,10 +279,14 @@ def test_a_write_that_fails_leaves_the_record_before_it(folder, monkeypatch, sto
     assert_same_fit(fit(folder), fit())
 
 
-def test_several_devices_are_refused(folder, monkeypatch):
+def test_another_number_of_devices_is_refused(folder, monkeypatch):
+    crash(folder, batch=8)
+    before = listing(folder)
     monkeypatch.setattr("lightning.pytorch.Trainer.world_size", 2)
-    with pytest.raises(ParameterError, match=r"training is on 2. Set devices=1"):
+    message = r"written with 1 as the number of all devices, and now it is 2\. Train on as many"
+    with pytest.raises(CheckpointError, match=message):
         fit(folder)
+    assert listing(folder) == before
 
 
 def test_nothing_in_a_checkpoint_is_a_pickle(folder):

@@ -10,8 +10,8 @@ from killing import FIT, SAVE, kill_after, start, wait_for
 from titans_ts import RidgeForecaster
 
 
-def fit_to_the_end(folder, result, pause=0.0):
-    process = start(FIT, folder, result, pause)
+def fit_to_the_end(folder, result, n_devices):
+    process = start(FIT, folder, result, 0.0, n_devices)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err.decode()
     return json.loads(result.read_text())
@@ -27,20 +27,23 @@ def assert_same_figures(one, other):
 
 
 @pytest.mark.slow
-def test_a_fit_killed_at_ten_random_moments_ends_with_the_figures_of_an_undisturbed_one(tmp_path):
-    undisturbed = fit_to_the_end("-", tmp_path / "undisturbed.json")
+@pytest.mark.parametrize(("n_devices", "n_times"), [(1, 10), (2, 4)])
+def test_a_fit_killed_at_random_moments_ends_with_the_figures_of_an_undisturbed_one(
+    tmp_path, n_devices, n_times
+):
+    undisturbed = fit_to_the_end("-", tmp_path / "undisturbed.json", n_devices)
     rng = np.random.default_rng(5)
     folder = tmp_path / "progress"
-    for number in range(10):
+    for number in range(n_times):
         # Killed once, or again and again; from right after the start to about the end.
         shutil.rmtree(folder, ignore_errors=True)
         n_killed = 0
         for _ in range(rng.integers(1, 4)):
-            process = start(FIT, folder, tmp_path / "never.json", 0.02)
+            process = start(FIT, folder, tmp_path / "never.json", 0.02, n_devices)
             wait_for(folder.exists, process)
             n_killed += kill_after(process, rng.uniform(0.0, 3.0))
         assert n_killed
-        result = fit_to_the_end(folder, tmp_path / f"{number}.json")
+        result = fit_to_the_end(folder, tmp_path / f"{number}.json", n_devices)
         assert_same_figures(result, undisturbed)
         left = sorted(entry.name for entry in folder.iterdir())
         assert left == ["finished.json", "finished.safetensors"]

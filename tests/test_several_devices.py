@@ -208,19 +208,10 @@ def test_memory_that_ends_in_one_process_is_said_in_the_first(monkeypatch):
         fit("ddp_fork")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_size": "auto"}, r"training is on 2\. Give a number, which is shared by all"),
-        ({"checkpoint": True}, r"training is on 2\. Set devices=1"),
-    ],
-)
-def test_what_needs_one_device_is_refused(options, message, tmp_path):
-    checkpoint = tmp_path / "p" if options.pop("checkpoint", False) else None
-    trainer = {"strategy": "ddp_fork", "limit_train_batches": 2}
-    forecaster = tiny(devices=2, accelerator="cpu", trainer_kwargs=trainer, **options)
+def test_a_batch_to_be_found_is_refused():
+    message = r"training is on 2\. Give a number, which is shared by all"
     with pytest.raises(ParameterError, match=message):
-        forecaster.fit(waves(), checkpoint=checkpoint)
+        fit("ddp_fork", batch_size="auto")
 
 
 def test_processes_with_seeds_of_their_own_are_refused():

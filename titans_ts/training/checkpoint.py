@@ -40,7 +40,7 @@ from titans_ts.training.identity import difference, identity_of
 __all__ = ["CHECKPOINT_VERSION", "CheckpointFolder", "Record", "check_checkpoint_path"]
 
 #: Raised when a fit of today could not go on from a record of yesterday.
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 FORMAT_NAME = "titans_ts checkpoint"
 FINISHED = "finished"
@@ -69,12 +69,15 @@ class CheckpointFolder:
         Of the fit: that of the record, where the user named none.
     found : Record or None
         What to go on from.
+    is_writer : bool
+        False in all but the first of the processes that train together, where nothing is written.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self.folder, self.identity = folder, identity
         self.seed: int = identity["seed"]
         self.found: Record | None = None
+        self.is_writer = True
         self._number = 0
 
     @classmethod
@@ -115,6 +118,8 @@ class CheckpointFolder:
 
     def write(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep where the fit is now."""
+        if not self.is_writer:
+            return
         self._number += 1
         self._write(f"progress-{self._number:09d}", state, tensors)
         for number in self._numbers()[:-MOST_KEPT]:
@@ -122,6 +127,8 @@ class CheckpointFolder:
 
     def finish(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep what came of the fit, and no longer how it came."""
+        if not self.is_writer:
+            return
         self._write(FINISHED, state, tensors)
         for number in self._numbers():
             self._remove(f"progress-{number:09d}")

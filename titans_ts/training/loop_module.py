@@ -159,12 +159,11 @@ class LoopModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         if self.replay is not None:
-            return None  # to Lightning, a step in which nothing is learnt
+            return self._replay_step()
         loss = self.training_loss(batch)
         if loss is None:
             return None
-        if self.n_ranks > 1 and not self.whole_model:
-            loss = using_all(loss, [p for p in self.parameters() if p.requires_grad])
+        loss = self._using_all(loss)
         whole, n, share = loss.detach(), self.n_examples(batch), None
         if self.n_ranks > 1:
             whole, n_targets, share = self._over_ranks(whole, self.n_targets(batch))
@@ -192,6 +191,19 @@ class LoopModule(LightningModule):
             loss, _, _ = self._over_ranks(loss, self.n_validation_targets(batch))
             n = self._n_whole
         self.log("validation_loss", loss, batch_size=n, prog_bar=True)
+
+    def _replay_step(self) -> Tensor | None:
+        """A step in which nothing is learnt."""
+        if self.n_ranks == 1:
+            return None
+        # Lightning lets no step go by without a loss there. What this one does to weights and
+        # optimiser is undone when the record is put back.
+        return self._using_all(torch.zeros((), device=self.device, requires_grad=True))
+
+    def _using_all(self, loss: Tensor) -> Tensor:
+        if self.n_ranks == 1 or self.whole_model:
+            return loss
+        return using_all(loss, [p for p in self.parameters() if p.requires_grad])
 
     # -- shares ---------------------------------------------------------------------------------
 

@@ -21,10 +21,33 @@ from titans_ts.errors import ParameterError
 from titans_ts.training.callbacks import BestWeights, History
 from titans_ts.training.faults import is_out_of_memory
 
-__all__ = ["Agreement", "HandOver", "fit"]
+__all__ = ["Agreement", "HandOver", "any_rank", "fit", "gather", "may_wait"]
 
-# Steps between two looks at whether somebody pressed Ctrl+C, on a device that is waited for.
+# Steps between two talks of the processes, on a device that is waited for.
 LOOK_EVERY = 50
+
+
+def any_rank(trainer: Trainer, here: bool) -> bool:
+    """Whether something is so in one of the processes at least; all have to ask."""
+    if trainer.world_size == 1:
+        return here
+    count = torch.tensor(int(here), device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(count, reduce_op="sum")) > 0
+
+
+def may_wait(trainer: Trainer, pl_module: LightningModule, n_steps: int) -> bool:
+    """Whether this step is one behind which processes ask each other; the same in all of them."""
+    on_cpu = pl_module.device.type == "cpu"
+    return trainer.world_size == 1 or on_cpu or n_steps % LOOK_EVERY == 0
+
+
+def gather(trainer: Trainer, here: Any) -> list[Any]:
+    """What each process hands in, in order, in the first of them; an empty list in others."""
+    if trainer.world_size == 1:
+        return [here]
+    found = [None] * trainer.world_size if trainer.is_global_zero else None
+    torch.distributed.gather_object(here, found)
+    return found or []
 
 
 class Agreement(Callback):
@@ -53,8 +76,7 @@ class Agreement(Callback):
                 f"batch_size='auto' looks for what one device holds, and training is on "
                 f"{trainer.world_size}. Give a number, which is shared by all devices; default 64."
             )
-        first = torch.tensor(trainer.strategy.broadcast(self.seed) != self.seed, dtype=torch.int)
-        if int(trainer.strategy.reduce(first.to(pl_module.device), reduce_op="sum")):
+        if any_rank(trainer, trainer.strategy.broadcast(self.seed) != self.seed):
             raise ParameterError(
                 "The processes that train together have different seeds. Set random_state to a "
                 "number, so that they draw the same windows."
@@ -71,10 +93,8 @@ class Agreement(Callback):
         if trainer.world_size == 1:
             return
         self._n_steps += 1
-        if pl_module.device.type == "cpu" or not self._n_steps % LOOK_EVERY:
-            asked = torch.tensor(int(self._asked_to_stop), device=pl_module.device)
-            if int(trainer.strategy.reduce(asked, reduce_op="sum")):
-                raise KeyboardInterrupt
+        if may_wait(trainer, pl_module, self._n_steps) and any_rank(trainer, self._asked_to_stop):
+            raise KeyboardInterrupt
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._give_back()

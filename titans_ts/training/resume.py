@@ -10,11 +10,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from titans_ts.errors import ParameterError
+from titans_ts.errors import CheckpointError
 from titans_ts.training.callbacks import BestWeights, History, WeightAverage
 from titans_ts.training.checkpoint import CheckpointFolder, Record
 from titans_ts.training.faults import FiniteLoss
 from titans_ts.training.loop_module import LoopModule, Replay
+from titans_ts.training.ranks import any_rank, gather, may_wait
+from titans_ts.training.sharded import like, whole
 
 __all__ = ["Learner", "SaveProgress"]
 
@@ -56,6 +58,8 @@ class SaveProgress(Callback):
     :class:`Replay`), until the hook in which the record was saved comes again; there everything
     that training changes is put back as it was. Place it behind all that is part of it.
 
+    Of several processes the first writes what all have in common, and what is each one's own.
+
     Parameters
     ----------
     folder : CheckpointFolder
@@ -79,11 +83,8 @@ class SaveProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LoopModule)
-        if trainer.world_size > 1:
-            raise ParameterError(
-                f"checkpoint= keeps the progress of one device, and training is on "
-                f"{trainer.world_size}. Set devices=1, or leave checkpoint out."
-            )
+        self.folder.is_writer = trainer.is_global_zero
+        self._check_ranks(trainer)
         if self._record is not None:
             state = self._record.state
             pl_module.replay = Replay(
@@ -102,8 +103,9 @@ class SaveProgress(Callback):
         self._n_batches += 1
         # Gradients that wait for more of their kind are not saved.
         complete = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        save = complete and may_wait(trainer, pl_module, self._n_batches)
         late = time.monotonic() - self._saved_at >= SAVE_EVERY
-        self._arrive("batch", trainer, pl_module, save=complete and late)
+        self._arrive("batch", trainer, pl_module, save=save and any_rank(trainer, late))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LoopModule)
@@ -117,9 +119,26 @@ class SaveProgress(Callback):
         """Put back what the record says of the best weights; for a fit interrupted before it."""
         assert isinstance(pl_module, LoopModule)
         if self._record is not None and pl_module.replay is not None:
-            self._restore_learner(self._record, pl_module.device)
+            self._restore_learner(self._record, pl_module)
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _check_ranks(self, trainer: Trainer) -> None:
+        state = None if self._record is None else self._record.state
+        mine = None if state is None else (state["hook"], state["n_batches"])
+        where = f"the checkpoint folder {str(self.folder.folder)!r}"
+        if any_rank(trainer, trainer.strategy.broadcast(mine) != mine):
+            raise CheckpointError(
+                f"The processes that train together found different progress in {where}. Give a "
+                "folder that all of them see, such as one that all machines have mounted."
+            )
+        n = trainer.world_size
+        if state is not None and state["n_ranks"] != n:
+            raise CheckpointError(
+                f"The progress in {where} was written with {state['n_ranks']} as the number of "
+                f"all devices, and now it is {n}. Train on as many to go on from there; or name "
+                "another folder, or delete this one, to train from the start."
+            )
 
     def _arrive(
         self, hook: str, trainer: Trainer, pl_module: LightningModule, *, save: bool
@@ -146,59 +165,85 @@ class SaveProgress(Callback):
             "validation_losses": self._validation_losses,
             "n_windows": module.n_seen,
             "precision": trainer.precision_plugin.state_dict(),
+            "n_ranks": trainer.world_size,
         }
         tensors = {f"model.{k}": v for k, v in module.model.state_dict().items()}
         tensors |= {f"average.{i}": v for i, v in enumerate(average.weights)}
-        tensors |= {f"carried.{i}": v for i, v in enumerate(module.carried())}
         tensors["epoch_total"] = module.total
         if best is not None:
             state |= {"best_loss": best.best_loss, "best_epoch": best.best_epoch}
             tensors |= {f"best.{k}": v for k, v in best.weights.items()}
         for number, slots in trainer.optimizers[0].state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in slots.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if module.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(module.device)
-        copies = {
-            k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for k, v in tensors.items()
-        }
+        copies = {}
+        for name, value in tensors.items():
+            # All processes put the shards together, one tensor at a time; the first keeps them.
+            value = whole(value)
+            if self.folder.is_writer:
+                copies[name] = _copy(value)
+        for rank, own in enumerate(gather(trainer, _own(module))):
+            copies |= {f"rank.{rank}.{name}": value for name, value in own.items()}
         self.folder.write(state, copies)
         self._saved_at = time.monotonic()
 
     def _restore(self, record: Record, trainer: Trainer, module: LoopModule) -> None:
         state, tensors = record.state, record.tensors
-        module.model.load_state_dict(_under("model.", tensors))
-        carried = _under("carried.", tensors)
-        if carried:
-            module.restore_carried([carried[f"{i}"].to(module.device) for i in range(len(carried))])
+        here = module.model.state_dict()
+        weights = _under("model.", tensors)
+        module.model.load_state_dict({k: like(here[k], v) for k, v in weights.items()})
         module.total = tensors["epoch_total"].to(module.device)
         module.n_seen = state["n_windows"]
+        optimizer = trainer.optimizers[0]
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             number, _, slot = name.partition(".")
+            parameter = trained[int(number)]
+            if value.ndim and value.shape == parameter.shape:  # in shards where the weight is
+                value = like(parameter, value)
             slots.setdefault(int(number), {})[slot] = value
-        optimizer = trainer.optimizers[0]
         # The schedule has been stepped along, so rates are where they were.
         optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         trainer.precision_plugin.load_state_dict(state["precision"])
-        self._restore_learner(record, module.device)
+        self._restore_learner(record, module)
         self._validation_losses = state["validation_losses"]
-        torch.set_rng_state(tensors["random.cpu"])
-        if module.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], module.device)
+        _restore_own(module, _under(f"rank.{trainer.global_rank}.", tensors))
         module.replay, self._record = None, None
         self._saved_at = time.monotonic()
 
-    def _restore_learner(self, record: Record, device: torch.device) -> None:
+    def _restore_learner(self, record: Record, module: LoopModule) -> None:
         state, tensors = record.state, record.tensors
         history, average, best, _ = self.learner
         history.epochs = state["history"]
-        n = sum(name.startswith("average.") for name in tensors)
-        average.weights = [tensors[f"average.{i}"].to(device) for i in range(n)]
+        average.weights = [
+            like(weight, tensors[f"average.{i}"]) for i, weight in enumerate(average.weights)
+        ]
         if best is not None:
-            best.weights = {k: v.to(device) for k, v in _under("best.", tensors).items()}
+            here = module.state_dict()
+            best.weights = {k: like(here[k], v) for k, v in _under("best.", tensors).items()}
             best.best_loss, best.best_epoch = state["best_loss"], state["best_epoch"]
+
+
+def _own(module: LoopModule) -> dict[str, Tensor]:
+    """What each process has for itself: its random states, and what its examples carry on."""
+    own = {f"carried.{i}": v for i, v in enumerate(module.carried())}
+    own["random.cpu"] = torch.get_rng_state()
+    if module.device.type == "cuda":
+        own["random.cuda"] = torch.cuda.get_rng_state(module.device)
+    return {name: _copy(value) for name, value in own.items()}
+
+
+def _restore_own(module: LoopModule, own: dict[str, Tensor]) -> None:
+    carried = _under("carried.", own)
+    if carried:
+        module.restore_carried([carried[f"{i}"].to(module.device) for i in range(len(carried))])
+    torch.set_rng_state(own["random.cpu"])
+    if module.device.type == "cuda" and "random.cuda" in own:
+        torch.cuda.set_rng_state(own["random.cuda"], module.device)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

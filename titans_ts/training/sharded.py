@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from titans_ts.training.loop_module import LoopModule
 
-__all__ = ["FullySharded", "full_weights", "gather_weights", "shard_weights"]
+__all__ = ["FullySharded", "full_weights", "gather_weights", "like", "shard_weights", "whole"]
 
 
 class FullySharded(ModelParallelStrategy):
@@ -51,7 +51,21 @@ def gather_weights(module: LoopModule) -> None:
 
 def full_weights(model: torch.nn.Module) -> dict[str, Tensor]:
     """All weights, whole; every process has to ask for them."""
-    return {
-        name: value.full_tensor() if hasattr(value, "full_tensor") else value
-        for name, value in model.state_dict().items()
-    }
+    return {name: whole(value) for name, value in model.state_dict().items()}
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that may be in shards, whole; every process has to ask for it."""
+    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
+
+
+def like(other: Tensor, tensor: Tensor) -> Tensor:
+    """A whole tensor, where ``other`` is, and in shards where that is; in every process."""
+    tensor = tensor.to(other.device)
+    if not hasattr(other, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(other, DTensor)
+    return distribute_tensor(tensor, other.device_mesh, other.placements)
