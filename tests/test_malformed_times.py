@@ -60,6 +60,12 @@ TIMES = {
         {},
         r"column 'date' mix time zones, expected one",
     ),
+    "text without and with offset": (
+        lambda: dated(["2024-01-13T20:00", "2024-01-13T21:00+01:00", "2024-01-13T22:00"]),
+        {},
+        "column 'date', but 1 value cannot be read as one, the first "
+        r"'2024-01-13T21:00\+01:00' in row 1",
+    ),
     "text with and without offset": (
         lambda: dated(["2024-01-13T20:00+01:00", "2024-01-13T21:00", "2024-01-13T22:00+01:00"]),
         {},

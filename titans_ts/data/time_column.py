@@ -33,7 +33,7 @@ _TIME_NAMES = {"date", "ds", "time", "timestamp", "datetime"}
 _COUNTED = {"year", "epoch", "unix", "unixtime"}
 
 # An offset from UTC at the end of a time stamp.
-_OFFSET = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
+_OFFSET = re.compile(r"\d[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")
 
 
 def no_such_column(
@@ -123,6 +123,11 @@ def read_time_column(column: pd.Series, words: str, form: str = "index") -> tupl
     if pd.api.types.infer_dtype(column, skipna=True) in {"date", "datetime", "datetime64"}:
         try:
             index = pd.DatetimeIndex(pd.to_datetime(column))
+        except pd.errors.OutOfBoundsDatetime as error:
+            raise DataError(
+                f"A time stamp in {words} is beyond the years that pandas {pd.__version__} reads "
+                f"in a column of Python's dates: {error}. Correct it, or install pandas 3."
+            ) from None
         except (ValueError, TypeError):
             raise DataError(
                 f"The time stamps in {words} mix time zones, expected one for all rows, or none. "
@@ -263,7 +268,11 @@ def _read_distinct(
     if index is not None:
         return index, "text:"
     read_as = pd.to_datetime(texts, format=form or "ISO8601", errors="coerce", utc=True)
-    bad = np.append(np.asarray(read_as.isna()), False)[codes]  # code -1: a missing one
+    unread = np.asarray(read_as.isna())
+    if not unread.any():  # offsets in some of them only
+        offsets = _have_offset(texts)
+        unread = offsets != offsets[0]
+    bad = np.append(unread, False)[codes]  # code -1: a missing one
     row = int(bad.argmax())
     raise DataError(
         f"Expected time stamps in {words}, but {plural(int(bad.sum()), 'value')} cannot be read as "
@@ -273,9 +282,13 @@ def _read_distinct(
 
 
 def _parse(column: pd.Series, how: str) -> pd.DatetimeIndex | None:
+    if "%z" in how or how == "ISO8601":
+        # Where some have an offset, pandas takes the others for UTC, or for that of the first.
+        offsets = _have_offset(column)
+        if offsets.any() != offsets.all():
+            return None
     for utc in (False, True):  # one column with several UTC offsets is read in UTC
-        # Without an offset, pandas would take a stamp for UTC.
-        if utc and not column.map(lambda text: bool(_OFFSET.search(str(text)))).all():
+        if utc and not _have_offset(column).all():
             break
         try:
             with warnings.catch_warnings():
@@ -286,3 +299,7 @@ def _parse(column: pd.Series, how: str) -> pd.DatetimeIndex | None:
         if isinstance(index, pd.DatetimeIndex):
             return index
     return None
+
+
+def _have_offset(column: pd.Series) -> np.ndarray:
+    return np.array([bool(_OFFSET.search(str(text))) for text in column], dtype=bool)

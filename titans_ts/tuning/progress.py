@@ -36,11 +36,13 @@ class SearchBar:
         self._task = self._bar.add_task("Trials", total=n_trials)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # rich 13 ends even a bar that is not shown with a blank line
+            self._bar.stop()
 
     def update(self, study: Study, ledger: Ledger) -> None:
         """Show what was done so far, by whomever."""

@@ -181,7 +181,10 @@ def _values(group: Grouped, name: str, known: Covariate | None, scan: RowScan) -
         return _codes(column, known)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
-    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if pa.types.is_float16(column.type):  # which pyarrow casts to nothing before version 16
+        values = column.to_numpy(zero_copy_only=False).astype(np.float64)
+    else:
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     infinite = np.isinf(values)
     if infinite.any():
         row = group.first_in_file(infinite)
