@@ -19,6 +19,7 @@ from backbone_problems import (
 
 from titans_ts.config import BackboneConfig
 from titans_ts.nn.backbone import TitansBackbone
+from titans_ts.nn.memory import NeuralMemory
 
 ANY = pytest.mark.parametrize("name", VARIANTS)
 
@@ -207,3 +208,10 @@ def test_defaults_make_a_backbone_that_remembers(name):
     off.load_state_dict(backbone.state_dict())
     tokens = make_tokens(32, dim=BackboneConfig.dim).float()
     assert (backbone(tokens)[0] - off(tokens)[0])[:, -1].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_memory_starts_with_the_momentum_that_was_asked_for(share):
+    memory = NeuralMemory(BackboneConfig(dim=8, n_heads=2, initial_momentum=share))
+    _, momentum, _ = torch.sigmoid(memory.gates.bias).unflatten(0, (3, -1))
+    torch.testing.assert_close(momentum, torch.full_like(momentum, share))

@@ -60,6 +60,10 @@ class BackboneConfig:
         chunk's start, larger ones blow up on smooth series.
     momentum, forgetting : bool
         Whether surprise is carried on, and whether old memory fades.
+    initial_momentum : float
+        Share of the last step that a memory carries into the next before it has learnt how much
+        to, 0.001 to 0.999. What is best to learn from differs: series from half of it, text,
+        token by token, from very little.
     coarse_memory : bool
         One step a chunk: its tokens read the memory that the chunk found, and do not see, through
         it, the tokens before them in their chunk; momentum and forgetting act once, as its first
@@ -97,6 +101,7 @@ class BackboneConfig:
     max_step_size: float = 1.0
     momentum: bool = True
     forgetting: bool = True
+    initial_momentum: float = 0.5
     coarse_memory: bool = False
     first_order: bool = False
     memory_writes: bool = True
@@ -117,6 +122,7 @@ class BackboneConfig:
         check_int("n_persistent", self.n_persistent, minimum=0)
         check_int("conv_width", self.conv_width, minimum=0)
         check_number("max_step_size", self.max_step_size, minimum=0, maximum=1)
+        check_number("initial_momentum", self.initial_momentum, minimum=0.001, maximum=0.999)
         check_number("mlp_expansion", self.mlp_expansion, minimum=0.25, maximum=64)
         check_number("dropout", self.dropout, minimum=0, maximum=0.95)
         switches = ("memory_residual", "momentum", "forgetting", "memory_writes")

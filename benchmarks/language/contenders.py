@@ -17,8 +17,8 @@ from titans_ts.nn.layers import RMSNorm, SwiGLU
 WINDOW = 128
 
 #: What all share; Transformer++ sees as far back as attention does in the others. The memory is a
-#: matrix that is written token by token: of all that was tried on validation, deeper memories
-#: included, what learnt most from a few million tokens.
+#: matrix that is written token by token, at first with little momentum: of all that was tried on
+#: validation, deeper memories included, what learnt most from a few million tokens.
 COMMON = BackboneConfig(
     variant="mag",
     dim=128,
@@ -27,6 +27,7 @@ COMMON = BackboneConfig(
     memory_depth=1,
     chunk_size=1,
     max_step_size=0.5,
+    initial_momentum=0.05,
     memory_skip=True,
     segment_length=64,
     window=WINDOW,
@@ -117,10 +118,11 @@ CONTENDERS: dict[str, tuple[dict[str, Any], type[nn.Module] | None]] = {
 }
 
 #: Changes of a Titans contender: what the paper's table 5 takes away, but for linear memory, which
-#: all have; and what depth costs.
+#: all have; momentum as other memories start with it; and what depth costs.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-convolution": {"conv_width": 0},
     "no-momentum": {"momentum": False},
+    "half-momentum": {"initial_momentum": 0.5},
     "no-forgetting": {"forgetting": False},
     "no-persistent": {"n_persistent": 0},
     "memory-off": {"memory_writes": False},

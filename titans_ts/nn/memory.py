@@ -100,7 +100,7 @@ class NeuralMemory(nn.Module):
             # faster than it learns fades to nothing.
             step, momentum, forget = self.gates.bias.unflatten(0, (3, -1))
             step.fill_(-1.0)
-            momentum.fill_(0.0)
+            momentum.fill_(math.log(config.initial_momentum / (1 - config.initial_momentum)))
             forget.fill_(-5.0 - math.log(config.chunk_size / 4))
         self.read_norm = RMSNorm(width)
         self.out_gate = nn.Linear(dim, dim, bias=False)
