@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from crashes import Crash, CrashAt, assert_same_fit, save_after_every_step
+from crashes import Crash, CrashAt, assert_same_fit, listing, save_after_every_step
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 from tiny_fits import tiny, waves
@@ -27,10 +27,6 @@ def fit(folder=None, X=None, *, batch=None, epoch=None, more=(), validation=None
 def crash(folder, *arguments, **options):
     with pytest.raises(Crash):
         fit(folder, *arguments, **options)
-
-
-def listing(folder):
-    return sorted(p.name for p in folder.iterdir())
 
 
 @pytest.fixture

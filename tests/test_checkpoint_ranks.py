@@ -2,9 +2,15 @@
 
 import os
 
-import numpy as np
 import pytest
-from crashes import Crash, CrashAt, save_after_every_step
+from crashes import (
+    Crash,
+    CrashAt,
+    assert_same_figures,
+    figures,
+    listing,
+    save_after_every_step,
+)
 from ranks import run_ranks
 from tiny_fits import tiny, waves
 
@@ -22,11 +28,6 @@ def fit(folder=None, *, strategy="ddp", batch=None, epoch=None, **options):
     return forecaster.fit(waves(), checkpoint=folder)
 
 
-def figures(forecaster):
-    weights = {k: v.numpy() for k, v in forecaster.model_.state_dict().items()}
-    return forecaster.history_, forecaster.best_epoch_, forecaster.predict(), weights
-
-
 def fit_in_two(*arguments, **options):
     return run_ranks(lambda rank: figures(fit(*arguments, **options)))
 
@@ -37,17 +38,6 @@ def crash_in_two(folder, **where):
             fit(folder, **where)
 
     run_ranks(crash)
-
-
-def assert_same_figures(one, other):
-    assert one[:2] == other[:2]
-    np.testing.assert_array_equal(one[2], other[2])
-    for name, weight in other[3].items():
-        np.testing.assert_array_equal(one[3][name], weight)
-
-
-def listing(folder):
-    return sorted(p.name for p in folder.iterdir())
 
 
 @pytest.fixture

@@ -62,8 +62,8 @@ class BackboneConfig:
         Whether surprise is carried on, and whether old memory fades.
     initial_momentum : float
         Share of the last step that a memory carries into the next before it has learnt how much
-        to, 0.001 to 0.999. What is best to learn from differs: series from half of it, text,
-        token by token, from very little.
+        to, 0.001 to 0.999. The default is what series have been tried with; text, token by
+        token, was learnt better from very little.
     coarse_memory : bool
         One step a chunk: its tokens read the memory that the chunk found, and do not see, through
         it, the tokens before them in their chunk; momentum and forgetting act once, as its first

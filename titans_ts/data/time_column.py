@@ -282,14 +282,12 @@ def _read_distinct(
 
 
 def _parse(column: pd.Series, how: str) -> pd.DatetimeIndex | None:
-    if "%z" in how or how == "ISO8601":
-        # Where some have an offset, pandas takes the others for UTC, or for that of the first.
-        offsets = _have_offset(column)
-        if offsets.any() != offsets.all():
-            return None
-    for utc in (False, True):  # one column with several UTC offsets is read in UTC
-        if utc and not _have_offset(column).all():
-            break
+    may_have_offset = "%z" in how or how == "ISO8601"
+    n_offsets = int(_have_offset(column).sum()) if may_have_offset else 0
+    if 0 < n_offsets < len(column):
+        return None  # pandas would take the others for UTC, or for the offset of the first
+    # One column with several UTC offsets is read in UTC.
+    for utc in (False, True) if n_offsets else (False,):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

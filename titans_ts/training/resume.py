@@ -100,12 +100,13 @@ class SaveProgress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        assert isinstance(pl_module, LoopModule)
         self._n_batches += 1
         # Gradients that wait for more of their kind are not saved.
         complete = trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        save = complete and may_wait(trainer, pl_module, self._n_batches)
-        late = time.monotonic() - self._saved_at >= SAVE_EVERY
-        self._arrive("batch", trainer, pl_module, save=save and any_rank(trainer, late))
+        may_save = complete and pl_module.replay is None
+        save = may_save and may_wait(trainer, pl_module, self._n_batches) and self._is_late(trainer)
+        self._arrive("batch", trainer, pl_module, save=save)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LoopModule)
@@ -122,6 +123,10 @@ class SaveProgress(Callback):
             self._restore_learner(self._record, pl_module)
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _is_late(self, trainer: Trainer) -> bool:
+        """Whether the last record is old, by the clock of any process; all have to ask."""
+        return any_rank(trainer, time.monotonic() - self._saved_at >= SAVE_EVERY)
 
     def _check_ranks(self, trainer: Trainer) -> None:
         state = None if self._record is None else self._record.state
