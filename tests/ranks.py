@@ -1,5 +1,7 @@
 """Two processes as torchrun starts them, forked from this one, which has imported everything."""
 
+import faulthandler
+import gc
 import multiprocessing
 import os
 import socket
@@ -16,17 +18,16 @@ def free_port():
 def run_ranks(function, n_ranks=2, timeout=60):
     """Call ``function(rank)`` in every process, and return what it returned there."""
     context, port = multiprocessing.get_context("fork"), free_port()
-    pipes = [context.Pipe(duplex=False) for _ in range(n_ranks)]
-    processes = [
-        context.Process(target=_rank, args=(function, rank, n_ranks, port, pipes[rank][1]))
-        for rank in range(n_ranks)
-    ]
-    for process in processes:
+    receivers, processes = [], []
+    for rank in range(n_ranks):
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=_rank, args=(function, rank, n_ranks, port, send))
         process.start()
+        send.close()  # so that the end of a process is the end of its pipe
+        receivers.append(receive)
+        processes.append(process)
     try:
-        for receive, _ in pipes:
-            assert receive.poll(timeout), "a process has not ended"
-        answers = [receive.recv() for receive, _ in pipes]
+        answers = [_answer(*pair, timeout) for pair in zip(receivers, processes, strict=True)]
     finally:
         for process in processes:
             process.join(5)
@@ -36,7 +37,20 @@ def run_ranks(function, n_ranks=2, timeout=60):
     return [answer for _, answer in answers]
 
 
+def _answer(receive, process, timeout):
+    assert receive.poll(timeout), "a process has not ended"
+    try:
+        return receive.recv()
+    except EOFError:
+        process.join(5)
+        raise AssertionError(f"a process died with exit code {process.exitcode}") from None
+
+
 def _rank(function, rank, n_ranks, port, pipe):
+    # What this process inherited is not its own to finalise: the threads that some of it would wait
+    # for run in the other process only.
+    gc.freeze()
+    faulthandler.enable()  # into the report of the test, and not where pytest would print it
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
