@@ -13,7 +13,7 @@ from benchmarks.language import __main__ as command
 from benchmarks.language import contenders, training
 from benchmarks.language.contenders import ABLATIONS, CONTENDERS, make
 from benchmarks.language.corpora import Splits, read_splits
-from benchmarks.language.plan import best_titans, check_names, wanted
+from benchmarks.language.plan import best_titans, check_names, done_keys, wanted
 from benchmarks.language.records import add_record, read_records
 from benchmarks.language.render import render
 from benchmarks.language.together import train_together
@@ -41,7 +41,31 @@ def record(name, seed=0, bits=2.0, tokens=1_000, **others):
     run = Run(name, seed=seed, tokens=tokens)
     outcome = {"validation": bits, "test": bits, "test_cut": bits + 0.5, "seconds": 10.0}
     about = {"name": run.name, "corpus": run.corpus, "seed": seed, "tokens": tokens}
-    return about | {"parameters": 900_000} | outcome | others
+    return about | {"shape": run.shape(), "parameters": 900_000} | outcome | others
+
+
+def test_a_record_counts_while_its_name_stands_for_the_same_model():
+    done = record("titans-mal")
+    assert done_keys([done]) == {Run("titans-mal", tokens=1_000).key}
+    changed = done | {"shape": done["shape"] | {"momentum": False}}
+    assert done_keys([changed]) == set()
+    assert "No run is done yet" in render([changed])
+    older = {k: v for k, v in done["shape"].items() if k != "memory_residual"}
+    assert done_keys([done | {"shape": older}]) == {Run("titans-mal", tokens=1_000).key}
+
+
+def test_a_table_says_what_makes_its_runs():
+    page = render([record("titans-mal"), record("lstm", tokens=20_000_000, rows=8)])
+    assert "`python -m benchmarks.language --tokens 1000`" in page
+    assert "`python -m benchmarks.language --rows 8`" in page
+
+
+def test_a_page_is_not_emptied_where_no_run_is_done(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("tables", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"runs\.jsonl holds no run"):
+        command.main(["--page"], tmp_path / "results", page)
+    assert page.read_text(encoding="utf-8") == "tables"
 
 
 @pytest.mark.parametrize("name", [*CONTENDERS, *(f"titans-mac:{each}" for each in ABLATIONS)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from dataclasses import replace
@@ -185,6 +186,22 @@ def test_training_in_two_sittings_is_training_in_one(tmp_path, capsys):
         torch.testing.assert_close(parts.state_dict()[name], weight, rtol=0, atol=0, msg=name)
     with pytest.raises(SystemExit, match="holds progress of another recipe"):
         train(replace(TINY, seed=1), tmp_path / "parts")
+    with pytest.raises(SystemExit, match="holds progress of another recipe"):
+        read_weights(replace(TINY, seed=1), tmp_path / "parts")
+
+
+def test_progress_from_before_a_field_was_there_is_taken_up(tmp_path):
+    short = replace(TINY, n_steps=1)
+    train(short, tmp_path)
+    file = tmp_path / "progress.pt"
+    kept = torch.load(file, weights_only=True)
+    recipe = ast.literal_eval(kept["recipe"])
+    del recipe["backbone"]["memory_residual"], recipe["cost_from"]
+    torch.save(kept | {"recipe": repr(recipe)}, file)
+    assert read_weights(short, tmp_path)[1]["steps"] == 1
+    backbone = replace(short.backbone, memory_residual=True)
+    with pytest.raises(SystemExit, match="another recipe"):
+        read_weights(replace(short, backbone=backbone), tmp_path)
 
 
 def test_writing_costs_nothing_until_enough_answers_are_right(tmp_path, capsys):
@@ -248,7 +265,7 @@ def test_judging_goes_on_with_the_cells_that_are_missing(tmp_path, monkeypatch, 
 
 
 def test_results_become_a_table_a_heat_map_and_a_page(tmp_path):
-    about = {"steps": 5, "weights": 67_012, "minutes": 2.0}
+    about = {"steps": 5, "all_steps": 9, "weights": 67_012, "minutes": 2.0}
     cells = [
         {
             "kind": "passkey", "haystack": "noise", "length": length, "depth": depth, "cases": 40,
@@ -263,7 +280,7 @@ def test_results_become_a_table_a_heat_map_and_a_page(tmp_path):
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "tiny.json").write_text(json.dumps({"model": about, "cells": cells}))
     text = page(tmp_path, tmp_path / "pictures")
-    assert "67,012 weights" in text
+    assert "67,012 weights, 5 of 9 steps in 2 minutes" in text
     assert table[2] in text
     assert "(../_static/needles/tiny-passkey-noise.png)" in text
     assert (tmp_path / "pictures" / "tiny-passkey-noise.png").exists()

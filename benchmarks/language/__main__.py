@@ -8,11 +8,12 @@
 
 Stopped or killed at any moment, the same command goes on from the last minute. Started twice on two
 cores, the second takes runs that the first has not. What is done lies in ``runs.jsonl`` in
-``benchmarks/results/language``, and its tables in ``docs/user_guide/language_models.md``.
+``benchmarks/language/results``, and its tables in ``docs/user_guide/language_models.md``.
 
 First come all contenders at seed 0, then the ablations of that Titans which predicts validation
-best, then seeds 1 and 2. All read the same segments, carry their states through the same
-stretches, and are trained by the same recipe: AdamW, weight decay 0.1, a warm-up and a cosine.
+best, then seeds 1 and 2. Records of a model whose shape has changed are not counted. All read the
+same segments, carry their states through the same stretches, and are trained by the same recipe:
+AdamW, weight decay 0.1, a warm-up and a cosine.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results" / "language"
+RESULTS = HERE / "results"
 PAGE = HERE.parents[1] / "docs" / "user_guide" / "language_models.md"
 
 
@@ -166,7 +167,11 @@ def write_page(results: Path, page: Path) -> None:
     from benchmarks.language.records import read_records
     from benchmarks.language.render import render
 
-    page.write_text(render(read_records(results / "runs.jsonl")), encoding="utf-8")
+    file = results / "runs.jsonl"
+    records = read_records(file)
+    if not records:
+        raise SystemExit(f"{file} holds no run that is done; {page} stays as it is.")
+    page.write_text(render(records), encoding="utf-8")
     print(f"The tables are in {page}.")
 
 

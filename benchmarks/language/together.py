@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,14 @@ import torch
 from benchmarks.language.contenders import make
 from benchmarks.language.corpora import Splits
 from benchmarks.language.records import Record
-from benchmarks.language.training import JUDGED_BYTES, Run, in_rows, make_optimizer, rate_at
+from benchmarks.language.training import (
+    JUDGED_BYTES,
+    Run,
+    in_rows,
+    make_optimizer,
+    outcome_of,
+    rate_at,
+)
 from titans_ts.nn.restart import detach, map_tensors, tensors_of
 
 __all__ = ["train_together"]
@@ -181,7 +187,7 @@ class Learner:
 
     def outcome(self, bits: dict[str, float]) -> Record:
         """What there is to say of a run that is over, ``bits`` per byte among it."""
-        record = {**asdict(self.run), "parameters": self.model.n_parameters}
+        record = outcome_of(self.run, self.model)
         lost = int((~self.losses.isfinite()).sum())
         record |= {"curve": self._curve(), "diverged": lost}
         return record | ({"test": None} if lost else bits)

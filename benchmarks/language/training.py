@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ import torch
 from benchmarks.language.contenders import configuration, make
 from benchmarks.language.corpora import Splits
 from benchmarks.language.records import Record
+from benchmarks.recipes import same_recipe
+from titans_ts.config import BackboneConfig
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.restart import detach
 
@@ -25,6 +28,7 @@ __all__ = [
     "bits_per_byte",
     "in_rows",
     "make_optimizer",
+    "outcome_of",
     "rate_at",
     "train",
 ]
@@ -74,10 +78,19 @@ class Run:
         rng = np.random.default_rng([self.seed, stretch])
         return rng.integers(0, n_train - self.carried * self.length - 1, self.rows)
 
-    def recipe(self) -> str:
-        """Everything that another outcome may come of, the model's shape included."""
+    def shape(self) -> dict[str, Any]:
+        """The model's part of the recipe; the rest is the run itself."""
         config, other = configuration(self.name)
-        return repr((asdict(self), asdict(config), other and other.__name__))
+        return asdict(config) | {"reader": other and other.__name__}
+
+    def has_shape(self, kept: dict[str, Any]) -> bool:
+        """Whether what was written down once is the shape that the name stands for now."""
+        return same_recipe(kept, self.shape(), asdict(BackboneConfig()))
+
+
+def outcome_of(run: Run, model: TokenModel) -> Record:
+    """A record without figures."""
+    return {**asdict(run), "shape": run.shape(), "parameters": model.n_parameters}
 
 
 def rate_at(step: int, n_steps: int) -> float:
@@ -141,7 +154,7 @@ class Training:
         self.n_diverged = 0
         if file.exists():
             kept = torch.load(file, weights_only=True)
-            if kept["recipe"] == run.recipe():
+            if kept["run"] == asdict(run) and run.has_shape(kept["shape"]):
                 self.model.load_state_dict(kept["model"])
                 self.optimizer.load_state_dict(kept["optimizer"])
                 self.stretch, self.seconds = kept["stretch"], kept["seconds"]
@@ -150,7 +163,8 @@ class Training:
     def save(self) -> None:
         kept = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         kept |= {"stretch": self.stretch, "seconds": self.seconds, "curve": self.curve}
-        kept |= {"diverged": self.n_diverged, "recipe": self.run.recipe()}
+        kept |= {"diverged": self.n_diverged}
+        kept |= {"run": asdict(self.run), "shape": self.run.shape()}
         part = self.file.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as out:
             torch.save(kept, out)
@@ -212,7 +226,7 @@ def train(run: Run, texts: Splits, file: Path, *, until: float = math.inf) -> Re
     file.parent.mkdir(parents=True, exist_ok=True)
     training = Training(run, texts, file)
     saved, every = time.monotonic(), max(run.n_stretches // N_JUDGED, 1)
-    outcome: Record = {**asdict(run), "parameters": training.model.n_parameters}
+    outcome: Record = outcome_of(run, training.model)
     while training.stretch < run.n_stretches:
         if time.monotonic() > until:
             training.save()

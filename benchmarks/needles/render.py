@@ -118,8 +118,9 @@ def page(results: Path, pictures: Path) -> str:
             picture = pictures / f"{file.stem}-{kind}-{Path(haystack).stem}.png"
             heat_map(cells, title, picture)
             parts.append(
-                f"## {title}\n\n{about['weights']:,} weights, {about['steps']:,} steps in "
-                f"{about['minutes']:.0f} minutes.\n\n{length_table(cells)}\n\n"
+                f"## {title}\n\n{about['weights']:,} weights, {about['steps']:,} of "
+                f"{about['all_steps']:,} steps in {about['minutes']:.0f} minutes.\n\n"
+                f"{length_table(cells)}\n\n"
                 f"![Accuracy by length and depth](../_static/needles/{picture.name})"
             )
     tracked = results / "tracking.json"

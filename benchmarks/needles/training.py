@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.needles.batches import training_batch
 from benchmarks.needles.recipes import Recipe
+from benchmarks.recipes import same_recipe
+from titans_ts.config import BackboneConfig
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.memory import NeuralMemory
 
@@ -98,9 +102,7 @@ def train(recipe: Recipe, folder: Path, *, seconds: float = math.inf) -> TokenMo
     )
     first, spent, right = 0, 0.0, 0.0
     if progress.exists():
-        kept = torch.load(progress, weights_only=True)
-        if kept["recipe"] != repr(asdict(recipe)):
-            raise SystemExit(f"{folder} holds progress of another recipe; move it away first.")
+        kept = _read_progress(progress, recipe)
         model.load_state_dict(kept["model"])
         optimizer.load_state_dict(kept["optimizer"])
         first, spent, right = kept["step"], kept["seconds"], kept["right"]
@@ -159,8 +161,21 @@ def read_weights(recipe: Recipe, folder: Path) -> tuple[TokenModel, dict[str, fl
     progress = folder / "progress.pt"
     if not progress.exists():
         raise SystemExit(f"{folder} holds no progress; train the recipe first.")
-    kept = torch.load(progress, weights_only=True)
+    kept = _read_progress(progress, recipe)
     model = make_model(recipe)
     model.load_state_dict(kept["model"])
-    about = {"steps": kept["step"], "minutes": round(kept["seconds"] / 60, 1)}
+    about = {
+        "steps": kept["step"],
+        "all_steps": recipe.n_steps,
+        "minutes": round(kept["seconds"] / 60, 1),
+    }
     return model.eval(), about | {"weights": model.n_parameters}
+
+
+def _read_progress(file: Path, recipe: Recipe) -> dict[str, Any]:
+    kept: dict[str, Any] = torch.load(file, weights_only=True)
+    was, now = ast.literal_eval(kept["recipe"]), asdict(recipe)
+    same_backbone = same_recipe(was.pop("backbone"), now.pop("backbone"), asdict(BackboneConfig()))
+    if not same_backbone or not same_recipe(was, now, asdict(Recipe())):
+        raise SystemExit(f"{file.parent} holds progress of another recipe; move it away first.")
+    return kept

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from titans_ts.config import VARIANTS
 from titans_ts.errors import DataError, DataTypeError, NonFiniteLossError, ParameterError
+from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.restart import tensors_of
 from titans_ts.plugins.language.generate import Sampling
 from titans_ts.plugins.language.model import TitansLanguageModel
@@ -92,6 +93,20 @@ def test_pieces_of_reading_change_nothing(fitted, monkeypatch):
     assert fitted.generate(RHYME * 4, max_new_tokens=5, temperature=0) == generated
 
 
+def test_what_could_be_fitted_can_be_scored(fitted, monkeypatch):
+    monkeypatch.setattr("titans_ts.plugins.language.model.READ_TOKENS", 64)
+    sizes, read = [], TokenModel.log_probabilities
+
+    def measured(self, tokens, *more):
+        sizes.append(tokens.numel())
+        return read(self, tokens, *more)
+
+    monkeypatch.setattr(TokenModel, "log_probabilities", measured)
+    fitted.score([RHYME * 20] * 7)
+    fitted.score([RHYME * 20])
+    assert max(sizes) == 4 * 32
+
+
 def test_a_seed_makes_text_repeatable_and_touches_nothing_global(fitted):
     before = torch.get_rng_state()
     first = fitted.generate("Eins", max_new_tokens=30, seed=7)
@@ -156,6 +171,12 @@ def test_sampling_keeps_to_what_is_asked():
     assert drawn(logits, top_k=99, top_p=1.0) == {0, 1, 2, 3}
 
 
+def test_a_temperature_next_to_nothing_takes_the_most_likely():
+    logits, generator = torch.tensor([1.0, 3.0, 2.0]), torch.Generator()
+    for options in ({}, {"top_k": 2}, {"top_p": 0.9}):
+        assert Sampling(temperature=1e-310, **options).draw(logits, generator) == 1
+
+
 def test_temperature_is_what_logits_are_divided_by():
     generator, sampling = torch.Generator().manual_seed(0), Sampling(temperature=2.0)
     logits = torch.tensor([0.0, 2 * math.log(3)])
@@ -186,9 +207,23 @@ def test_bad_parameters_are_refused_in_words(options, words):
 def test_a_budget_of_tokens_is_kept():
     model = TitansLanguageModel(**{**TINY, "max_epochs": 3, "validation_fraction": 0})
     model.set_params(max_tokens=4 * 32 * 6)
-    assert model._n_steps(model_corpus(), 4) == 2
+    assert model._n_steps(model_corpus(), 4, 3) == 2
     model.set_params(max_tokens=None)
-    assert model._n_steps(model_corpus(), 4) == 20
+    assert model._n_steps(model_corpus(), 4, 3) == 20
+
+
+def test_a_budget_smaller_than_its_epochs_is_kept(monkeypatch):
+    n_tokens = []
+    training_loss = StreamModule.training_loss
+    monkeypatch.setattr(
+        StreamModule,
+        "training_loss",
+        lambda self, batch: n_tokens.append(batch.n_targets) or training_loss(self, batch),
+    )
+    options = {**TINY, "max_epochs": 10, "max_tokens": 2 * 4 * 32}
+    model = TitansLanguageModel(**options).fit(["x" * 31] * 40)
+    assert len(model.history_) == 2
+    assert sum(n_tokens) == 2 * 4 * 32
 
 
 def model_corpus():
@@ -292,6 +327,31 @@ def test_training_ends_where_every_segment_diverges(monkeypatch):
         TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
 
 
+def no_number_in_validation(places):
+    read, n_read = StreamModule._read, []
+
+    def loss_at(self, batch, state):
+        loss, after = read(self, batch, state)
+        if self.training:
+            return loss, after
+        n_read.append(1)
+        return (loss * math.nan if len(n_read) in places else loss), after
+
+    return loss_at
+
+
+def test_an_epoch_whose_validation_is_no_number_is_not_the_best(monkeypatch):
+    monkeypatch.setattr(StreamModule, "_read", no_number_in_validation(range(1, 3)))
+    model = TitansLanguageModel(**{**TINY, "max_epochs": 3}).fit(["x" * 31] * 12)
+    assert model.best_epoch_ == 2
+
+
+def test_validation_that_is_never_a_number_is_said_in_words(monkeypatch):
+    monkeypatch.setattr(StreamModule, "_read", no_number_in_validation(range(99)))
+    with pytest.raises(NonFiniteLossError, match=r"validation loss is nan.*max_step_size"):
+        TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
+
+
 def test_a_memory_that_diverges_in_reading_is_said_in_words(fitted, tmp_path):
     fitted.save(tmp_path / "model")
     broken = TitansLanguageModel.load(tmp_path / "model")
@@ -301,6 +361,8 @@ def test_a_memory_that_diverges_in_reading_is_said_in_words(fitted, tmp_path):
         broken.generate("Eins")
     with pytest.raises(NonFiniteLossError, match="memory diverged"):
         broken.score(["Eins"])
+    with pytest.raises(NonFiniteLossError, match="memory diverged"):
+        broken.log_probabilities("Eins")
 
 
 def test_validation_documents_may_be_given():
@@ -319,6 +381,25 @@ def test_the_recipes_are_parameters_of_a_model(name):
     assert model.batch_size * model.context_length == 2**19
     assert model._config().window == 2048
     assert model._settings().learning_rate == 4e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("paper-170m", 161), ("paper-340m", 514), ("paper-760m", 1117)]
+)
+def test_the_recipes_have_as_many_weights_as_is_said(name, millions):
+    with torch.device("meta"):
+        model = TokenModel(32_000, TitansLanguageModel(**preset(name))._config())
+    assert round(model.n_parameters / 1e6) == millions
+
+
+def test_a_change_of_a_recipe_is_a_change_of_this_one_alone():
+    changed = preset("paper-170m", backbone_options={"momentum": False})["backbone_options"]
+    assert changed["window"] == 2048
+    assert changed["momentum"] is False
+    changed["window"] = 64
+    for name in PRESETS:
+        assert preset(name)["backbone_options"]["window"] == 2048
+        assert "momentum" not in preset(name)["backbone_options"]
 
 
 def test_a_preset_that_is_not_there_is_refused_in_words():

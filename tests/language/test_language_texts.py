@@ -8,6 +8,7 @@ import operator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from titans_ts.errors import DataError, DataFileError, DataTypeError, ParameterError
@@ -64,12 +65,26 @@ def test_empty_documents_are_left_out():
         pytest.param(["a", b"b"], DataTypeError, r"texts\[1\] is a bytes.*decode", id="bytes"),
         pytest.param([3.5], DataTypeError, r"texts\[0\] is a float", id="a number"),
         pytest.param(None, DataTypeError, "texts is None", id="None"),
+        pytest.param({"book": "text"}, DataTypeError, r"a dict.*list\(texts\.values", id="a dict"),
+        pytest.param({"one", "two"}, DataTypeError, r"a set.*sorted\(texts\)", id="a set"),
+        pytest.param(
+            pd.DataFrame({"text": ["a"]}), DataTypeError, r"a DataFrame.*\['column'\]", id="a table"
+        ),
         pytest.param([Path("none.txt")], DataFileError, "'none.txt' cannot be read", id="no file"),
     ],
 )
 def test_what_is_no_text_is_refused_in_words(texts, error, words):
     with pytest.raises(error, match=words):
         read_corpus(texts, BYTES)
+
+
+def test_names_of_files_are_not_taken_for_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "LICENSE"):
+        Path(name).write_text("in the file", encoding="utf-8")
+    with pytest.raises(DataTypeError, match=r"texts\[0\] is 'a\.txt', the name of a file.*Path"):
+        read_corpus(["a.txt", "b.txt"], BYTES)
+    assert read_corpus(["LICENSE", "b.txt", "a.txt"], BYTES).lengths.tolist() == [7, 5, 5]
 
 
 def test_a_file_that_is_not_utf8_is_refused_with_the_place(tmp_path):
@@ -120,6 +135,22 @@ def test_every_token_is_a_target_once_and_follows_its_own_document():
     assert len(read) == 4
     assert batches[0].all_start
     assert [batch.any_starts for batch in batches[1:]].count(True) >= 1
+
+
+def targets_of(corpus):
+    """What follows what, as text, where "$" is a text's end."""
+    batches = segments_of(corpus, iter(whole_documents(corpus)), rows=1, length=4, end=256)
+    pairs = [(b.tokens[0].tolist(), b.targets[0].tolist()) for b in batches]
+    sides = zip(*pairs, strict=True)
+    return ["".join("$" if t == 256 else chr(t) for part in side for t in part) for side in sides]
+
+
+def test_what_is_cut_from_a_document_neither_ends_nor_starts_a_text():
+    learnt, judged = set_documents_aside(corpus_of("abcdefghij"), 0.3, 0)
+    assert targets_of(learnt) == ["$abcdef", "abcdefg"]
+    assert targets_of(judged) == ["hij", "ij$"]
+    streams = TextStreams(learnt, rows=1, length=9, longest=99, n_batches=2, end=256, seed=0)
+    assert [b.targets.tolist() for b in streams] == [[[*b"abcdefg"]]] * 2
 
 
 def test_a_pass_reads_all_documents_and_the_next_one_in_another_order():
@@ -178,6 +209,67 @@ def test_a_stream_of_byte_pairs_says_what_all_of_them_say(bpe):
     pieces = [stream.push(int(token)) for token in bpe.encode(text)]
     assert "".join(pieces) + stream.close() == text
     assert sum(bool(piece) for piece in pieces) > 10
+
+
+@pytest.fixture
+def llama_like():
+    """A tokenizer in which a space belongs to the word behind it, and bytes write what is rare."""
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra text")
+    words = ["▁to", "▁be", "▁or", "▁not", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
+    letters = sorted({c for word in words[:4] for c in word})
+    numbers = {token: i for i, token in enumerate([*letters, *words])}
+    merges, have = [], set(letters)
+    for word in words[:4]:
+        for n in range(2, len(word) + 1):
+            if word[:n] not in have:
+                have.add(word[:n])
+                numbers.setdefault(word[:n], len(numbers))
+                merges.append((word[: n - 1], word[n - 1]))
+    own = tokenizers.Tokenizer(tokenizers.models.BPE(numbers, merges, byte_fallback=True))
+    own.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="always")
+    decoders = tokenizers.decoders
+    own.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    own.add_special_tokens(["</s>"])
+    return BPETokenizer(own.to_str())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rest"),
+    [
+        pytest.param("to be", " or not to be", id="a space"),
+        pytest.param("to be 漢字漢字漢字漢字", "漢字🐦 or not 漢字", id="many bytes"),
+        pytest.param("", "to be or 漢字漢字漢字漢字🐦 not", id="no prompt"),
+    ],
+)
+def test_a_stream_goes_on_where_the_text_before_it_ended(llama_like, prompt, rest):
+    before, whole = llama_like.encode(prompt), llama_like.encode(prompt + rest)
+    assert whole[: len(before)].tolist() == before.tolist()
+    stream = llama_like.stream(before.tolist())
+    pieces = [stream.push(int(token)) for token in whole[len(before) :]]
+    assert "".join(pieces) + stream.close() == rest
+
+
+def test_the_name_of_a_special_token_in_a_text_is_text(bpe):
+    text = "ends<|endoftext|>here"
+    for tokenizer in (bpe, make_tokenizer(bpe.state(), (), 0)):
+        tokens = tokenizer.encode(text)
+        assert tokenizer.end not in tokens
+        assert tokenizer.decode(tokens) == text
+
+
+def test_a_tokenizer_without_an_end_is_named(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra text")
+    own = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0}, []))
+    (tmp_path / "tokenizer.json").write_text(own.to_str(), encoding="utf-8")
+    with pytest.raises(DataError, match=r"tokenizer\.json' has no token for a text's end.*Add"):
+        make_tokenizer(tmp_path / "tokenizer.json", (), 0)
 
 
 def test_a_tokenizer_file_is_read_and_kept(bpe, tmp_path):

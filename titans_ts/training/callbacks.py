@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
+from titans_ts.errors import NonFiniteLossError
 from titans_ts.training.loop_module import LoopModule
 
 __all__ = [
@@ -147,11 +148,12 @@ class BestWeights(Callback):
     """Stop when validation has stopped improving, and put the best weights back.
 
     Weights wait in memory: Lightning's own early stopping would restore them from a checkpoint
-    file, and a fit writes no files.
+    file, and a fit writes no files. A loss that is no number is no better than any other.
     """
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
+        self.last_loss = 0.0
         self.best_loss = math.inf
         self.best_epoch: int | None = None
         self.weights: dict[str, Tensor] = {}
@@ -159,7 +161,7 @@ class BestWeights(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:  # asked for through trainer_kwargs; judges a few batches only
             return
-        loss = float(trainer.callback_metrics["validation_loss"])
+        self.last_loss = loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.best_loss:
             # Weights first: Ctrl+C may come between any two lines.
             self.weights = {k: v.detach().clone() for k, v in pl_module.state_dict().items()}
@@ -168,6 +170,12 @@ class BestWeights(Callback):
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best_epoch is None and not math.isfinite(self.last_loss):
+            assert isinstance(pl_module, LoopModule)
+            raise NonFiniteLossError(
+                f"The validation loss is {self.last_loss}, and was no number in any epoch. Nothing "
+                f"was fitted. {pl_module.remedy}."
+            )
         self.put_back(pl_module)
 
     def put_back(self, pl_module: LightningModule) -> None:

@@ -71,8 +71,8 @@ class Sampling:
             )
         if self.temperature == 0:
             return int(logits.argmax())
-        # In float64, so that small temperatures do not overflow.
-        logits = logits.double() / self.temperature
+        # Zero at most, so that no temperature is too small to divide by.
+        logits = (logits.double() - logits.max()) / self.temperature
         order: Tensor | None = None
         if self.top_k is not None and self.top_k < len(logits):
             logits, order = logits.topk(self.top_k)

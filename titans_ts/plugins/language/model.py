@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any, NamedTuple, Self, overload
 
@@ -52,7 +52,8 @@ LEAST_STEPS = 20
 # their median. Behind a LayerNorm and with smaller steps none does.
 TEXT_OPTIONS = {"dropout": 0.0, "memory_residual": True, "max_step_size": 0.2}
 
-# Tokens of each document that are read at a time where nothing is learnt.
+# Tokens that are read at a time where nothing is learnt, or as many as in a step of training: what
+# could be fitted can be scored.
 READ_TOKENS = 2048
 
 
@@ -117,8 +118,8 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         ``max_step_size`` 0.2: over the thousands of tokens of a text, a memory behind a LayerNorm
         is trained more calmly.
     max_tokens : int, optional
-        Tokens to train on, in ``max_epochs`` parts of equal size. Default: each epoch is a pass
-        over the texts.
+        Tokens to train on, in ``max_epochs`` parts of equal size, or fewer where there are no more
+        steps. Default: each epoch is a pass over the texts.
     max_epochs : int, default 10
         Times that learning is judged, and, without ``max_tokens``, passes over the texts; on small
         ones an epoch has as many passes as make 20 steps.
@@ -303,11 +304,15 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         progress: CheckpointFolder | None,
     ) -> None:
         from titans_ts.plugins.language.training import StreamModule  # imports Lightning
-        from titans_ts.training.loop import Prepared, run_training
+        from titans_ts.training.loop import DEFAULT_BATCH_SIZE, Prepared, run_training
 
         length, end = self.context_length, tokenizer.end
         longest = length * self.carried_segments
         settings = self._settings()
+        if self.max_tokens is not None:
+            most = DEFAULT_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
+            n_steps = max(round(self.max_tokens / self._tokens_a_step(learnt, most)), 1)
+            settings = replace(settings, max_epochs=min(self.max_epochs, n_steps))
 
         def prepare(rows: int) -> Prepared:
             streams = TextStreams(
@@ -315,7 +320,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
                 rows=rows,
                 length=length,
                 longest=longest,
-                n_batches=self._n_steps(learnt, rows),
+                n_batches=self._n_steps(learnt, rows, settings.max_epochs),
                 end=end,
                 seed=seed,
             )
@@ -336,14 +341,15 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         if result.interrupted:
             raise stopped_early(self)
 
-    def _n_steps(self, corpus: Corpus, rows: int) -> int:
+    def _n_steps(self, corpus: Corpus, rows: int, n_epochs: int) -> int:
         """Steps of an epoch."""
-        lengths = corpus.lengths + 1
-        n_segments = int((-(-lengths // self.context_length)).sum())
         if self.max_tokens is None:
-            return max(-(-n_segments // rows), LEAST_STEPS)
-        tokens_a_step = rows * int(lengths.sum()) / n_segments
-        return max(round(self.max_tokens / tokens_a_step / self.max_epochs), 1)
+            return max(-(-_n_segments(corpus, self.context_length) // rows), LEAST_STEPS)
+        return max(round(self.max_tokens / self._tokens_a_step(corpus, rows) / n_epochs), 1)
+
+    def _tokens_a_step(self, corpus: Corpus, rows: int) -> float:
+        n_targets = sum(stop - start for start, stop in corpus.spans)
+        return rows * n_targets / _n_segments(corpus, self.context_length)
 
     # -- use ------------------------------------------------------------------------------------
 
@@ -437,7 +443,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         model, end = self._model_in_place(), self.tokenizer_.end
         tokens = np.concatenate([[end], prompt])
         logits, state = read_prompt(model, tokens, length=READ_TOKENS)
-        text = self.tokenizer_.stream()
+        text = self.tokenizer_.stream(prompt.tolist())
         for token in sample_tokens(
             model, logits, state, sampling, n=n, end=end, generator=generator
         ):
@@ -464,7 +470,9 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         if not isinstance(text, str):
             raise DataTypeError(f"text is a {type(text).__name__}, expected a text (str).")
         corpus = read_corpus([text], self.tokenizer_)
-        return np.concatenate([logs.numpy() for _, _, logs in self._read(corpus)])
+        logs = np.concatenate([logs.numpy() for _, _, logs in self._read(corpus)])
+        _check_finite(float(logs.sum()))
+        return logs
 
     def score(self, texts: Any, y: Any = None) -> float:
         """Mean log likelihood per token, in nats; higher is better.
@@ -515,23 +523,20 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         check_is_fitted(self)
         corpus = read_corpus(texts, self.tokenizer_)
         total = sum(float(logs.double().sum()) for _, _, logs in self._read(corpus))
-        if not math.isfinite(total):
-            raise NonFiniteLossError(
-                "The model's memory diverged while it read these texts. Fit it with a smaller "
-                "step, such as backbone_options={'max_step_size': 0.05}."
-            )
+        _check_finite(total)
         return Prediction(total / len(corpus.tokens), len(corpus.tokens), corpus.n_bytes)
 
     def _read(self, corpus: Corpus) -> Iterator[tuple[int, int, torch.Tensor]]:
         config = self.model_.backbone.config
         whole = math.lcm(config.chunk_size, config.segment_length)
-        length = max(READ_TOKENS // whole, 1) * whole
+        rows = min(self.batch_size_, len(corpus.lengths))
+        n_tokens = max(self.batch_size_ * self.context_length, READ_TOKENS)
         return document_log_probabilities(
             self._model_in_place(),
             corpus,
             end=self.tokenizer_.end,
-            rows=self.batch_size_,
-            length=length,
+            rows=rows,
+            length=max(n_tokens // rows // whole, 1) * whole,
         )
 
     # -- saving ---------------------------------------------------------------------------------
@@ -591,3 +596,15 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
                     f"Take {-(-self.context_length // length) * length}."
                 )
         check_settings(self._settings())
+
+
+def _n_segments(corpus: Corpus, length: int) -> int:
+    return sum(-(-(stop - start) // length) for start, stop in corpus.spans)
+
+
+def _check_finite(total: float) -> None:
+    if not math.isfinite(total):
+        raise NonFiniteLossError(
+            "The model's memory diverged while it read these texts. Fit it with a smaller step, "
+            "such as backbone_options={'max_step_size': 0.05}."
+        )

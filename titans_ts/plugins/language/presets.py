@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from typing import Any
 
@@ -31,7 +32,7 @@ _PAPER: dict[str, Any] = {
     "weight_decay": 0.1,
 }
 
-#: Parameters of :class:`TitansLanguageModel` by name.
+#: Parameters of :class:`TitansLanguageModel` by name: the paper's blocks, widths and heads.
 PRESETS: dict[str, dict[str, Any]] = {
     # 15 billion tokens for the sizes up to 400 million weights, 30 for the largest.
     "paper-170m": {**_PAPER, "dim": 768, "depth": 12, "n_heads": 16, "max_tokens": 15_000_000_000},
@@ -51,9 +52,17 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
     Parameters
     ----------
     name : {"paper-170m", "paper-340m", "paper-760m"}
-        By the number of weights, with that vocabulary.
+        As the paper calls its sizes, by blocks, width and heads. It does not say what its blocks
+        are made of; with attention, memory and feed-forward in each, as here, and that vocabulary,
+        they have 161, 514 and 1,117 million weights.
     **changes
-        Any parameter, in place of that of the recipe.
+        Any parameter, in place of that of the recipe; of ``backbone_options`` the fields that are
+        given.
+
+    Raises
+    ------
+    ParameterError
+        There is no preset of that name.
 
     Examples
     --------
@@ -69,4 +78,9 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
             f"There is no preset {name!r}; expected one of "
             f"{', '.join(repr(known) for known in PRESETS)}.{guess}"
         )
-    return {**PRESETS[name], **changes}
+    parameters = copy.deepcopy(PRESETS[name])
+    if "backbone_options" in changes:
+        changes["backbone_options"] = parameters["backbone_options"] | dict(
+            changes["backbone_options"] or {}
+        )
+    return parameters | changes

@@ -37,7 +37,7 @@ class Stretch(NamedTuple):
 
     document: int
     start: int  # first target; 0: the document's first token
-    stop: int  # behind the last target; the end of the text comes after the last token
+    stop: int  # behind the last target; the end of the text is that after the last token
 
     @property
     def length(self) -> int:
@@ -76,10 +76,10 @@ def whole_documents(corpus: Corpus, *, longest: int | None = None) -> list[Stret
         Documents longer than that are cut, so that there is something for every row.
     """
     parts = []
-    for document, length in enumerate((corpus.lengths + 1).tolist()):
-        step = longest or length
+    for document, (first, stop) in enumerate(corpus.spans):
+        step = longest or max(stop, 1)
         parts += [
-            Stretch(document, start, min(start + step, length)) for start in range(0, length, step)
+            Stretch(document, start, min(start + step, stop)) for start in range(first, stop, step)
         ]
     return sorted(parts, key=lambda part: -part.length)
 
@@ -241,14 +241,12 @@ class TextStreams:
             rng = np.random.default_rng([self.seed, n_pass])
             n_pass += 1
             parts: list[Stretch] = []
-            for document, length in enumerate((self.corpus.lengths + 1).tolist()):
-                cuts = [0, length]
-                if length > self.longest:
-                    first = int(rng.integers(1, self.longest + 1))
-                    cuts[1:1] = range(first, length, self.longest)
-                parts += [
-                    Stretch(document, start, stop) for start, stop in itertools.pairwise(cuts)
-                ]
+            for document, (first, stop) in enumerate(self.corpus.spans):
+                cuts = [first, stop]
+                if stop - first > self.longest:
+                    cut = first + int(rng.integers(1, self.longest + 1))
+                    cuts[1:1] = range(cut, stop, self.longest)
+                parts += [Stretch(document, *ends) for ends in itertools.pairwise(cuts)]
             parts = [parts[i] for i in rng.permutation(len(parts))]
             pool = POOL * self.rows
             for first in range(0, len(parts), pool):

@@ -1,4 +1,4 @@
-"""Texts as users give them, to one array of tokens: two bytes a token at most, mostly one."""
+"""Texts as users give them, to one array of tokens: a byte a token, two or four for byte pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,16 @@ class Corpus(NamedTuple):
     tokens: np.ndarray  # (n,), uint8, uint16 or int32
     offsets: np.ndarray  # (n_documents + 1,), int64
     n_bytes: int  # of their text in UTF-8
+    # False where documents are what others were cut to: then their first token follows nothing,
+    # and nothing says that their text ends.
+    from_start: bool = True
+    to_end: bool = True
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First and last but one place of each document's targets: its tokens, and its end."""
+        first, more = int(not self.from_start), int(self.to_end)
+        return [(first, length + more) for length in self.lengths.tolist()]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -65,10 +75,20 @@ def iter_texts(texts: Any) -> Iterator[str]:
         )
     if isinstance(texts, os.PathLike):
         texts = [texts]
+    if isinstance(texts, Mapping | Set) or hasattr(texts, "columns"):
+        raise DataTypeError(
+            f"texts is a {type(texts).__name__}, {EXPECTED}. Give the texts alone, in their order: "
+            "list(texts.values()) of a dict, table['column'] of a table, sorted(texts) of a set."
+        )
     if not isinstance(texts, Iterable):
         raise DataTypeError(f"texts is {texts!r:.80}, {EXPECTED}.")
     for place, text in enumerate(texts):
         if isinstance(text, str):
+            if place == 0 and _names_a_file(text):
+                raise DataTypeError(
+                    f"texts[0] is {text!r}, the name of a file, which would be taken for the text "
+                    "itself. Give pathlib.Path(name) for what is in the file."
+                )
             yield text
         elif isinstance(text, os.PathLike):
             yield _read_file(Path(text))
@@ -77,6 +97,13 @@ def iter_texts(texts: Any) -> Iterator[str]:
             raise DataTypeError(
                 f"texts[{place}] is a {type(text).__name__} ({text!r:.60}), {EXPECTED}.{advice}"
             )
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a text is what glob returns; a word that happens to be a file's name is not."""
+    if len(text) > 1000 or "\n" in text or "\0" in text or not Path(text).suffix:
+        return False
+    return os.path.isfile(text)
 
 
 def _read_file(path: Path) -> str:
@@ -135,8 +162,8 @@ def read_corpus(texts: Any, tokenizer: Tokenizer, *, what: str = "texts") -> Cor
 def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Corpus, Corpus | None]:
     """Split into documents to learn from, and documents on which learning is judged.
 
-    Whole documents, drawn by the seed; of fewer than 10, the last part of each. ``n_bytes`` of
-    the parts is not counted.
+    Whole documents, drawn by the seed; of fewer than 10, the last part of each, where no text
+    starts and, before it, none ends. ``n_bytes`` of the parts is not counted.
 
     Parameters
     ----------
@@ -158,7 +185,8 @@ def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Cor
     if (cuts == corpus.offsets[1:]).all():
         return corpus, None  # so short that no token can be spared
     judged = _joined([corpus.tokens[cut:stop] for _, cut, stop in bounds])
-    return _joined([corpus.tokens[start:cut] for start, cut, _ in bounds]), judged
+    learnt = _joined([corpus.tokens[start:cut] for start, cut, _ in bounds])
+    return learnt._replace(to_end=False), judged._replace(from_start=False)
 
 
 def _some(corpus: Corpus, which: np.ndarray) -> Corpus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,8 +41,8 @@ class Tokenizer(Protocol):
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text of tokens."""
 
-    def stream(self) -> TextStream:
-        """Start to turn tokens into text while they come."""
+    def stream(self, before: Sequence[int] = ()) -> TextStream:
+        """Start to turn tokens into text while they come, after those of the text before them."""
 
     def state(self) -> dict[str, Any]:
         """Return what :func:`make_tokenizer` makes it of again, as values for JSON."""
@@ -88,7 +88,7 @@ class ByteTokenizer:
     def decode(self, tokens: Iterable[int]) -> str:
         return bytes(t for t in tokens if t != self.end).decode(errors="replace")
 
-    def stream(self) -> TextStream:
+    def stream(self, before: Sequence[int] = ()) -> TextStream:
         return _ByteStream()
 
     def state(self) -> dict[str, Any]:
@@ -115,28 +115,35 @@ class BPETokenizer:
         What a ``tokenizer.json`` says, Llama's for one.
     end : str, optional
         The token at a text's end; default: the first usual one that the vocabulary has.
+    where : str
+        What it is called in a message.
     """
 
-    def __init__(self, description: str, end: str | None = None) -> None:
+    def __init__(
+        self, description: str, end: str | None = None, *, where: str = "The tokenizer"
+    ) -> None:
         library = _library()
         try:
             self._own = library.Tokenizer.from_str(description)
         # The library raises a plain Exception.
         except Exception as error:
             raise DataError(
-                f"This is no tokenizer that the library tokenizers reads: {error}. Expected the "
-                "content of a tokenizer.json."
+                f"{where} is none that the library tokenizers reads: {error}. Expected the content "
+                "of a tokenizer.json."
             ) from error
         # A model reads texts whole, one at a time.
         self._own.no_padding()
         self._own.no_truncation()
+        # A text that speaks of "</s>" does not end there.
+        self._own.encode_special_tokens = True
         self.n_tokens: int = self._own.get_vocab_size(with_added_tokens=True)
         vocabulary = self._own.get_vocab(with_added_tokens=True)
         names = END_NAMES if end is None else (end,)
         found = [vocabulary[name] for name in names if name in vocabulary]
         if not found:
             raise DataError(
-                f"The tokenizer has no token for a text's end; expected one of {', '.join(names)}."
+                f"{where} has no token for a text's end; expected one of {', '.join(names)}. Add "
+                "one to its vocabulary, by the library tokenizers: add_special_tokens(['</s>'])."
             )
         self.end: int = found[0]
         if max(vocabulary.values()) >= self.n_tokens:
@@ -174,8 +181,8 @@ class BPETokenizer:
     def decode(self, tokens: Iterable[int]) -> str:
         return self._own.decode([int(t) for t in tokens], skip_special_tokens=True)
 
-    def stream(self) -> TextStream:
-        return _BPEStream(self)
+    def stream(self, before: Sequence[int] = ()) -> TextStream:
+        return _BPEStream(self, before)
 
     def state(self) -> dict[str, Any]:
         return {"kind": "bpe", "description": self._own.to_str(), "end": self._end_name()}
@@ -190,22 +197,29 @@ class _BPEStream:
     # So many tokens before the new one tell how it is written, a space before a word for one.
     n_before = 8
 
-    def __init__(self, tokenizer: BPETokenizer) -> None:
+    def __init__(self, tokenizer: BPETokenizer, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._tokens: list[int] = []
-        self._n_done = 0
+        self._tokens = list(before)
+        self._keep_the_last()
 
     def push(self, token: int) -> str:
         self._tokens.append(token)
         text = self._pending()
         if text.endswith("\ufffd") and len(self._tokens) - self._n_done < 8:
             return ""  # half a character, until its other half comes
-        self._tokens = self._tokens[-self.n_before :]
-        self._n_done = len(self._tokens)
+        self._keep_the_last()
         return text
 
     def close(self) -> str:
         return self._pending()
+
+    def _keep_the_last(self) -> None:
+        # Up to four tokens write one character, and half of one would spoil what comes next.
+        for n in range(self.n_before, self.n_before + 4):
+            last = self._tokens[-n:]
+            if not self._tokenizer.decode(last).startswith("\ufffd"):
+                break
+        self._tokens, self._n_done = last, len(last)
 
     def _pending(self) -> str:
         before = self._tokenizer.decode(self._tokens[: self._n_done])
@@ -253,7 +267,7 @@ def make_tokenizer(given: Any, texts: Iterable[str], n_tokens: int) -> Tokenizer
             raise DataFileError(
                 f"{str(given)!r} is no tokenizer.json: {error}. Download the file again."
             ) from error
-        return BPETokenizer(description)
+        return BPETokenizer(description, where=f"The tokenizer {str(given)!r}")
     raise ParameterError(
         f"tokenizer must be 'bytes', 'bpe', or the path of a tokenizer.json file; got {given!r}."
     )
