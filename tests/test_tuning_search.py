@@ -267,11 +267,20 @@ class DivergeWhereJudged(Callback):
         spoil(pl_module)
 
 
+class DivergeWhereJudgedOnce(DivergeWhereJudged):
+    """So in the second epoch only."""
+
+    def on_validation_batch_start(self, trainer, pl_module, *arguments):
+        if trainer.current_epoch == 1:
+            super().on_validation_batch_start(trainer, pl_module, *arguments)
+
+
 @pytest.mark.parametrize(
     ("callback", "words"),
     [
         (Diverge, "The training loss is nan in epoch 0, batch 1"),
-        (DivergeWhereJudged, "training diverged: no finite validation loss in epoch 0"),
+        (DivergeWhereJudged, "loss of the validation data is nan"),
+        (DivergeWhereJudgedOnce, "training diverged: no finite validation loss in epoch 1"),
     ],
 )
 def test_a_training_that_diverges_is_stopped_and_named(callback, words):
@@ -306,7 +315,7 @@ def test_data_that_cannot_be_read_stop_the_search_at_once():
         ({"pruner": "median"}, "pruner must be a pruner of Optuna"),
         ({"study_name": ""}, "study_name must be a name"),
         ({"worker_timeout": 0}, "worker_timeout must be a number"),
-        ({"estimator": KFold()}, "estimator must be a forecaster of titans_ts, got KFold"),
+        ({"estimator": KFold()}, r"or have a method default_search_space\(\), got KFold"),
         ({"start_from": [3]}, "a list of mappings"),
         ({"start_from": [{"value": 99.0}]}, r"value=99.0, which the search space does not hold"),
         ({"start_from": [{"horizon": 2}]}, "'horizon', which is not searched"),

@@ -348,7 +348,7 @@ def test_an_epoch_whose_validation_is_no_number_is_not_the_best(monkeypatch):
 
 def test_validation_that_is_never_a_number_is_said_in_words(monkeypatch):
     monkeypatch.setattr(StreamModule, "_read", no_number_in_validation(range(99)))
-    with pytest.raises(NonFiniteLossError, match=r"validation loss is nan.*max_step_size"):
+    with pytest.raises(NonFiniteLossError, match=r"loss of the validation data is nan.*max_step_size"):
         TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
 
 

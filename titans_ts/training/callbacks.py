@@ -173,8 +173,8 @@ class BestWeights(Callback):
         if self.best_epoch is None and not math.isfinite(self.last_loss):
             assert isinstance(pl_module, LoopModule)
             raise NonFiniteLossError(
-                f"The validation loss is {self.last_loss}, and was no number in any epoch. Nothing "
-                f"was fitted. {pl_module.remedy}."
+                f"The loss of the validation data is {self.last_loss}, and was no number in any "
+                f"epoch. Nothing was fitted. {pl_module.remedy}."
             )
         self.put_back(pl_module)
 

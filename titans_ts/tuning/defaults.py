@@ -11,8 +11,8 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from sklearn.base import BaseEstimator
 
-from titans_ts.base import BaseForecaster
 from titans_ts.baselines import LinearForecaster, RidgeForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.tuning.space import own_values
@@ -29,9 +29,11 @@ LEAST_CONTEXT, LONG_CONTEXT = 48, 512
 
 
 def default_space(
-    estimator: BaseForecaster, n_rows: int, *, also: Collection[str] = ()
+    estimator: BaseEstimator, n_rows: int, *, also: Collection[str] = ()
 ) -> dict[str, BaseDistribution]:
     """Return the search space that :class:`TitansSearchCV` takes where none is given.
+
+    The estimator of a plug-in says itself, by its method ``default_search_space()``.
 
     For :class:`~titans_ts.TitansForecaster` it holds the length of patches, how fast it learns,
     its dropout and width, and how many of the last rows are kept for judging rather than learnt
@@ -40,7 +42,7 @@ def default_space(
 
     Parameters
     ----------
-    estimator : forecaster
+    estimator : forecaster, or estimator of a plug-in
         Its own values are always part of the space.
     n_rows : int
         Rows to learn from, of the longest series: contexts are at most half as long, and the rows
@@ -81,6 +83,8 @@ def default_space(
         known = _floats(alpha or 1.0, 1e-2, 1e4)
         # Without an alpha the forecaster finds its own.
         space = {"context_length": _contexts(estimator, n_rows), "alpha": known if alpha else None}
+    elif hasattr(estimator, "default_search_space"):
+        space = dict(estimator.default_search_space())
     elif isinstance(estimator, LinearForecaster):
         rates = _floats(estimator.learning_rate, 1e-4, 3e-3)
         space = {"context_length": _contexts(estimator, n_rows), "learning_rate": rates}

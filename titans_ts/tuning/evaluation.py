@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState
-from sklearn.utils import _safe_indexing
+from sklearn.base import BaseEstimator
 
 from titans_ts.base import BaseForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.model_selection.folds import FoldError
+from titans_ts.tuning.data import SearchData
 from titans_ts.tuning.sampling import SCORES, STEPS_PER_FOLD, UNITS, FairPruner
 from titans_ts.tuning.space import Space, candidate
 from titans_ts.tuning.trials import DISCARDED, ERROR, INTERRUPTED, Ledger, TrialError
@@ -41,13 +42,9 @@ class Evaluation:
 
     Parameters
     ----------
-    estimator : BaseForecaster
+    estimator : BaseForecaster or other estimator
     space : Space
-    X : table
-    folds : list of (ndarray, ndarray)
-        Rows to learn from, and rows to score on.
-    scorer : callable
-        Called as ``scorer(estimator, X)``; larger is better.
+    data : SearchData
     n_trials : int or None
     latency : bool
         Whether the seconds of a forecast are a second objective.
@@ -57,11 +54,9 @@ class Evaluation:
     error_score : float or "raise"
     """
 
-    estimator: BaseForecaster
+    estimator: BaseEstimator
     space: Space
-    X: Any
-    folds: list[tuple[np.ndarray, np.ndarray]]
-    scorer: Callable[..., float]
+    data: SearchData
     n_trials: int | None
     latency: bool
     workers: Workers
@@ -107,20 +102,21 @@ class Evaluation:
         seen: dict[str, list[float]] = {SCORES: [], FIT_SECONDS: [], SCORE_SECONDS: []}
         if self.latency:
             seen[PREDICT_SECONDS] = []
-        for i, (train, test) in enumerate(self.folds):
-            forecaster = candidate(self.estimator, values)
+        data = self.data
+        for i, (train, test) in enumerate(data.folds):
+            estimator = candidate(self.estimator, values)
             start = time.perf_counter()
-            epochs = self._fit(trial, forecaster, _safe_indexing(self.X, train), i)
+            epochs = self._fit(trial, estimator, data.part(train), i)
             seen[FIT_SECONDS].append(time.perf_counter() - start)
             start = time.perf_counter()
-            score = float(self.scorer(forecaster, _safe_indexing(self.X, test)))
+            score = float(data.scorer(estimator, *data.part(test)))
             seen[SCORE_SECONDS].append(time.perf_counter() - start)
             if not math.isfinite(score):
                 raise ValueError(f"the score of fold {i} is {score}")
             seen[SCORES].append(score)
             if self.latency:
-                seen[PREDICT_SECONDS].append(_seconds_of_predict(forecaster))
-            last = i + 1 == len(self.folds)
+                seen[PREDICT_SECONDS].append(_seconds_of_predict(estimator))
+            last = i + 1 == len(data.folds)
             if not last:
                 if not self.latency and self._is_behind(trial, seen[SCORES], epochs):
                     raise optuna.TrialPruned
@@ -130,16 +126,16 @@ class Evaluation:
         score = float(np.mean(seen[SCORES]))
         return (score, float(np.mean(seen[PREDICT_SECONDS]))) if self.latency else score
 
-    def _fit(self, trial: Trial, forecaster: BaseForecaster, train: Any, fold: int) -> int:
+    def _fit(self, trial: Trial, estimator: Any, train: tuple[Any, ...], fold: int) -> int:
         """Fit, and stop where that is hopeless or too late; return how many epochs were seen."""
-        parameters = forecaster.get_params(deep=False)
+        parameters = estimator.get_params(deep=False)
         if "verbose" in parameters:
-            forecaster.set_params(verbose=0)
+            estimator.set_params(verbose=0)
         if "trainer_kwargs" not in parameters:
-            forecaster.fit(train)
+            estimator.fit(*train)
             return 0
         if not isinstance(parameters["trainer_kwargs"], Mapping | None):
-            forecaster.fit(train)  # which says what is wrong with it
+            estimator.fit(*train)  # which says what is wrong with it
         from titans_ts.training.watch import watching  # loads Lightning
 
         epochs, pruned, late, diverged = 0, False, False, False
@@ -158,7 +154,7 @@ class Evaluation:
             return pruned or late
 
         kwargs = watching(parameters["trainer_kwargs"], seen)
-        forecaster.set_params(trainer_kwargs=kwargs).fit(train)
+        estimator.set_params(trainer_kwargs=kwargs).fit(*train)
         if diverged:
             raise ValueError(f"training diverged: no finite validation loss in epoch {epochs - 1}")
         if pruned:

@@ -12,9 +12,9 @@ from titans_ts.base import BaseForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.model_selection import RollingOriginSplit
 
-__all__ = ["find_folds"]
+__all__ = ["JUDGED", "Fold", "find_folds"]
 
-# Share of the rows that candidates are judged on, unless a splitter says otherwise.
+# Candidates are judged on one of so many rows, unless a splitter says otherwise.
 JUDGED = 5
 
 Fold = tuple[np.ndarray, np.ndarray]

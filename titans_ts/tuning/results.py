@@ -10,8 +10,8 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from scipy.stats import rankdata
+from sklearn.base import BaseEstimator
 
-from titans_ts.base import BaseForecaster
 from titans_ts.tuning.evaluation import FIT_SECONDS, PREDICT_SECONDS, SCORE_SECONDS
 from titans_ts.tuning.sampling import SCORES
 from titans_ts.tuning.space import Space, constructor_parameters
@@ -27,7 +27,7 @@ def cv_results(
     trials: Sequence[FrozenTrial],
     *,
     space: Space,
-    estimator: BaseForecaster,
+    estimator: BaseEstimator,
     n_splits: int,
     error_score: float,
 ) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def cv_results(
     trials : sequence of FrozenTrial
         Those that count.
     space : Space
-    estimator : BaseForecaster
+    estimator : BaseEstimator
     n_splits : int
     error_score : float
         The score of what failed.

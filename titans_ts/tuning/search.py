@@ -1,4 +1,4 @@
-"""TitansSearchCV: the best parameters of a forecaster, found by Optuna."""
+"""TitansSearchCV: the best parameters of an estimator, found by Optuna."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.base import BaseForecaster
-from titans_ts.data.other_target import refuse_other_target
 from titans_ts.ensemble import ROLES, EnsembleForecaster
 from titans_ts.errors import ParameterError
-from titans_ts.model_selection import RollingOriginSplit, forecast_scorer
 from titans_ts.parameters import check_choice, check_int, check_number
+from titans_ts.tuning.data import SearchData, read_data
 from titans_ts.tuning.defaults import default_space
 from titans_ts.tuning.evaluation import Evaluation
-from titans_ts.tuning.folding import Fold, find_folds
 from titans_ts.tuning.loop import quiet_optuna, work
 from titans_ts.tuning.progress import SearchBar
 from titans_ts.tuning.results import best_params, cv_results, results_table
@@ -40,16 +38,18 @@ __all__ = ["TitansSearchCV"]
 
 
 class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
-    """Search the parameters of a forecaster with Optuna, alone or with many workers.
+    """Search the parameters of an estimator with Optuna, alone or with many workers.
 
-    Candidates are fitted on the rows before those that they are judged on. One that is worse than
-    the others after a few epochs is stopped. The estimator's own parameters are tried first.
+    Candidates are fitted on the rows before those that they are judged on; those of a plug-in,
+    which learns from examples, on others than those. One that is worse than the others after a few
+    epochs is stopped. The estimator's own parameters are tried first.
 
     Parameters
     ----------
-    estimator : forecaster
-        A :class:`~titans_ts.TitansForecaster`, or another forecaster of this package. What is not
-        searched stays as it is here.
+    estimator : forecaster, or estimator of a plug-in
+        A :class:`~titans_ts.TitansForecaster`, or another forecaster of this package; or an
+        estimator that says by ``default_search_space()`` what is worth varying, as those of the
+        heads for text and DNA do. What is not searched stays as it is here.
     param_distributions : mapping or callable, optional
         Choices by the names of parameters: lists, distributions of :mod:`scipy.stats` or of
         Optuna. ``backbone_options__dropout`` names an option of the backbone. Or a function of
@@ -64,11 +64,14 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         comes on top.
     cv : int, splitter or iterable, optional
         Number of folds, or as for scikit-learn. Default: one fold that tests the last fifth of
-        the rows, by :class:`~titans_ts.RollingOriginSplit`.
-    scoring : str or callable, default "mae"
-        A metric of :func:`~titans_ts.forecast_scorer`, or a scorer that it made.
+        the rows, by :class:`~titans_ts.RollingOriginSplit`; of examples a fifth that is drawn, of
+        each class where there are classes.
+    scoring : str or callable, optional
+        For a forecaster a metric of :func:`~titans_ts.forecast_scorer`, or a scorer that it made;
+        default: "mae". For another estimator as for scikit-learn; default: its own ``score``.
     latency : bool, default False
-        Search for a quick ``predict`` as well as for a good score; nothing is pruned then.
+        Search for a quick ``predict`` as well as for a good score, with forecasters; nothing is
+        pruned then.
     refit : bool or callable, default True
         Fit the best candidate to all rows. A function of ``cv_results_`` that returns an index
         chooses another one than the best score's.
@@ -77,7 +80,8 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         were finished, and forecasts their mean. The candidate that won on the rows held back
         did so by luck in part; a mean is less at its mercy. The estimator's own parameters,
         which were not chosen by those rows, are one of the members whatever their score, if they
-        were tried and finished. Not with ``latency`` or a function as ``refit``.
+        were tried and finished. With forecasters; not with ``latency`` or a function as
+        ``refit``.
     sampler : optuna sampler, optional
         Default: TPE, seeded for each trial by ``random_state`` and the trial's number. Give each
         worker another seed in a sampler of your own.
@@ -111,7 +115,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         Its mean score over the folds; errors have a minus.
     best_index_ : int
         Its place in ``cv_results_``.
-    best_estimator_ : forecaster
+    best_estimator_ : estimator
         Fitted to all rows, unless ``refit=False``; with ``ensemble_size`` of more than 1, an
         :class:`~titans_ts.EnsembleForecaster`.
     ensemble_params_ : list of dict
@@ -152,13 +156,13 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator: BaseForecaster,
+        estimator: BaseEstimator,
         *,
         param_distributions: Any = None,
         n_trials: int | None = 20,
         timeout: float | None = None,
         cv: Any = None,
-        scoring: str | Callable[..., float] = "mae",
+        scoring: str | Callable[..., float] | None = None,
         latency: bool = False,
         refit: bool | Callable[[dict[str, Any]], int] = True,
         ensemble_size: int = 1,
@@ -202,9 +206,10 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : array of shape (time, channels), Series or DataFrame
-            As for a forecaster, wide or long; it is cut into folds by time.
+            As for a forecaster, wide or long; it is cut into folds by time. For the estimator of
+            a plug-in its examples, such as a list of texts.
         y : array or Series, optional
-            Ignored, as by forecasters.
+            Labels of examples; ignored for forecasters, as by themselves.
 
         Returns
         -------
@@ -221,36 +226,37 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         self._check_parameters()
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
-        series, layout = self.estimator._read(X)
-        refuse_other_target(y, X, series, layout)
-        self.scorer_ = self._scorer()
-        folds = find_folds(self.cv, X, self.estimator)
-        self.n_splits_ = len(folds)
-        space = self._space(int(series.lengths.max()) * len(folds[0][0]) // len(X))
+        data = read_data(self.estimator, X, y, cv=self.cv, scoring=self.scoring)
+        self.scorer_ = data.scorer
+        self.n_splits_ = len(data.folds)
+        space = self._space(data.n_rows)
         with quiet_optuna():
-            self._search(X, folds, space)
+            self._search(data, space)
         if self.refit:
             start = time.perf_counter()
-            self.best_estimator_ = self._final().fit(X, y)
+            self.best_estimator_ = self._final().fit(data.X, y)
             self.refit_time_ = time.perf_counter() - start
         return self
 
     def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
-        """Forecast with the best candidate.
+        """Forecast, or predict labels, with the best candidate.
 
         Parameters
         ----------
         X, future, quantiles
-            As for ``predict`` of the forecaster.
+            As for ``predict`` of the estimator; the latter two for forecasters.
 
         Returns
         -------
         array, Series or DataFrame
-            The ``horizon`` steps that follow.
+            The ``horizon`` steps that follow, or what else the estimator predicts.
         """
         check_is_fitted(self)
-        forecast: Any = self.best_estimator_.predict(X, future=future, quantiles=quantiles)
-        return forecast
+        more: dict[str, Any] = {"future": future, "quantiles": quantiles}
+        if not isinstance(self.estimator, BaseForecaster):
+            more = {name: value for name, value in more.items() if value is not None}
+        predicted: Any = self.best_estimator_.predict(X, **more)
+        return predicted
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return the score of the best candidate on rows that follow those of ``fit``.
@@ -258,9 +264,10 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : like X of ``fit``
-            As :func:`~titans_ts.forecast_scorer` takes it; the rows of ``fit`` may come first.
-        y : object, optional
-            Ignored.
+            As :func:`~titans_ts.forecast_scorer` takes it; the rows of ``fit`` may come first. Or
+            other examples than those.
+        y : array or Series, optional
+            Labels of examples; ignored for forecasters.
 
         Returns
         -------
@@ -268,7 +275,8 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             Larger is better; errors have a minus.
         """
         check_is_fitted(self)
-        return float(self.scorer_(self.best_estimator_, X))
+        labels = () if y is None or isinstance(self.estimator, BaseForecaster) else (y,)
+        return float(self.scorer_(self.best_estimator_, X, *labels))
 
     def results_table(self) -> pd.DataFrame:
         """Return the candidates, best first: one row each.
@@ -284,11 +292,18 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
     # -- inside -------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        if not isinstance(self.estimator, BaseForecaster):
+        forecaster = isinstance(self.estimator, BaseForecaster)
+        if not forecaster and not hasattr(self.estimator, "default_search_space"):
             raise ParameterError(
-                "estimator must be a forecaster of titans_ts, got "
-                f"{type(self.estimator).__name__}. Steps in front of one belong into its "
-                "target_transform."
+                "estimator must be a forecaster of titans_ts, or have a method "
+                f"default_search_space(), got {type(self.estimator).__name__}. Steps in front of a "
+                "forecaster belong into its target_transform."
+            )
+        if not forecaster and (self.latency is True or self.ensemble_size != 1):
+            raise ParameterError(
+                f"latency={self.latency!r} and ensemble_size={self.ensemble_size!r} are for "
+                f"forecasters, and the estimator is a {type(self.estimator).__name__}. Leave them "
+                "out."
             )
         check_int("n_trials", self.n_trials, optional=True)
         check_int("verbose", self.verbose, minimum=0)
@@ -330,17 +345,6 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                     "one of the two out."
                 )
 
-    def _scorer(self) -> Callable[..., float]:
-        if isinstance(self.scoring, str):
-            gap = self.cv.gap if isinstance(self.cv, RollingOriginSplit) else 0
-            return forecast_scorer(self.scoring, gap=gap)
-        if not callable(self.scoring):
-            raise ParameterError(
-                "scoring must be the name of a metric, such as 'mae', or a scorer from "
-                f"forecast_scorer(); got {self.scoring!r}."
-            )
-        return self.scoring
-
     def _space(self, n_rows: int) -> Space:
         given = self.param_distributions
         if given is None:
@@ -355,7 +359,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             )
         return space
 
-    def _search(self, X: Any, folds: list[Fold], space: Space) -> None:
+    def _search(self, data: SearchData, space: Space) -> None:
         start = time.monotonic()
         with open_storage(self.storage, self.worker_timeout) as (storage, workers):
             study = open_study(
@@ -368,7 +372,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                     "estimator": type(self.estimator).__name__,
                     "parameters": fixed_values(self.estimator, space),
                     "scoring": _words(self.scorer_),
-                    "rows": [[len(train), len(test)] for train, test in folds],
+                    "rows": [[len(train), len(test)] for train, test in data.folds],
                     "space": space.words(),
                 },
             )
@@ -377,9 +381,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             evaluation = Evaluation(
                 estimator=self.estimator,
                 space=space,
-                X=X,
-                folds=folds,
-                scorer=self.scorer_,
+                data=data,
                 n_trials=self.n_trials,
                 latency=self.latency,
                 workers=workers,
@@ -440,7 +442,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
             own = own_place(trials, space, self.estimator)
             self.ensemble_params_ = best_params(results, self.ensemble_size, own)
 
-    def _final(self) -> BaseForecaster:
+    def _final(self) -> Any:
         """What is to be fitted to all rows."""
         made = [candidate(self.estimator, params) for params in self.ensemble_params_]
         if self.ensemble_size == 1:

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.trial import BaseTrial, FixedTrial
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
-from titans_ts.base import BaseForecaster
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import ParameterError
 from titans_ts.tuning.choices import Choice, contains, read_choice
@@ -148,7 +147,7 @@ class _Probe(FixedTrial):
         return value
 
 
-def read_space(given: Any, estimator: BaseForecaster) -> Space:
+def read_space(given: Any, estimator: BaseEstimator) -> Space:
     """Read ``param_distributions``.
 
     Parameters
@@ -156,7 +155,7 @@ def read_space(given: Any, estimator: BaseForecaster) -> Space:
     given : mapping of str to choices, or callable
         Choices as :func:`titans_ts.tuning.choices.read_choice` takes them; or a function of a
         trial that returns a mapping of values.
-    estimator : BaseForecaster
+    estimator : BaseEstimator
         Whose parameters these are.
 
     Raises
@@ -194,7 +193,7 @@ def _draw(trial: BaseTrial, name: str, distribution: BaseDistribution) -> Any:
 # -- names and values of parameters ---------------------------------------------------------------
 
 
-def _check_name(name: Any, estimator: BaseForecaster) -> None:
+def _check_name(name: Any, estimator: BaseEstimator) -> None:
     known = estimator.get_params(deep=True)
     owner, _, option = str(name).partition("__")
     if owner in MAPPINGS and owner in known and option:
@@ -213,7 +212,7 @@ def _check_name(name: Any, estimator: BaseForecaster) -> None:
     )
 
 
-def own_values(estimator: BaseForecaster, names: Any) -> dict[str, Any]:
+def own_values(estimator: BaseEstimator, names: Any) -> dict[str, Any]:
     """What an estimator has for some parameters, or all; by the names that spaces use."""
     values = estimator.get_params(deep=True)
     if "backbone_options" in values:
@@ -225,7 +224,7 @@ def own_values(estimator: BaseForecaster, names: Any) -> dict[str, Any]:
     return values if names is None else {n: values[n] for n in names if n in values}
 
 
-def fixed_values(estimator: BaseForecaster, space: Space) -> dict[str, str]:
+def fixed_values(estimator: BaseEstimator, space: Space) -> dict[str, str]:
     """What all candidates have in common and accuracy depends on, as text."""
     varied = {name.partition("__")[0] for name in space.names()}
     values = {
@@ -245,7 +244,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def constructor_parameters(estimator: BaseForecaster, values: Mapping[str, Any]) -> dict[str, Any]:
+def constructor_parameters(estimator: BaseEstimator, values: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a candidate into what the estimator's ``set_params`` takes.
 
     ``backbone_options__dropout`` becomes part of ``backbone_options``, beside what the estimator
@@ -264,9 +263,9 @@ def constructor_parameters(estimator: BaseForecaster, values: Mapping[str, Any])
     return parameters
 
 
-def candidate(estimator: BaseForecaster, values: Mapping[str, Any]) -> BaseForecaster:
+def candidate(estimator: BaseEstimator, values: Mapping[str, Any]) -> BaseEstimator:
     """An unfitted copy of an estimator, with the values of a candidate."""
-    made: BaseForecaster = clone(estimator)
+    made: BaseEstimator = clone(estimator)
     # Cloned as well: a candidate may hold a transformer, which a fit must not change.
     parameters = constructor_parameters(estimator, values)
     made.set_params(**{name: clone(value, safe=False) for name, value in parameters.items()})

@@ -9,8 +9,8 @@ from typing import Any
 from optuna.distributions import IntDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+from sklearn.base import BaseEstimator
 
-from titans_ts.base import BaseForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.tuning.space import NamedSpace, Queued, Space, flat, own_values
 from titans_ts.tuning.trials import START, queue
@@ -21,7 +21,7 @@ __all__ = ["own_place", "queue_starts"]
 def queue_starts(
     study: Study,
     space: Space,
-    estimator: BaseForecaster,
+    estimator: BaseEstimator,
     try_defaults: bool,
     known: Sequence[Mapping[str, Any]],
 ) -> None:
@@ -48,7 +48,7 @@ def queue_starts(
             queue(study, kept, distributions, {START: key})
 
 
-def own_place(trials: Sequence[FrozenTrial], space: Space, estimator: BaseForecaster) -> int | None:
+def own_place(trials: Sequence[FrozenTrial], space: Space, estimator: BaseEstimator) -> int | None:
     """Which of some trials is that of the estimator's own parameters.
 
     None where it is not among them, or where the space lacks one of the values, which was drawn.
@@ -65,7 +65,7 @@ def _key(kept: dict[str, Any]) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _own(space: Space, estimator: BaseForecaster) -> dict[str, Any]:
+def _own(space: Space, estimator: BaseEstimator) -> dict[str, Any]:
     values = own_values(estimator, None)
     if isinstance(space, NamedSpace) and "context_length" in space.choices:
         longest = space.choices["context_length"].distribution

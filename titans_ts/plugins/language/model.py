@@ -539,6 +539,30 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             length=max(n_tokens // rows // whole, 1) * whole,
         )
 
+    def default_search_space(self) -> dict[str, Any]:
+        """What :class:`~titans_ts.TitansSearchCV` varies where it is given nothing else.
+
+        How fast it learns, how much weights decay, the layers of its memory, and through how many
+        segments that is carried; around the model's own values, which are among them.
+
+        Returns
+        -------
+        dict
+            Lists and distributions of :mod:`scipy.stats`, to be changed and given as
+            ``param_distributions``.
+        """
+        from scipy.stats import loguniform
+
+        rate, decay = self.learning_rate, self.weight_decay
+        space: dict[str, Any] = {
+            "learning_rate": loguniform(rate / 4, min(4 * rate, 10.0)),
+            "memory_depth": sorted({1, 2, self.memory_depth}),
+            "carried_segments": sorted({4, 8, 16, self.carried_segments}),
+        }
+        if decay:
+            space["weight_decay"] = loguniform(decay / 4, min(4 * decay, 10.0))
+        return space
+
     # -- saving ---------------------------------------------------------------------------------
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
