@@ -28,7 +28,7 @@ from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.restart import tensors_of
 from titans_ts.plugins.language.generate import Sampling, sample_tokens
 from titans_ts.plugins.language.model import TitansLanguageModel
-from titans_ts.plugins.language.reading import read_prompt
+from titans_ts.plugins.language.reading import read_on
 from titans_ts.plugins.language.tokenizer import ByteTokenizer
 
 # Tokens whose times are put together at each place.
@@ -55,24 +55,26 @@ def measure(variant: str, n: int) -> None:
     torch.manual_seed(0)
     tokenizer = ByteTokenizer()
     model = TokenModel(tokenizer.n_tokens, TitansLanguageModel(variant=variant)._config()).eval()
-    logits, state = read_prompt(model, tokenizer.encode("Once upon a time"), length=64)
-    n_numbers = sum(tensor.numel() for tensor in tensors_of(state))
+    prompt = tokenizer.encode("Once upon a time")
+    start = read_on(model, prompt, end=tokenizer.end, length=64)
+    n_numbers = sum(tensor.numel() for tensor in tensors_of(start.state))
     # No token ends this text.
+    generator = torch.Generator().manual_seed(0)
     tokens = sample_tokens(
-        model, logits, state, Sampling(), n=n, end=-1, generator=torch.Generator().manual_seed(0)
+        model, start.logits, start.state, Sampling(), n=n, end=-1, generator=generator
     )
     places = [place for place in (1_000 * 10**i for i in range(9)) if place < n] + [n]
     first, done = 0.0, 0
     for place in places:
         # At the first place behind it, for the warm-up; at the others before it.
-        start = place if place == places[0] else place - AROUND
-        skip(tokens, start - done)
+        begin = place if place == places[0] else place - AROUND
+        skip(tokens, begin - done)
         times = []
         for _ in range(AROUND):
             before = time.process_time()
             next(tokens)
             times.append(time.process_time() - before)
-        done = start + AROUND
+        done = begin + AROUND
         each = median(times)
         first = first or each
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes

@@ -17,7 +17,7 @@ from titans_ts.nn.restart import tensors_of
 from titans_ts.plugins.language.generate import Sampling
 from titans_ts.plugins.language.model import TitansLanguageModel
 from titans_ts.plugins.language.presets import PRESETS, preset
-from titans_ts.plugins.language.reading import read_prompt
+from titans_ts.plugins.language.reading import read_on
 from titans_ts.plugins.language.texts import read_corpus
 from titans_ts.plugins.language.tokenizer import ByteTokenizer
 from titans_ts.plugins.language.training import StreamModule
@@ -348,7 +348,9 @@ def test_an_epoch_whose_validation_is_no_number_is_not_the_best(monkeypatch):
 
 def test_validation_that_is_never_a_number_is_said_in_words(monkeypatch):
     monkeypatch.setattr(StreamModule, "_read", no_number_in_validation(range(99)))
-    with pytest.raises(NonFiniteLossError, match=r"loss of the validation data is nan.*max_step_size"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"loss of the validation data is nan.*max_step_size"
+    ):
         TitansLanguageModel(**TINY).fit([RHYME * 5] * 12)
 
 
@@ -409,7 +411,46 @@ def test_a_preset_that_is_not_there_is_refused_in_words():
 
 def test_generation_carries_a_state_of_fixed_size(fitted):
     def size(n):
-        _, state = read_prompt(fitted.model_, np.zeros(n, np.uint8), length=64)
-        return sum(x.numel() for x in tensors_of(state))
+        start = read_on(fitted.model_, np.zeros(n, np.uint8), end=256, length=64)
+        return sum(x.numel() for x in tensors_of(start.state))
 
-    assert size(128) == size(1024)
+    assert size(127) == size(1023)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_was_read_once_is_gone_on_from_as_often_as_is_wanted(variant):
+    model = TitansLanguageModel(**{**TINY, "variant": variant, "max_epochs": 1})
+    model.fit([RHYME * 5] * 4)
+    text, rest = RHYME * 3, "Eins, zwei, Pol"
+    book = model.read(text[:50])
+    book = model.read(text[50:], after=book)
+    whole = model.read(text + rest)
+    assert (book.n_tokens, whole.n_tokens) == (len(text), len(text + rest))
+    on = model.read(rest, after=book)
+    torch.testing.assert_close(on.logits, whole.logits, rtol=1e-4, atol=1e-5)
+    assert model.read("", after=on) is on
+    said = [model.generate(rest, after=book, temperature=0, max_new_tokens=9) for _ in range(2)]
+    assert said == [model.generate(text + rest, temperature=0, max_new_tokens=9)] * 2
+    assert model.generate(after=on, temperature=0, max_new_tokens=9) == said[0]
+
+
+def test_a_reading_of_another_model_is_refused_in_words(fitted):
+    other = TitansLanguageModel(**{**TINY, "max_epochs": 1}).fit([RHYME] * 4)
+    with pytest.raises(ParameterError, match=r"after comes of another model.*model\.read"):
+        fitted.generate("zwei", after=other.read("Eins"))
+    with pytest.raises(ParameterError, match=r"after must be what read.* got str"):
+        fitted.read("zwei", after="Eins")
+    with pytest.raises(DataTypeError, match="text is a bytes"):
+        fitted.read(b"Eins")
+    with pytest.raises(NotFittedError):
+        TitansLanguageModel().read("Eins")
+
+
+def test_no_space_is_lost_between_what_was_read_and_what_comes():
+    pytest.importorskip("tokenizers", reason="needs the extra text")
+    model = TitansLanguageModel(**{**TINY, "max_epochs": 1, "tokenizer": "bpe"})
+    model.set_params(vocabulary_size=280).fit(["être ou ne pas être " * 9] * 4)
+    book = model.read("être ou")
+    said = model.generate("", after=book, seed=3, max_new_tokens=30)
+    assert said == model.generate("être ou", seed=3, max_new_tokens=30)
+    assert said == "".join(model.generate(after=book, seed=3, max_new_tokens=30, stream=True))

@@ -20,7 +20,7 @@ from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
 from titans_ts.plugins.language.generate import Sampling, check_seed, sample_tokens
-from titans_ts.plugins.language.reading import document_log_probabilities, read_prompt
+from titans_ts.plugins.language.reading import Reading, document_log_probabilities, read_on
 from titans_ts.plugins.language.streams import (
     KeptBatches,
     TextStreams,
@@ -363,6 +363,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         top_k: int | None = ...,
         top_p: float | None = ...,
         seed: int | None = ...,
+        after: Reading | None = ...,
     ) -> str: ...
 
     @overload
@@ -375,6 +376,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         top_k: int | None = ...,
         top_p: float | None = ...,
         seed: int | None = ...,
+        after: Reading | None = ...,
         stream: bool,
     ) -> Iterator[str] | str: ...
 
@@ -387,6 +389,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        after: Reading | None = None,
         stream: bool = False,
     ) -> Iterator[str] | str:
         """Write what may follow a prompt.
@@ -409,6 +412,8 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             Draw among the most likely tokens that together have this probability only.
         seed : int, optional
             Makes the text repeatable; the global random state is not touched.
+        after : Reading, optional
+            What :meth:`read` returned: the prompt goes on from there. Default: it starts a text.
         stream : bool, default False
             True: return an iterator of pieces of text, each as soon as it is certain.
 
@@ -420,32 +425,79 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         Raises
         ------
         ParameterError, DataError
-            An option makes no sense; the prompt is no text.
+            An option makes no sense, or ``after`` is of another model; the prompt is no text.
         """
         check_is_fitted(self)
         check_int("max_new_tokens", max_new_tokens, minimum=0)
         sampling = Sampling(temperature, top_k, top_p)
         check_seed(seed)
-        if not isinstance(prompt, str):
-            raise DataTypeError(f"prompt is a {type(prompt).__name__}, expected a text (str).")
-        tokens = self.tokenizer_.encode(prompt)
-        pieces = self._pieces(tokens, sampling, max_new_tokens, seed)
+        start = self._read_on(prompt, after, "prompt")
+        pieces = self._pieces(start, sampling, max_new_tokens, seed)
         return pieces if stream else "".join(pieces)
 
+    def read(self, text: str, *, after: Reading | None = None) -> Reading:
+        """Read a text once, to go on from its end as often as you like.
+
+        Parameters
+        ----------
+        text : str
+            Of any length. Byte pairs do not reach from one text into the next.
+        after : Reading, optional
+            What was read before; it stays as it is. Default: the text starts here.
+
+        Returns
+        -------
+        Reading
+            For ``after`` of :meth:`generate` and of this method. It has the size of the model's
+            state, holds ``n_tokens``, the number of tokens that were read, and is of this model
+            alone: after another ``fit`` the text has to be read again.
+
+        Raises
+        ------
+        ParameterError, DataError
+            ``after`` is of another model; ``text`` is no text.
+
+        Examples
+        --------
+        >>> from titans_ts.plugins.language.model import TitansLanguageModel
+        >>> texts = ["To be, or not to be, that is the question. "] * 12
+        >>> model = TitansLanguageModel(dim=16, depth=1, n_heads=1, max_epochs=1, random_state=0)
+        >>> book = model.fit(texts).read(texts[0])
+        >>> one, two = (model.generate("To", after=book, seed=seed) for seed in (1, 2))
+        >>> book.n_tokens
+        43
+        """
+        check_is_fitted(self)
+        return self._read_on(text, after, "text")
+
+    def _read_on(self, text: Any, after: Any, what: str) -> Reading:
+        if not isinstance(text, str):
+            raise DataTypeError(f"{what} is a {type(text).__name__}, expected a text (str).")
+        if after is not None and not isinstance(after, Reading):
+            raise ParameterError(
+                f"after must be what read() of this model returned, got {type(after).__name__}."
+            )
+        if after is not None and after.model is not self.model_:
+            raise ParameterError(
+                "after comes of another model, or of this one before it was fitted again. Read the "
+                "text again: after=model.read(text)."
+            )
+        model, tokenizer = self._model_in_place(), self.tokenizer_
+        tokens = tokenizer.encode(text)
+        return read_on(model, tokens, end=tokenizer.end, length=READ_TOKENS, after=after)
+
     def _pieces(
-        self, prompt: np.ndarray, sampling: Sampling, n: int, seed: int | None
+        self, start: Reading, sampling: Sampling, n: int, seed: int | None
     ) -> Iterator[str]:
         generator = torch.Generator()
         if seed is None:
             generator.seed()
         else:
             generator.manual_seed(int(seed))
-        model, end = self._model_in_place(), self.tokenizer_.end
-        tokens = np.concatenate([[end], prompt])
-        logits, state = read_prompt(model, tokens, length=READ_TOKENS)
-        text = self.tokenizer_.stream(prompt.tolist())
+        end = self.tokenizer_.end
+        text = self.tokenizer_.stream([token for token in start.last if token != end])
         for token in sample_tokens(
-            model, logits, state, sampling, n=n, end=end, generator=generator
+            start.model, start.logits, start.state, sampling, n=n, end=end, generator=generator
         ):
             piece = text.push(token)
             if piece:

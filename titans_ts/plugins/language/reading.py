@@ -1,8 +1,9 @@
-"""Reading with a trained model: log probabilities of documents, and the state after a prompt."""
+"""Reading with a trained model: log probabilities of documents, and where a text has led to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,11 +11,28 @@ from torch import Tensor
 
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
-from titans_ts.nn.restart import detach
+from titans_ts.nn.restart import detach, map_tensors
 from titans_ts.plugins.language.streams import SegmentBatch, segments_of, whole_documents
 from titans_ts.plugins.language.texts import Corpus
 
-__all__ = ["carried_state", "document_log_probabilities", "read_prompt"]
+__all__ = ["Reading", "carried_state", "document_log_probabilities", "read_on"]
+
+# Tokens that tell how the next one is written; see the stream of byte pairs.
+LAST = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Where a model is in a text: made by ``read``, and gone on from any number of times.
+
+    Its size is that of the model's state, however long the text is.
+    """
+
+    model: TokenModel
+    state: BackboneState = field(repr=False)
+    logits: Tensor = field(repr=False)  # (n_tokens,), of what follows
+    last: tuple[int, ...] = field(repr=False)  # the last few tokens
+    n_tokens: int  # that were read
 
 
 def carried_state(
@@ -69,27 +87,35 @@ def document_log_probabilities(
                 yield document, start, logs[row, :n]
 
 
-def read_prompt(
-    model: TokenModel, tokens: np.ndarray, *, length: int
-) -> tuple[Tensor, BackboneState]:
-    """Read a prompt of any length in pieces.
+def read_on(
+    model: TokenModel, tokens: np.ndarray, *, end: int, length: int, after: Reading | None = None
+) -> Reading:
+    """Read tokens, however many, in pieces; those of a new text, or of one that goes on.
 
     Parameters
     ----------
     model : TokenModel
+        In eval mode.
     tokens : ndarray of shape (n,), int
-        At least one.
+        May be empty.
+    end : int
+        The token that stands before a text.
     length : int
         Tokens that are read at a time.
-
-    Returns
-    -------
-    logits : Tensor of shape (n_tokens,)
-        Of what follows.
-    state : BackboneState
+    after : Reading, optional
+        Of the same model. Default: a new text starts.
     """
     device = model.embedding.weight.device
     state: BackboneState | None = None
+    last: tuple[int, ...] = ()
+    n_tokens = -1  # the first token is none of the text's
+    if after is None:
+        tokens = np.concatenate([[end], tokens])
+    elif not len(tokens):
+        return after
+    else:
+        state = map_tensors(lambda tensor: tensor.to(device), after.state)
+        last, n_tokens = after.last, after.n_tokens
     vectors: Tensor | None = None
     with torch.no_grad():
         for start in range(0, len(tokens), length):
@@ -97,4 +123,6 @@ def read_prompt(
             vectors, state = model.vectors(torch.from_numpy(piece).to(device)[None], state)
         assert vectors is not None
         assert state is not None
-        return model.to_logits(vectors[0, -1]), state
+        logits = model.to_logits(vectors[0, -1])
+    read = [int(token) for token in tokens[-LAST:]]
+    return Reading(model, state, logits, (*last, *read)[-LAST:], n_tokens + len(tokens))
