@@ -30,14 +30,16 @@ class FakePackages:
         self.modules.append(name)
         return name
 
-    def install(self, package: str, entry_points: str, version: str = "1.2") -> None:
+    def install(
+        self, package: str, entry_points: str, version: str = "1.2", encoding: str = "utf-8"
+    ) -> None:
         """Write what pip writes of a package; ``entry_points`` is the text of its file."""
         info = self.folder / f"{package.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
         )
-        (info / "entry_points.txt").write_text(entry_points)
+        (info / "entry_points.txt").write_text(entry_points, encoding=encoding)
 
     def head(self, name: str, text: str, package: str = "fake-package", **options) -> str:
         """Install a package with a head whose module is ``text``; return the module's name."""

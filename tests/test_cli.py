@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import HORIZON, ROWS, TINY, TINY_OPTIONS, files, station, succeed, words
+from typer.testing import CliRunner
 
 import titans_ts
 from titans_ts import SeasonalNaiveForecaster, TitansForecaster
 from titans_ts.backtesting import fraction_split, long_horizon_protocol
 from titans_ts.cli import demo as demo_command
+from titans_ts.cli.app import app
 from titans_ts.cli.evaluate import choose_split
 from titans_ts.cli.options import VariantChoice
 from titans_ts.config import VARIANTS
@@ -136,6 +138,20 @@ def test_without_out_the_first_rows_are_shown_and_no_file_is_written(folder):
     assert "2016-07-05 13:00:00" not in text.split("OT", 2)[2]
     assert "5 more rows; --out FILE writes all of it." in text
     assert files(folder) == set()
+
+
+@pytest.mark.parametrize("name", ["OT[kW]", "[bold]OT[/bold]", "OT :x:"])
+def test_names_and_paths_are_shown_whole_and_as_they_are(folder, name):
+    station()[["OT"]].rename(columns={"OT": name}).to_csv("named.csv")
+    out = f"a table with a long name that fits no line {name.replace('/', '')}.csv"
+    command = ["forecast", "named.csv", *TINY_OPTIONS]
+    narrow = {"COLUMNS": "40"}
+    said = CliRunner().invoke(app, [*command, f"--out={out}"], env=narrow).stdout
+    lines = [line.rstrip() for line in said.splitlines()]
+    assert f"Written   {out}" in lines
+    assert any(line.startswith(f"Forecast  {name}: 5 steps") for line in lines)
+    shown = CliRunner().invoke(app, command, env=narrow).stdout
+    assert shown.count(name) == 3  # of what, its error, and the head of its column
 
 
 def test_quiet_without_out_prints_the_forecast_as_csv_alone(folder):

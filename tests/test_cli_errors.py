@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from command_line import HORIZON, ROWS, TINY_OPTIONS, files, run, start, station, succeed, words
 from typer.testing import CliRunner
 
-from titans_ts import SeasonalNaiveForecaster, TitansForecaster
+from titans_ts import DataError, SeasonalNaiveForecaster, TitansForecaster
 from titans_ts.cli.app import app
+from titans_ts.cli.terminal import in_plain_words
 from titans_ts.data.csv import read_csv
 
 
@@ -113,6 +115,39 @@ def test_quantiles_that_a_saved_model_does_not_know_are_refused(folder):
     assert result.exit_code == 2
     assert "quantiles [0.2] were not trained" in result.stderr
     assert files(folder) == {"m"}
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "Sequence 39 has the letter 'X' at position 5, in 'ACGTXXACGT'.",
+            "Sequence 39 has the letter 'X' at position 5, in 'ACGTXXACGT'.",
+        ),
+        (
+            "The rows' X holds b'X' and \"it's X\".",
+            "The rows' the table holds b'X' and \"it's X\".",
+        ),
+        (
+            "target='X' is none of X's columns 'X'.",
+            "--target 'X' is none of the table's columns 'X'.",
+        ),
+        ("'horizon=3.csv' has no column 'X'.", "'horizon=3.csv' has no column 'X'."),
+        ("No file runs/X, expected X.csv or X-1.", "No file runs/X, expected X.csv or X-1."),
+        (
+            "X has no time stamps; name time_column=.",
+            "the table has no time stamps; name --time-column.",
+        ),
+    ],
+)
+def test_only_the_parameter_x_is_called_the_table(message, said, capsys):
+    @in_plain_words
+    def command():
+        raise DataError(message)
+
+    with pytest.raises(typer.Exit):
+        command()
+    assert capsys.readouterr().err == f"Error: {said}\n"
 
 
 def test_an_error_is_one_line_however_long_where_no_terminal_breaks_it(folder):

@@ -53,6 +53,13 @@ def test_heads_says_what_is_wrong_with_a_broken_one_and_lists_the_rest(fake_pack
     assert "TitansForecaster" in shown
 
 
+def test_a_package_whose_files_are_no_utf_8_breaks_neither_the_list_nor_help(fake_packages):
+    lines = "[titans_ts.heads]\nköpfe = a:b\n"
+    fake_packages.install("mangled", lines, encoding="latin-1")
+    assert "The heads of package mangled 1.2 cannot be read" in words(succeed("heads"))
+    assert "forecast" in words(succeed("--help"))
+
+
 def test_heads_quietly_names_those_that_work(fake_packages):
     fake_packages.head("echo", plugin_text())
     fake_packages.head("other", "1 / 0", package="broken")

@@ -1,8 +1,10 @@
 """Heads by entry points: what is found, what is refused, and that a broken one harms no other."""
 
+import errno
 import subprocess
 import sys
 import warnings
+from importlib.metadata import PathDistribution
 
 import pytest
 from fake_packages import plugin_text
@@ -137,6 +139,41 @@ def test_a_malformed_list_of_entry_points_harms_no_other(fake_packages):
     fake_packages.install("mangled", f"[{GROUP}]\nno equals sign\n")
     fake_packages.head("echo", plugin_text())
     with pytest.warns(HeadPluginWarning, match=r"package mangled 1\.2 cannot be read.*malformed"):
+        find_heads()
+    assert get_head("echo").name == "echo"
+
+
+def test_a_list_of_entry_points_that_is_no_utf_8_harms_no_other(fake_packages):
+    lines = f"# für Köpfe\n[{GROUP}]\necho = echo:plugin\n"
+    fake_packages.install("mangled", lines, encoding="latin-1")
+    fake_packages.head("echo", plugin_text())
+    cannot = r"package mangled 1\.2 cannot be read.*malformed \(UnicodeDecodeError: .*uninstall it"
+    with pytest.warns(HeadPluginWarning, match=cannot):
+        find_heads()
+    assert get_head("echo").name == "echo"
+
+
+def test_a_package_without_heads_may_have_any_list_of_entry_points(fake_packages):
+    fake_packages.install("mangled", "[console_scripts]\nköpfe = a:b\n", encoding="latin-1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_heads()
+
+
+def test_a_list_of_entry_points_that_the_disk_cannot_give_harms_no_other(
+    fake_packages, monkeypatch
+):
+    fake_packages.head("echo", plugin_text())
+    fake_packages.install("mangled", "")
+    read_text = PathDistribution.read_text
+
+    def unreadable(self, filename):
+        if self._path.name.startswith("mangled") and filename == "entry_points.txt":
+            raise OSError(errno.EIO, "Input/output error")
+        return read_text(self, filename)
+
+    monkeypatch.setattr(PathDistribution, "read_text", unreadable)
+    with pytest.warns(HeadPluginWarning, match=r"package mangled 1\.2 cannot be read.*OSError"):
         find_heads()
     assert get_head("echo").name == "echo"
 

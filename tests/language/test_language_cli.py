@@ -7,6 +7,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from titans_ts import load_model
 from titans_ts.plugins.language.cli import app
 
 RHYME = "Eins, zwei, Polizei, drei, vier, Grenadier. "
@@ -20,8 +21,9 @@ TINY = [
 ]
 
 
-def run(*arguments, **options):
-    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "250"}, **options)
+def run(*arguments, columns=250, **options):
+    env = {"COLUMNS": str(columns)}
+    return CliRunner().invoke(app, [str(a) for a in arguments], env=env, **options)
 
 
 def succeed(*arguments, **options):
@@ -60,6 +62,63 @@ def test_training_says_what_came_of_it(folder, tmp_path):
     text = folder / "rhyme.txt"
     said = succeed("train", text, "--out", tmp_path / "model", "--validation", text, *TINY)
     assert re.search(r"weights, trained for 2 epochs; validation loss \d\.\d+ nats", said)
+
+
+SIZES = {
+    "context_length": 16,
+    "carried_segments": 3,
+    "variant": "mal",
+    "dim": 12,
+    "depth": 1,
+    "n_heads": 3,
+    "memory_depth": 1,
+    "chunk_size": 4,
+    "segment_length": 8,
+    "batch_size": 5,
+    "learning_rate": 0.02,
+    "weight_decay": 0.3,
+    "validation_fraction": 0.2,
+    "patience": 7,
+    "max_tokens": 300,
+    "max_epochs": 1,
+}
+
+
+def test_the_options_of_training_reach_the_model(folder, tmp_path):
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SIZES.items()]
+    text = folder / "rhyme.txt"
+    succeed("train", text, "--out", tmp_path / "m", "--accelerator=cpu", "-q", *options)
+    parameters = load_model(tmp_path / "m").get_params()
+    assert {name: parameters[name] for name in SIZES} == SIZES
+
+
+@pytest.mark.parametrize(
+    "command", [["generate", "model", "--seed=1", "-n", "5"], ["perplexity", "model", "rhyme.txt"]]
+)
+def test_what_a_saved_model_computes_on_can_be_named(folder, monkeypatch, command):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert succeed(*command, "--accelerator=cpu") == succeed(*command)
+    result = run(*command, "--accelerator=gpu")
+    assert result.exit_code == 2
+    assert "--accelerator gpu needs a CUDA GPU, and torch finds none here" in result.stderr
+
+
+def test_where_a_model_was_saved_is_told_whole(folder, tmp_path):
+    out = tmp_path / "m[v] :x: [bold]"
+    said = succeed("train", folder / "rhyme.txt", "--out", out, *TINY, columns=40)
+    assert said.endswith(f" nats per token. Saved to {out}.\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_document_is_what_stands_between_ends_of_lines(folder, tmp_path, end):
+    # A form feed, a next line and a line separator end no line of a file.
+    lines = ["Eins\fzwei", "Poli\x85zei", "drei\u2028vier"]
+    (tmp_path / "lines.txt").write_bytes(end.join([*lines, ""]).encode())
+    said = succeed("perplexity", folder / "model", tmp_path / "lines.txt", "--lines")
+    n_bytes = sum(len(line.encode()) for line in lines)
+    assert said.startswith(f"{n_bytes:,} tokens, {n_bytes:,} bytes: perplexity ")
 
 
 @pytest.mark.parametrize(

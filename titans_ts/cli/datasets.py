@@ -52,7 +52,6 @@ def show_list(
 ) -> None:
     """List the data sets, and which of them are on this machine."""
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     from titans_ts.datasets.local import find_copies, get_data_home, local_folders
@@ -80,7 +79,7 @@ def show_list(
             entry.freq or "step",
             f"{entry.n_bytes / 1e6:.1f}",
             "yes" if here else "",
-            escape(entry.summary),
+            entry.summary,
         )
     table.caption = (
         "titans-ts datasets show NAME tells more, titans-ts datasets fetch NAME gets it."

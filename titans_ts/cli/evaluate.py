@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from titans_ts.backtesting import (
     ETT_SPLITS,
     ProtocolResult,
@@ -124,16 +126,17 @@ def compare(
         return long_horizon_protocol(forecasters, table, **split._asdict(), progress=progress)
 
 
-def explain(result: ProtocolResult) -> str:
+def explain(result: ProtocolResult) -> Text:
     """What the numbers of the table mean, in a sentence."""
     n_train, n_validation, n_test = result.split
     n_origins = n_test - result.horizon + 1
     n_series = next(iter(result.forecasters.values())).n_windows // n_origins
     panel = f" of {n_series:,} series" if n_series > 1 else ""
-    return (
-        f"[dim]Fitted on the first {n_train + n_validation:,} rows{panel}; {result.horizon} steps "
+    return Text(
+        f"Fitted on the first {n_train + n_validation:,} rows{panel}; {result.horizon} steps "
         f"forecast from each of {n_origins:,} origins in the {n_test:,} rows after them; errors "
-        f"on data standardised by the first {n_train:,} rows; less is better.[/dim]"
+        f"on data standardised by the first {n_train:,} rows; less is better.",
+        style="dim",
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from titans_ts.cli.terminal import Terminal
 from titans_ts.heads.registry import FoundHead, survey
@@ -31,11 +31,11 @@ def run(*, taken: set[str], quiet: bool) -> None:
         return
     table = Table("Head", "Package", "Estimators", "What for", "State", box=box.SIMPLE_HEAD)
     for head in heads:
-        table.add_row(*map(escape, _row(head, taken)))
+        table.add_row(*_row(head, taken))
     terminal.print(table)
     for head in heads:
         if head.problem is not None:
-            terminal.print(f"[red]{escape(head.problem)}[/red]")
+            terminal.print(Text(head.problem, style="red"))
 
 
 def _row(head: FoundHead, taken: set[str]) -> tuple[str, str, str, str, str]:

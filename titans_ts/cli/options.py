@@ -13,22 +13,33 @@ from titans_ts.errors import ParameterError
 
 __all__ = [
     "Accelerator",
+    "BatchSize",
     "Calendar",
+    "ChunkSize",
     "ContextLength",
+    "Depth",
+    "Dim",
     "File",
     "Freq",
     "FutureCovariates",
+    "Heads",
     "Holidays",
     "IdColumn",
+    "LearningRate",
     "MaxEpochs",
+    "MemoryDepth",
     "PastCovariates",
+    "Patience",
     "Quiet",
     "Seed",
+    "SegmentLength",
     "StaticCovariates",
     "Target",
     "TimeColumn",
+    "ValidationFraction",
     "Variant",
     "VariantChoice",
+    "device_of",
     "given",
     "parse_quantiles",
 ]
@@ -136,7 +147,70 @@ ContextLength = Annotated[
 Variant = Annotated[
     VariantChoice | None,
     typer.Option(
-        help="Memory as context, as gate, as layer, or alone. Default: the forecaster's.",
+        help="Memory as context, as gate, as layer, or alone. Default: the model's.",
+        rich_help_panel=MODEL,
+    ),
+]
+Dim = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Width of a token.", rich_help_panel=MODEL),
+]
+Depth = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Number of blocks.", rich_help_panel=MODEL),
+]
+Heads = Annotated[
+    int | None,
+    typer.Option(
+        "--n-heads",
+        metavar="N",
+        help="Heads of attention and memory; twice as many divide --dim.",
+        rich_help_panel=MODEL,
+    ),
+]
+MemoryDepth = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Layers of the memory's network.", rich_help_panel=MODEL),
+]
+ChunkSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="TOKENS",
+        help="Tokens whose surprise is measured at the same memory.",
+        rich_help_panel=MODEL,
+    ),
+]
+SegmentLength = Annotated[
+    int | None,
+    typer.Option(
+        metavar="TOKENS",
+        help="Tokens that attention sees at once, as mac's segment or half of a window.",
+        rich_help_panel=MODEL,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Sequences that are read at a time in training.", rich_help_panel=MODEL
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(metavar="RATE", help="Of training, at its peak.", rich_help_panel=MODEL),
+]
+ValidationFraction = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Part of the data that learning is judged on, where no other is named for it.",
+        rich_help_panel=MODEL,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Epochs without a better validation loss before training stops.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -144,7 +218,7 @@ MaxEpochs = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Passes over the data at most. Default: the forecaster's.",
+        help="Passes over the data at most. Default: the model's.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -173,6 +247,22 @@ def given(**options: Any) -> dict[str, Any]:
         for name, value in options.items()
         if value is not None and value != []
     }
+
+
+def device_of(accelerator: AcceleratorChoice | None) -> str | None:
+    """The torch device of a saved model; None where the model may choose."""
+    if accelerator is None or accelerator is AcceleratorChoice.auto:
+        return None
+    if accelerator is AcceleratorChoice.cpu:
+        return "cpu"
+    from titans_ts.training import uses_cuda
+
+    if not uses_cuda(accelerator):
+        raise ParameterError(
+            "--accelerator gpu needs a CUDA GPU, and torch finds none here. Give --accelerator "
+            "cpu, or leave it out."
+        )
+    return "cuda"
 
 
 def parse_quantiles(text: str | None) -> tuple[float, ...] | None:

@@ -1,4 +1,4 @@
-"""Tables that the command line shows."""
+"""Tables that the command line shows; their text is no markup, see :class:`Terminal`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from titans_ts.backtesting import ProtocolResult
 
@@ -48,7 +49,7 @@ def error_table(errors: pd.DataFrame, rows: str) -> Table:
     for channel, row in errors.head(SHOWN_ERRORS).iterrows():
         cells = [_bold(_number(value), value == row.min()) for value in row]
         change = f"{100 * (row[ours] / row[theirs] - 1):+.0f} %" if row[theirs] else ""
-        table.add_row(_plain(str(channel)), *cells, change)
+        table.add_row(str(channel), *cells, change)
     if len(errors) > SHOWN_ERRORS:
         table.add_row(f"and {len(errors) - SHOWN_ERRORS} more")
     return table
@@ -81,10 +82,9 @@ def rows_table(frame: pd.DataFrame, labels: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for i, name in enumerate(shown.columns):
         first = i < n_labels
-        table.add_column(_plain(str(name)), no_wrap=first, justify="left" if first else "right")
+        table.add_column(str(name), no_wrap=first, justify="left" if first else "right")
     for row in shown.itertuples(index=False, name=None):
-        words: list[Any] = [_plain(str(value)) for value in row[:n_labels]]
-        table.add_row(*words, *(_number(value) for value in row[n_labels:]))
+        table.add_row(*map(str, row[:n_labels]), *(_number(value) for value in row[n_labels:]))
     left = [
         f"{count} more {noun}{'s' * (count != 1)}"
         for count, noun in (
@@ -113,7 +113,7 @@ def trials_table(trials: pd.DataFrame) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in shown.columns:
         # Of backbone_options__dropout, the last part says enough.
-        table.add_column(_plain(str(name).rsplit("__", 1)[-1].replace("_", " ")), justify="right")
+        table.add_column(str(name).rsplit("__", 1)[-1].replace("_", " "), justify="right")
     for i, row in enumerate(shown.itertuples(index=False, name=None)):
         cells = [_cell(value) for value in row]
         table.add_row(*(_bold(cell, i == 0) for cell in cells))
@@ -132,17 +132,12 @@ def listed(names: Sequence[str]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if value != value else _number(value)
-    return "" if value is None else _plain(str(value))
+    return "" if value is None else str(value)
 
 
 def _number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def _bold(text: str, best: bool) -> str:
-    return f"[bold]{text}[/bold]" if best else text
-
-
-def _plain(text: str) -> str:
-    """A name as it is, though it holds brackets."""
-    return text.replace("[", r"\[")
+def _bold(text: str, best: bool) -> Text:
+    return Text(text, style="bold" if best else "")

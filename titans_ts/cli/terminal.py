@@ -14,6 +14,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from titans_ts.errors import TitansError
@@ -21,6 +22,8 @@ from titans_ts.errors import TitansError
 __all__ = ["Terminal", "in_plain_words"]
 
 BAD_INPUT, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+#: Columns of a table in a file or a pipe, at most.
+WHOLE_LINE = 10_000
 #: Set to anything, errors come with a traceback: for reports of bugs.
 TRACEBACK_VARIABLE = "TITANS_TS_TRACEBACK"
 
@@ -42,13 +45,21 @@ class Terminal:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._out = Console(quiet=quiet, highlight=False)
+        # What is shown holds paths and names of columns, whose brackets and colons are their own.
+        as_it_is: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+        self._out = Console(quiet=quiet, **as_it_is)
+        # Whole lines for a file or a pipe: a broken path can be neither copied nor searched.
+        self._whole_lines = not self._out.is_terminal
+        self._wide = Console(quiet=quiet, width=WHOLE_LINE, **as_it_is)
         # A bar in a log file is a thousand lines.
         self._shows_progress = not quiet and sys.stderr.isatty()
 
     def print(self, what: Any) -> None:
-        """Show text or a table, unless asked to be quiet."""
-        self._out.print(what)
+        """Show text, as it is and without markup, or a table, unless asked to be quiet."""
+        if self._whole_lines and isinstance(what, Table):
+            self._wide.print(what)
+        else:
+            self._out.print(what, soft_wrap=self._whole_lines and isinstance(what, str | Text))
 
     @property
     def verbose(self) -> int:
@@ -160,21 +171,28 @@ def _stop(message: str, code: int) -> NoReturn:
 _PARAMETER = re.compile(
     r"\b(target|time_column|id_column|(?:past|future|static)_covariates|calendar|holidays|future|"
     r"freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home|sha256|storage)"
-    r"=(?=(.))"
+    r"=(?=([ .,;)]?))"
 )
 _COVARIATES = re.compile(r"\b(past|future|static)_covariates\b(?!=)")
 # Advice to someone who writes Python.
 _PYTHON = re.compile(r" [^.]*\bmake_future_dataframe\(\)[^.]*\.")
-# The table, where it is not the X of a line of Python.
-_TABLE = re.compile(r"\bX\b(?![.\[=])")
+# The table, where it is not the X of a line of Python, nor a part of a path.
+_TABLE = re.compile(r"(?<![\w/-])X\b(?![.\[=/-])")
+# What a message quotes is the user's own: a letter of a sequence, a column, a path. The apostrophe
+# of a word such as X's opens no quote.
+_QUOTED = re.compile(r"""((?<!\w)b?(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"))""")
 
 
 def _for_the_shell(message: str) -> str:
     """Reword a message to someone who gave options and a file, not parameters and X."""
 
     def option(match: re.Match[str]) -> str:
-        value_follows = match[2] not in " .,;)"
+        value_follows = not match[2]
         return "--" + match[1].replace("_", "-") + (" " if value_follows else "")
 
-    message = _COVARIATES.sub(r"--\1-covariates", _PYTHON.sub("", message))
-    return _TABLE.sub("the table", _PARAMETER.sub(option, message))
+    def reword(words: str) -> str:
+        words = _COVARIATES.sub(r"--\1-covariates", words)
+        return _TABLE.sub("the table", _PARAMETER.sub(option, words))
+
+    parts = _QUOTED.split(_PYTHON.sub("", message))
+    return "".join(part if i % 2 else reword(part) for i, part in enumerate(parts))

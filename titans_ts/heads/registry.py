@@ -295,7 +295,7 @@ def _packages() -> Iterator[tuple[str, str, Distribution]]:
     seen = set()
     for candidate in distributions():
         # As text first: reading the metadata of all that is installed takes a second.
-        if GROUP not in (candidate.read_text("entry_points.txt") or ""):
+        if not _speaks_of_heads(candidate):
             continue
         try:
             # The one that Python would import, where two versions are on its path.
@@ -304,9 +304,19 @@ def _packages() -> Iterator[tuple[str, str, Distribution]]:
         except (PackageNotFoundError, KeyError, TypeError, ValueError):  # without a name
             continue
         key = _plain(package)
-        if key not in seen and GROUP in (first.read_text("entry_points.txt") or ""):
+        if key not in seen and _speaks_of_heads(first):
             seen.add(key)
             yield package, version, first
+
+
+def _speaks_of_heads(distribution: Distribution) -> bool:
+    try:
+        return GROUP in (distribution.read_text("entry_points.txt") or "")
+    except UnicodeDecodeError as error:
+        return GROUP.encode() in error.object
+    # It may; whoever reads it next tells what is wrong.
+    except Exception:
+        return True
 
 
 def _load(name: str, offers: list[_Offer]) -> FoundHead:

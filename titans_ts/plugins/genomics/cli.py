@@ -14,6 +14,8 @@ from titans_ts.cli.terminal import Terminal, in_plain_words
 if TYPE_CHECKING:
     import pandas as pd
 
+    from titans_ts.plugins.genomics.tables import NamedSequences
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -63,7 +65,7 @@ def train(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="A table with a column of labels; or FASTA or FASTQ, a file for each class, as "
+            help="Tables with a column of labels; or FASTA or FASTQ, a file for each class, as "
             "LABEL=FILE or called after the label.",
         ),
     ],
@@ -73,10 +75,11 @@ def train(
         str, typer.Option(metavar="COLUMN", help="Of a table: the column with the labels.")
     ] = "label",
     validation: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="A table like the first, to judge by. Default: a tenth of the sequences.",
+            help="Judge learning on this file, given as those to learn from are; give it several "
+            "times for several. Default: a tenth of the sequences.",
         ),
     ] = None,
     reverse_complement: Annotated[
@@ -102,26 +105,59 @@ def train(
             rich_help_panel=opt.MODEL,
         ),
     ] = None,
+    variant: opt.Variant = None,
+    dim: opt.Dim = None,
+    depth: opt.Depth = None,
+    n_heads: opt.Heads = None,
+    memory_depth: opt.MemoryDepth = None,
+    chunk_size: opt.ChunkSize = None,
+    segment_length: opt.SegmentLength = None,
     max_epochs: opt.MaxEpochs = None,
+    batch_size: opt.BatchSize = None,
+    learning_rate: opt.LearningRate = None,
+    validation_fraction: opt.ValidationFraction = None,
+    patience: opt.Patience = None,
     seed: opt.Seed = None,
     accelerator: opt.Accelerator = None,
     quiet: opt.Quiet = False,
 ) -> None:
     """Fit a classifier to labelled sequences, and save it."""
     from titans_ts.cli.tables import fact_table
+    from titans_ts.errors import ParameterError
     from titans_ts.persistence import MODEL, check_save_path
     from titans_ts.plugins.genomics.classifier import TitansSequenceClassifier
     from titans_ts.plugins.genomics.sequence_model import TitansSequenceModel
-    from titans_ts.plugins.genomics.tables import read_labelled
 
     check_save_path(out, MODEL)
-    data = read_labelled(files, sequence_column, label_column)
+    backbone = opt.given(
+        variant=variant,
+        dim=dim,
+        depth=depth,
+        n_heads=n_heads,
+        memory_depth=memory_depth,
+        chunk_size=chunk_size,
+        segment_length=segment_length,
+    )
+    if pretrained is not None and backbone:
+        option = "--" + next(iter(backbone)).replace("_", "-")
+        raise ParameterError(
+            f"{option} is for a new network, but --pretrained {pretrained} brings its own. Leave "
+            "one of the two out."
+        )
+    data = _read_classes(files, sequence_column, label_column)
     judged = None
-    if validation is not None:
-        held = read_labelled([str(validation)], sequence_column, label_column)
+    if validation:
+        held = _read_classes(validation, sequence_column, label_column)
         judged = (held.sequences, held.labels)
     terminal = Terminal(quiet=quiet)
-    parameters: dict[str, Any] = opt.given(max_epochs=max_epochs, accelerator=accelerator)
+    parameters: dict[str, Any] = backbone | opt.given(
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        validation_fraction=validation_fraction,
+        patience=patience,
+        accelerator=accelerator,
+    )
     if reverse_complement is not None:
         parameters["reverse_complement"] = {"yes": True, "no": False}.get(
             reverse_complement.value, "auto"
@@ -160,7 +196,18 @@ def pretrain(
     out: ModelOut,
     k: Annotated[int, typer.Option("--k", help="Bases in a word.", rich_help_panel=opt.MODEL)] = 1,
     sequence_column: SequenceColumn = "sequence",
+    variant: opt.Variant = None,
+    dim: opt.Dim = None,
+    depth: opt.Depth = None,
+    n_heads: opt.Heads = None,
+    memory_depth: opt.MemoryDepth = None,
+    chunk_size: opt.ChunkSize = None,
+    segment_length: opt.SegmentLength = None,
     max_epochs: opt.MaxEpochs = None,
+    batch_size: opt.BatchSize = None,
+    learning_rate: opt.LearningRate = None,
+    validation_fraction: opt.ValidationFraction = None,
+    patience: opt.Patience = None,
     seed: opt.Seed = None,
     accelerator: opt.Accelerator = None,
     quiet: opt.Quiet = False,
@@ -169,16 +216,34 @@ def pretrain(
     from titans_ts.cli.tables import fact_table
     from titans_ts.persistence import MODEL, check_save_path
     from titans_ts.plugins.genomics.sequence_model import TitansSequenceModel
-    from titans_ts.plugins.genomics.tables import read_unlabelled
 
     check_save_path(out, MODEL)
-    sequences = [s for file in files for s in read_unlabelled(file, sequence_column).sequences]
+    # As short as the model still takes.
+    sequences = [
+        sequence
+        for file in files
+        for sequence in _read_unlabelled(file, sequence_column, min_length=2 * k).sequences
+    ]
     terminal = Terminal(quiet=quiet)
     model = TitansSequenceModel(
         k=k,
         random_state=0 if seed is None else seed,
         verbose=terminal.verbose,
-        **opt.given(max_epochs=max_epochs, accelerator=accelerator),
+        **opt.given(
+            variant=variant,
+            dim=dim,
+            depth=depth,
+            n_heads=n_heads,
+            memory_depth=memory_depth,
+            chunk_size=chunk_size,
+            segment_length=segment_length,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            accelerator=accelerator,
+        ),
     )
     with terminal.training():
         model.fit(sequences)
@@ -202,16 +267,16 @@ def predict(
     model: Model,
     sequence_column: SequenceColumn = "sequence",
     out: TableOut = None,
+    accelerator: opt.Accelerator = None,
 ) -> None:
     """Classify sequences: a row for each, with its label and the probability of each class."""
     import pandas as pd
 
     from titans_ts.plugins.genomics.classifier import TitansSequenceClassifier
-    from titans_ts.plugins.genomics.tables import read_unlabelled
 
     _check_output(file, out)
-    classifier = TitansSequenceClassifier.load(model)
-    data = read_unlabelled(file, sequence_column)
+    classifier = TitansSequenceClassifier.load(model, device=opt.device_of(accelerator))
+    data = _read_unlabelled(file, sequence_column)
     probabilities = classifier.predict_proba(data.sequences)
     labels = classifier.classes_[probabilities.argmax(1)]
     table = pd.DataFrame({"name": data.names, "label": labels})
@@ -227,25 +292,86 @@ def embed(
     model: Model,
     sequence_column: SequenceColumn = "sequence",
     out: TableOut = None,
+    accelerator: opt.Accelerator = None,
 ) -> None:
     """Turn sequences into vectors, by a saved classifier or sequence model: a row for each."""
     import pandas as pd
 
     from titans_ts.errors import ParameterError
     from titans_ts.persistence import load_model
-    from titans_ts.plugins.genomics.tables import read_unlabelled
 
     _check_output(file, out)
-    embedder = load_model(model)
+    embedder = load_model(model, device=opt.device_of(accelerator))
     if not hasattr(embedder, "embed"):
         raise ParameterError(
             f"{str(model)!r} holds a {type(embedder).__name__}, expected a model of genomics."
         )
-    data = read_unlabelled(file, sequence_column)
+    # A sequence model reads words of k bases; a classifier takes any length.
+    data = _read_unlabelled(file, sequence_column, min_length=getattr(embedder, "k_", 1))
     vectors = embedder.embed(data.sequences)
     table = pd.DataFrame(vectors, columns=[f"v{i}" for i in range(vectors.shape[1])])
     table.insert(0, "name", data.names)
     _write(table, out)
+
+
+def _read_classes(files: list[str], sequence_column: str, label_column: str) -> NamedSequences:
+    """Read sequences with labels from tables, or from files of records that each hold a class."""
+    from titans_ts.plugins.genomics.fasta import first_line
+    from titans_ts.plugins.genomics.tables import NamedSequences, read_labelled
+
+    names, sequences, labels = list[str](), list[str](), list[str]()
+    for text in files:
+        label, file = _label_and_file(text)
+        if len(files) > 1 and first_line(file).lstrip()[:1] in tuple(">;@"):
+            part = _read_unlabelled(file, sequence_column)
+            labels += [label] * len(part.sequences)
+        else:
+            part = read_labelled([text], sequence_column, label_column)
+            _check_records(file, part)
+            labels += part.labels or []
+        names += part.names
+        sequences += part.sequences
+    return NamedSequences(names, sequences, labels)
+
+
+def _label_and_file(text: str) -> tuple[str, Path]:
+    label, equals, path = text.partition("=")
+    # A path may hold "=" itself.
+    if equals and not Path(text).exists():
+        return label, Path(path)
+    return Path(text).name.partition(".")[0], Path(text)
+
+
+def _read_unlabelled(file: Path, sequence_column: str, *, min_length: int = 1) -> NamedSequences:
+    from titans_ts.plugins.genomics.tables import read_unlabelled
+
+    data = read_unlabelled(file, sequence_column)
+    _check_records(file, data, min_length)
+    return data
+
+
+def _check_records(file: Path, data: NamedSequences, min_length: int = 1) -> None:
+    """Raise DataError with the file and the record where one cannot be used.
+
+    A model would name the sequence by its place among those of all files.
+    """
+    from titans_ts.errors import DataError
+    from titans_ts.plugins.genomics.coding import encode_sequences
+
+    try:
+        encode_sequences(data.sequences, min_length=min_length)
+    except DataError as error:
+        where, why = repr(str(file)), str(error)
+        for number, (name, sequence) in enumerate(zip(data.names, data.sequences, strict=True)):
+            try:
+                encode_sequences([sequence], min_length=min_length)
+            except DataError as first:
+                # Rows of a table without names are called by their number from 0.
+                called = "" if name == str(number) else f" ({name!r})"
+                where += f", record {number + 1}{called}"
+                why = str(first).replace("Sequence 0", "the sequence", 1)
+                break
+        raise DataError(f"{where}: {why}") from None
 
 
 def _check_output(file: Path, out: Path | None) -> None:

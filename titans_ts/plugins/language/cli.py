@@ -67,16 +67,29 @@ def train(
     context_length: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Length of a training segment.")
     ] = None,
-    variant: Annotated[
-        opt.VariantChoice | None,
-        typer.Option(help="Memory as context, as gate, as layer, or alone."),
+    carried_segments: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Segments that a row reads with its memory carried on.",
+            rich_help_panel=opt.MODEL,
+        ),
     ] = None,
-    dim: Annotated[int | None, typer.Option(metavar="N", help="Width of a token.")] = None,
-    depth: Annotated[int | None, typer.Option(metavar="N", help="Number of blocks.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Documents that are read at a time.")
+    variant: opt.Variant = None,
+    dim: opt.Dim = None,
+    depth: opt.Depth = None,
+    n_heads: opt.Heads = None,
+    memory_depth: opt.MemoryDepth = None,
+    chunk_size: opt.ChunkSize = None,
+    segment_length: opt.SegmentLength = None,
+    batch_size: opt.BatchSize = None,
+    learning_rate: opt.LearningRate = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="On matrices.", rich_help_panel=opt.MODEL),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(metavar="RATE", help="Its peak.")] = None,
+    validation_fraction: opt.ValidationFraction = None,
+    patience: opt.Patience = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Keep progress here, and go on from it after a crash."),
@@ -98,11 +111,19 @@ def train(
         max_tokens=max_tokens,
         max_epochs=max_epochs,
         context_length=context_length,
+        carried_segments=carried_segments,
         variant=variant,
         dim=dim,
         depth=depth,
+        n_heads=n_heads,
+        memory_depth=memory_depth,
+        chunk_size=chunk_size,
+        segment_length=segment_length,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        validation_fraction=validation_fraction,
+        patience=patience,
         accelerator=accelerator,
     )
     given |= {"random_state": 0 if seed is None else seed, "verbose": terminal.verbose}
@@ -144,6 +165,7 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Makes the text repeatable.")
     ] = None,
+    accelerator: opt.Accelerator = None,
 ) -> None:
     """Write what may follow a prompt, as it comes."""
     from titans_ts.plugins.language.model import TitansLanguageModel
@@ -156,7 +178,7 @@ def generate(
                 f"Standard input is not UTF-8: byte {error.object[error.start]:#04x} at place "
                 f"{error.start}. Convert it."
             ) from None
-    pieces = TitansLanguageModel.load(model).generate(
+    pieces = TitansLanguageModel.load(model, device=opt.device_of(accelerator)).generate(
         prompt,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -172,11 +194,13 @@ def generate(
 
 @app.command()
 @in_plain_words
-def perplexity(model: Model, files: Files, lines: Lines = False) -> None:
+def perplexity(
+    model: Model, files: Files, lines: Lines = False, accelerator: opt.Accelerator = None
+) -> None:
     """Measure how well a model predicts text files."""
     from titans_ts.plugins.language.model import TitansLanguageModel
 
-    fitted = TitansLanguageModel.load(model)
+    fitted = TitansLanguageModel.load(model, device=opt.device_of(accelerator))
     measured = fitted.evaluate(_documents(files, lines))
     Terminal().print(
         f"{measured.n_tokens:,} tokens, {measured.n_bytes:,} bytes: perplexity "
@@ -192,4 +216,5 @@ def _lines(files: list[Path]) -> Iterator[str]:
     from titans_ts.plugins.language.texts import iter_texts
 
     for text in iter_texts(files):
-        yield from text.splitlines()
+        # Not splitlines(), which cuts at form feeds and the like within a line too.
+        yield from (line.removesuffix("\r") for line in text.split("\n"))

@@ -15,6 +15,7 @@ from titans_activity.network import WindowClassifier
 from titans_ts import DataError, ParameterError, TrainingInterrupted
 from titans_ts.config import BackboneConfig
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
+from titans_ts.parameters import check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
 from titans_ts.training import TrainingSettings, uses_cuda
 
@@ -113,19 +114,14 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
 
         backbone = BackboneConfig(variant=self.variant, dim=self.dim, depth=self.depth)
         settings = self._settings()
-        windows, labels = _read_windows(X), np.asarray(y)
-        if labels.shape != (len(windows),) or labels.dtype.kind not in "biufU":
-            raise DataError(
-                f"y must hold one label, text or a number, for each of the {len(windows)} windows; "
-                f"got shape {labels.shape} of type {labels.dtype}."
-            )
-        classes, codes = np.unique(labels, return_inverse=True)
+        windows = _read_windows(X)
+        classes, codes = np.unique(_read_labels(y, len(windows)), return_inverse=True)
         if len(classes) < 2:
             raise DataError(f"y holds the one label {classes.tolist()}; expected two or more.")
         n_steps = windows.shape[1]
-        if not 1 <= self.patch_length <= n_steps:
+        if self.patch_length > n_steps:
             raise ParameterError(
-                f"patch_length must be between 1 and the {n_steps} steps of a window, got "
+                f"patch_length must be at most the {n_steps} steps of a window, got "
                 f"{self.patch_length!r}."
             )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -200,17 +196,14 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
     # -- inside -------------------------------------------------------------------------------
 
     def _settings(self) -> TrainingSettings:
-        for name in ("max_epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ParameterError(f"{name} must be a whole number above 0, got {value!r}.")
-        for name, most in (("learning_rate", 1.0), ("validation_fraction", 0.9)):
-            value = getattr(self, name)
-            if not isinstance(value, float) or not 0 < value <= most:
-                raise ParameterError(f"{name} must be a number from 0 to {most}, got {value!r}.")
+        for name in ("patch_length", "max_epochs", "batch_size", "patience"):
+            check_int(name, getattr(self, name))
+        for name, most in (("learning_rate", 10), ("validation_fraction", 1)):
+            check_number(name, getattr(self, name), minimum=0, maximum=most, exclusive=True)
         return TrainingSettings(
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
+            # Lightning and torch take no whole numbers of numpy.
+            max_epochs=int(self.max_epochs),
+            batch_size=int(self.batch_size),
             learning_rate=self.learning_rate,
             patience=self.patience,
             # A fit takes some hundred steps: an average over more would lag behind.
@@ -233,3 +226,16 @@ def _read_windows(X: Any) -> np.ndarray:
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(windows))[0])
         raise DataError(f"X holds NaN or infinite numbers, the first at {at}. Fill them first.")
     return windows
+
+
+def _read_labels(y: Any, n: int) -> np.ndarray:
+    labels = np.asarray(y)
+    # Text of pandas comes as objects.
+    if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
+        labels = labels.astype(str)
+    if labels.shape != (n,) or labels.dtype.kind not in "biufU":
+        raise DataError(
+            f"y must hold one label for each of the {n} windows, all of them text or all numbers; "
+            f"got shape {labels.shape} of type {labels.dtype}."
+        )
+    return labels
