@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tiny_fits import tiny, waves
 
-from titans_ts import TitansForecaster
+from titans_ts import TitansForecaster, load_model
 from titans_ts.errors import DataError, ParameterError
 
 
@@ -201,3 +201,14 @@ def test_a_wave_is_forecast_far_better_than_by_its_level(variant):
     later = X[1401 - forecaster.context_length_ :]
     level = np.abs(X[1401:] - X[:1401].mean(axis=0)).mean()
     assert -forecaster.score(later) < 0.4 * level
+
+
+def test_numbers_of_numpy_which_a_grid_sets_are_numbers(tmp_path):
+    plain = tiny().get_params(deep=False)
+    kinds = {int: np.int64, float: np.float64}
+    given = {name: kinds.get(type(value), lambda x: x)(value) for name, value in plain.items()}
+    assert isinstance(given["max_epochs"], np.int64)
+    one, other = (TitansForecaster(**parameters).fit(waves()) for parameters in (plain, given))
+    np.testing.assert_array_equal(one.predict(), other.predict())
+    other.save(tmp_path / "model")
+    np.testing.assert_array_equal(load_model(tmp_path / "model").predict(), one.predict())

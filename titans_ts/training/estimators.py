@@ -89,13 +89,15 @@ def training_settings(estimator: Any, **more: Any) -> TrainingSettings:
     **more
         Settings that are no parameters of every estimator, such as ``weight_decay``.
     """
+    # Numbers of numpy, which a grid search sets, are none of Python's, and Lightning asks for those.
+    batch_size, devices = estimator.batch_size, getattr(estimator, "devices", 1)
     return TrainingSettings(
-        max_epochs=estimator.max_epochs,
-        batch_size=estimator.batch_size,
-        learning_rate=estimator.learning_rate,
-        patience=estimator.patience,
+        max_epochs=int(estimator.max_epochs),
+        batch_size=batch_size if batch_size == "auto" else int(batch_size),
+        learning_rate=float(estimator.learning_rate),
+        patience=int(estimator.patience),
         accelerator=estimator.accelerator,
-        devices=getattr(estimator, "devices", 1),
+        devices=int(devices) if isinstance(devices, np.integer) else devices,
         precision=estimator.precision,
         trainer_kwargs={} if estimator.trainer_kwargs is None else estimator.trainer_kwargs,
         verbose=estimator.verbose,
