@@ -89,7 +89,7 @@ def training_settings(estimator: Any, **more: Any) -> TrainingSettings:
     **more
         Settings that are no parameters of every estimator, such as ``weight_decay``.
     """
-    # Numbers of numpy, which a grid search sets, are none of Python's, and Lightning asks for those.
+    # Numbers of numpy, which a grid search sets, are none of Python's; Lightning asks for those.
     batch_size, devices = estimator.batch_size, getattr(estimator, "devices", 1)
     return TrainingSettings(
         max_epochs=int(estimator.max_epochs),
