@@ -10,7 +10,6 @@ from sklearn.pipeline import make_pipeline
 
 from titans_ts import TitansSearchCV
 from titans_ts.errors import DataError, ParameterError
-from titans_ts.plugins.language.model import TitansLanguageModel
 
 LETTERS = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]] * 5)
 CLASSES = np.array(["low", "low", "low", "high", "high", "high"] * 5)
@@ -92,36 +91,3 @@ def test_what_cannot_be_searched_is_refused_in_words(options, X, y, error, words
 def test_a_pipeline_is_refused():
     with pytest.raises(ParameterError, match=r"default_search_space.*Pipeline"):
         search(make_pipeline(Nearest())).fit(LETTERS, CLASSES)
-
-
-def test_a_language_model_is_searched_and_candidates_behind_are_given_up():
-    model = TitansLanguageModel(
-        dim=16,
-        depth=1,
-        n_heads=1,
-        chunk_size=4,
-        segment_length=8,
-        context_length=32,
-        batch_size=4,
-        max_epochs=2,
-        random_state=0,
-        accelerator="cpu",
-    )
-    texts = ["Eins, zwei, Polizei, drei, vier, Grenadier. " * 5] * 12
-    space = {"learning_rate": [3e-3, 1e-9]}
-    found = search(model, param_distributions=space, n_trials=2).fit(texts)
-    assert found.best_params_ == {"learning_rate": 3e-3}
-    assert found.best_score_ == pytest.approx(max(found.cv_results_["mean_test_score"]))
-    assert found.best_estimator_.generate("Eins", max_new_tokens=5, seed=0)
-    assert "validation_loss" in found.best_estimator_.history_[0]
-    losses = [trial.intermediate_values for trial in found.study_.trials]
-    assert all(len(each) == 2 for each in losses)
-
-
-def test_the_space_of_a_language_model_holds_its_own_values():
-    model = TitansLanguageModel(learning_rate=0.02, memory_depth=3, carried_segments=5)
-    space = model.default_search_space()
-    assert space["learning_rate"].support() == (0.005, 0.08)
-    assert space["memory_depth"] == [1, 2, 3]
-    assert space["carried_segments"] == [4, 5, 8, 16]
-    assert "weight_decay" not in model.set_params(weight_decay=0).default_search_space()

@@ -4,6 +4,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from genomics_problems import boxes, tiny_classifier, tiny_model
@@ -17,7 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 from titans_ts.errors import DataError, ParameterError, SavedModelError
 from titans_ts.plugins.genomics import TitansSequenceClassifier, reverse_complement
 from titans_ts.plugins.genomics.coding import encode_sequences
-from titans_ts.plugins.genomics.labels import hold_out
+from titans_ts.plugins.genomics.labels import hold_out, read_labels
+from titans_ts.plugins.genomics.training import JudgedBatches
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,24 @@ def test_a_pretrained_model_is_where_learning_starts():
         torch.testing.assert_close(started[name], weight, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("options", [None, {"momentum": False, "dropout": 0.0}])
+def test_a_classifier_that_was_pretrained_and_loaded_learns_the_same_network_again(
+    tmp_path, options
+):
+    model = tiny_model(k=2, dim=12, max_epochs=1, segment_length=5, backbone_options=options)
+    classifier = model.fit(boxes()[0]).to_classifier(max_epochs=1).fit(*boxes(40))
+    classifier.save(tmp_path / "model")
+    loaded = TitansSequenceClassifier.load(tmp_path / "model")
+    assert (loaded.coding, loaded.k, loaded.backbone_options) == ("kmers", 2, options)
+    again = clone(loaded).fit(*boxes(40))
+    assert again.model_.config == classifier.model_.config
+    assert again.model_.trunk.backbone_config == classifier.model_.trunk.backbone_config
+    # What such a one is loaded as, is what it is loaded as again.
+    loaded.save(tmp_path / "second")
+    parameters = TitansSequenceClassifier.load(tmp_path / "second").get_params()
+    assert parameters == loaded.get_params()
+
+
 def test_a_pretrained_model_that_was_cleared_is_told_from_one_that_is_none():
     with pytest.raises(ParameterError, match="FrozenEstimator"):
         tiny_classifier(pretrained=tiny_model()).fit(*boxes(9))
@@ -116,6 +136,29 @@ def test_errors_in_a_class_cost_what_its_weight_says():
     shares = [np.mean(c.predict(boxes(seed=1)[0]) == "box") for c in favoured]
     assert shares[0] > 0.9
     assert shares[1] < 0.3
+
+
+def test_a_batch_of_a_class_that_weighs_nothing_teaches_nothing():
+    classifier = tiny_classifier(class_weight={"none": 0}, batch_size=2, max_epochs=1)
+    classifier.fit(*boxes(60))
+    assert np.isfinite(classifier.history_[0]["train_loss"])
+    assert set(classifier.predict(boxes(9)[0])) == {"box"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Series(["a", "b"] * 10, dtype="string"),
+        pd.Series(["a", "b"] * 10, dtype="category"),
+        pd.Series([True, False] * 10, dtype="boolean"),
+        pd.Series([1, 0] * 10, dtype="Int64"),
+        [True, 0] * 10,
+        [1, 0.0] * 10,
+    ],
+)
+def test_labels_come_in_any_column_that_misses_none(labels):
+    classes, places = read_labels(labels, 20)
+    assert list(classes[places]) == list(labels)
 
 
 def test_it_works_in_a_pipeline_a_grid_and_cross_validation():
@@ -172,6 +215,32 @@ def test_copies_of_a_sequence_are_judged_together_or_not_at_all():
     assert 20 <= len(held) <= 50
 
 
+@pytest.mark.parametrize(
+    ("fraction", "n_rare", "n_held"), [(0.1, 5, 1), (0.1, 2, 1), (0.1, 1, 0), (0.0, 5, 0)]
+)
+def test_a_rare_class_is_judged_too_where_it_has_two_sequences(fraction, n_rare, n_held):
+    labels = np.array([0] * 60 + [1] * n_rare)
+    sequences = encode_sequences(boxes(60 + n_rare)[0])
+    training, held = hold_out(sequences, labels, fraction, seed=0)
+    assert (labels[held] == 1).sum() == n_held
+    assert (labels[held] == 0).sum() == 60 * fraction
+    assert set(labels[training]) == {0, 1}
+
+
+def test_without_validation_the_written_strand_is_read_and_words_weigh_half():
+    classifier = tiny_classifier(max_epochs=1, validation_fraction=0.0).fit(*boxes(20))
+    assert (classifier.reverse_complement_, classifier.word_share_) == (False, 0.5)
+
+
+def test_batches_to_judge_by_keep_their_order_and_are_cut_where_one_sequence_is_long():
+    lengths = [9, 3, 5, 7, 100, 3, 5]
+    sequences, labels = encode_sequences(["A" * n for n in lengths]), np.arange(7)
+    batches = JudgedBatches(sequences, labels, 4, most_bases=40)
+    assert len(batches) == len(list(batches))
+    assert [b.labels.tolist() for b in batches] == [[0, 1, 2, 3], [5], [6], [4]]
+    assert [b.codes.shape for b in batches] == [(4, 9), (1, 3), (1, 5), (1, 100)]
+
+
 def test_validation_rows_may_be_given_and_their_labels_must_be_known():
     classifier = tiny_classifier(max_epochs=1)
     assert "validation_loss" in classifier.fit(*boxes(40), validation=boxes(20)).history_[0]
@@ -189,14 +258,67 @@ def test_nothing_is_predicted_before_fit():
         tiny_classifier().predict(["ACGT"])
 
 
+def break_reading(monkeypatch, error):
+    """Let a fit end after its training, where strands are chosen."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(TitansSequenceClassifier, "_choose_reading", fail)
+
+
+def break_training(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("titans_ts.training.run_training", fail)
+
+
+BREAKS = pytest.mark.parametrize("broken", [break_training, break_reading])
+
+
+@BREAKS
+def test_a_refit_that_fails_leaves_what_was_learnt_before_whole(monkeypatch, fitted, broken):
+    classifier = pickle.loads(pickle.dumps(fitted))
+    classifier._to_device("cpu")
+    before, sequences = dict(vars(classifier)), boxes(9)[0]
+    broken(monkeypatch, RuntimeError("no memory"))
+    with pytest.raises(RuntimeError, match="no memory"):
+        classifier.fit(boxes(60)[0], np.arange(60) % 3)
+    assert vars(classifier) == before
+    assert set(classifier.predict(sequences)) <= {"box", "none"}
+    np.testing.assert_array_equal(
+        classifier.predict_proba(sequences), fitted.predict_proba(sequences)
+    )
+
+
+@BREAKS
+def test_a_first_fit_that_is_interrupted_leaves_nothing_fitted(monkeypatch, broken):
+    classifier = tiny_classifier()
+    broken(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(*boxes(20))
+    with pytest.raises(NotFittedError):
+        classifier.predict(["ACGT"])
+
+
 @pytest.mark.parametrize(
     ("X", "y", "words"),
     [
         (["ACGT", "GG"], ["a", "a"], "All 2 labels are of one class, 'a'"),
         (["ACGT", "GG"], ["a"], "2 sequences and 1 labels"),
         (["ACGT", "GG"], None, "requires y to be passed"),
-        (["ACGT", "GG"], ["a", None], "some are missing"),
-        (["ACGT", "GG"], ["a", 1], "several types"),
+        (["ACGT", "GG"], ["a", None], "Label 1 is missing: None"),
+        (["ACGT", "GG"], [np.nan, "a"], "Label 0 is missing: nan"),
+        (["ACGT", "GG"], [1, np.nan], "Label 1 is missing"),
+        (["ACGT", "GG"], [1, np.inf], "infinity"),
+        (["ACGT", "GG"] * 2, ["a", None, "b", None], r"Label 1 \(and 1 more\) is missing"),
+        (["ACGT", "GG"], pd.Series(["a", None], dtype="string"), "Label 1 is missing: <NA>"),
+        (["ACGT", "GG"], pd.Series([1, None], dtype="Int64"), "Label 1 is missing: <NA>"),
+        (["ACGT", "GG"], pd.Series(["a", None], dtype="category"), "Label 1 is missing: nan"),
+        (["ACGT", "GG"], ["a", 1], "several types.*: label 0 is 'a', label 1 is 1"),
+        (["ACGT", "GG"], np.array(["a", 1], dtype=object), "several types"),
+        (["ACGT", "GG"], ["a", b"b"], "several types"),
         (["ACGT", "GG"], [0.5, 1.7], "Unknown label type"),
         (["ACGT", "GG"], [[0, 1], [1, 0]], "cannot be used"),
         (["ACGT", "JJ"], [0, 1], "Sequence 1 has the letter 'J'"),
@@ -204,8 +326,6 @@ def test_nothing_is_predicted_before_fit():
     ],
 )
 def test_data_that_cannot_be_learnt_are_refused_in_a_sentence(X, y, words):
-    if isinstance(y, list) and "a" in y and 1 in y:
-        y = np.array(y, dtype=object)
     with pytest.raises(DataError, match=words):
         tiny_classifier().fit(X, y)
 
@@ -220,6 +340,9 @@ def test_data_that_cannot_be_learnt_are_refused_in_a_sentence(X, y, words):
         ({"class_weight": "even"}, "class_weight must be 'balanced'"),
         ({"class_weight": {"x": 1}}, r"class_weight names \['x'\]"),
         ({"class_weight": {"box": -1}}, "at least 0"),
+        ({"class_weight": {"box": "2"}}, "class_weight must be numbers"),
+        ({"class_weight": {"box": 0, "none": 0}}, "not all 0"),
+        ({"class_weight": np.ones(2)}, "class_weight must be 'balanced'"),
         ({"backbone_options": {"dim": 3}}, "is a parameter of its own"),
         ({"backbone_options": {"dimm": 3}}, "is unknown"),
         ({"backbone_options": 3}, "must be a mapping"),

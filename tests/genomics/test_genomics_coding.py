@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from titans_ts.errors import DataError, DataTypeError
 from titans_ts.plugins.genomics import encode_sequences, kmer_ids, reverse_complement
+from titans_ts.plugins.genomics.batches import even_batches
 from titans_ts.plugins.genomics.coding import SHARES
 from titans_ts.plugins.genomics.strands import other_strand, word_ids
 
@@ -31,6 +32,25 @@ def test_case_white_space_and_rna_make_no_difference():
 def test_sequences_come_in_any_container_of_one_column(container):
     coded = encode_sequences(container(["ACG", "TT"]))
     assert list(coded.lengths) == [3, 2]
+
+
+def batches_of(lengths, size):
+    sequences = encode_sequences(["A" * n for n in lengths])
+    batches = list(even_batches(sequences, size, most_filling=100))
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    return [sequences.lengths[rows].tolist() for rows in batches]
+
+
+def test_of_sequences_read_together_at_most_half_is_filling_or_little():
+    # 4 * 97 = 388 bases of filling to 28 of sequences.
+    assert batches_of([101, 7, 7, 7, 7], 64) == [[7, 7, 7, 7], [101]]
+    assert batches_of([31, 7, 7, 7, 7], 64) == [[7, 7, 7, 7, 31]]  # 96 of filling
+    assert batches_of([500, 1000, 1000], 64) == [[500, 1000, 1000]]
+    assert batches_of([5] * 7, 3) == [[5] * 3, [5] * 3, [5]]
+
+
+def test_the_values_of_a_dictionary_keep_its_order():
+    assert list(encode_sequences({"a": "ACG", "c": "TT"}.values()).lengths) == [3, 2]
 
 
 def test_bytes_are_text_too():
@@ -88,6 +108,8 @@ def test_a_sequence_shorter_than_a_word_has_none():
         (["ACGT", float("nan")], DataTypeError, "Sequence 1 is missing"),
         ([1.5], DataTypeError, "Sequence 0 is a float"),
         (7, DataTypeError, "got int"),
+        ({"a": "GGG", "c": "TTT"}, DataTypeError, r"got a dict.*list\(sequences.values\(\)\)"),
+        ({"GGG", "TTT"}, DataTypeError, r"got a set.*sorted\(sequences\)"),
         (np.array([["A", "C"]]), DataError, r"got \(1, 2\)"),
     ],
 )

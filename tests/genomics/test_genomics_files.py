@@ -1,11 +1,16 @@
 """FASTA, FASTQ and tables: whole, odd, cut short, and no text at all."""
 
 import gzip
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from titans_ts.errors import DataError, DataFileError, ParameterError
 from titans_ts.plugins.genomics import read_fasta, read_fastq, read_sequences
+from titans_ts.plugins.genomics.fasta import first_line
 from titans_ts.plugins.genomics.tables import read_labelled, read_unlabelled
 
 FASTQ = "@r1 first\nACGT\n+\nIIII\n@r2\nGG\n+r2\n@I\n"
@@ -38,6 +43,58 @@ def test_fasta_is_read_however_it_is_laid_out(tmp_path, text):
 def test_gzip_is_found_by_itself(tmp_path):
     file = write(tmp_path, gzip.compress(b">a\nAC\n"), "no-ending")
     assert pairs(read_sequences(file)) == [("a", "AC")]
+
+
+def test_any_white_space_ends_a_name(tmp_path):
+    (record,) = read_fasta(write(tmp_path, ">a\tb  c\nAC\n"))
+    assert (record.name, record.description) == ("a", "b  c")
+    (read,) = read_fastq(write(tmp_path, "@a\t b\nAC\n+\nII\n"))
+    assert (read.name, read.description) == ("a", "b")
+    (nameless,) = read_fasta(write(tmp_path, ">\nAC\n"))
+    assert (nameless.name, nameless.description) == ("", "")
+
+
+@contextmanager
+def pipe_of(content):
+    """A path that can be read once, as the shell's ``<(command)`` is."""
+    out, into = os.pipe()
+
+    def fill():
+        with suppress(BrokenPipeError), os.fdopen(into, "wb") as end:
+            end.write(content)
+
+    writer = Thread(target=fill)
+    writer.start()
+    try:
+        yield Path(f"/dev/fd/{out}")
+    finally:
+        os.close(out)
+        writer.join()
+
+
+PIPES = pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no paths here")
+MANY = ">a\n" + "ACGT\n" * 40_000 + ">b\nGG\n"  # more than a buffer
+
+
+@PIPES
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_pipes_are_read_too(pack):
+    with pipe_of(pack(MANY.encode())) as pipe:
+        assert pairs(read_sequences(pipe)) == [("a", "ACGT" * 40_000), ("b", "GG")]
+    with pipe_of(pack(MANY.encode())) as pipe:
+        assert read_unlabelled(pipe, "sequence").names == ["a", "b"]
+    with pipe_of(pack(b"sequence,label\nAC,x\n" + b"GG,y\n" * 20_000)) as pipe:
+        assert len(read_labelled([str(pipe)], "sequence", "label").sequences) == 20_001
+    with pipe_of(pack(FASTQ.encode())) as one, pipe_of(pack(MANY.encode())) as two:
+        read = read_labelled([f"x={one}", f"y={two}"], "sequence", "label")
+    assert read.labels == ["x", "x", "y", "y"]
+
+
+@PIPES
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_nothing_of_a_pipe_is_lost_by_a_look_at_its_start(pack):
+    with pipe_of(pack(b">a\nAC\n")) as pipe, pytest.raises(DataFileError, match="is a pipe"):
+        first_line(pipe)
 
 
 def test_fastq_keeps_quality_and_description(tmp_path):
@@ -116,6 +173,22 @@ def test_tables_are_text_so_that_na_is_a_sequence(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["table", "table.csv.gz", "table.zip"])
+def test_a_table_is_gzip_by_its_content_whatever_its_name(tmp_path, name):
+    text = "\n\ufeffsequence,label\r\nAC,1\r\n".encode()
+    for content in (text[1:], gzip.compress(text[1:]), gzip.compress(b"\n\n" + text[4:])):
+        file = write(tmp_path, content, name)
+        read = read_labelled([str(file)], "sequence", "label")
+        assert (read.sequences, read.labels) == (["AC"], ["1"])
+
+
+def test_a_table_in_gzip_that_is_cut_short_is_named(tmp_path):
+    text = "sequence,label\n" + "ACGGT,1\nAG,2\n" * 999
+    file = write(tmp_path, gzip.compress(text.encode())[:-20], "table.csv.gz")
+    with pytest.raises(DataFileError, match="cut short"):
+        read_labelled([str(file)], "sequence", "label")
+
+
 def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):
     first, second = write(tmp_path, ">a\nAC\n", "box.fa.gz"), write(tmp_path, ">b\nG\n", "b")
     files = [str(first), f"none={second}"]
@@ -129,6 +202,11 @@ def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):
         (">a\nAC\n", ParameterError, "in which no label stands"),
         ("sequence,label\nAC,1\n\xff", DataFileError, "not text in UTF-8"),
         ('sequence,label\n"AC,1\n', DataError, "is no table"),
+        (
+            "sequence,label\nAC,1\nGG,\nTT\n",
+            DataError,
+            "no label in row 2 and 1 more of the column",
+        ),
     ],
 )
 def test_a_table_without_labels_is_refused(tmp_path, content, error, words):

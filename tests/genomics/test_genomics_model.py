@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from genomics_problems import tiny_model
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -14,6 +16,7 @@ from titans_ts.plugins.genomics import TitansSequenceModel, reverse_complement, 
 from titans_ts.plugins.genomics import sequence_model as module
 from titans_ts.plugins.genomics.coding import encode_sequences
 from titans_ts.plugins.genomics.pretraining import cut_pieces
+from titans_ts.plugins.genomics.words import to_words
 
 REPEAT = "ACGGTTA" * 200
 
@@ -50,11 +53,44 @@ def test_a_sequence_that_is_read_in_pieces_has_the_same_likelihood(fitted, monke
     np.testing.assert_allclose(fitted.embed(sequences), vectors, atol=1e-4)
 
 
+def test_words_are_made_piece_by_piece_as_they_are_made_at_once(fitted, monkeypatch):
+    sequences = encode_sequences(["ACGTNACGTACGT", "AC", "GGTTAAC"])
+    whole = to_words(sequences.padded(np.array([1, 2, 0])), np.array([2, 7, 13]), 1)
+    monkeypatch.setattr(module, "READ_AT_ONCE", 5)
+    pieces = [words for _, words, _ in fitted._read(sequences)]
+    assert len(pieces) == 3
+    for part, parts in zip(whole, zip(*pieces, strict=True), strict=True):
+        assert torch.equal(torch.cat(parts, 1), part)
+
+
+def test_a_long_sequence_is_not_read_beside_many_short_ones(fitted):
+    sequences = encode_sequences([REPEAT[:100]] * 40 + [REPEAT * 2, REPEAT[:90]])
+    read = [(len(rows), words.inside.shape[1]) for rows, words, _ in fitted._read(sequences)]
+    assert read == [(41, 100), (1, 1024), (1, 1024), (1, 752)]
+
+
 def test_both_strands_count_alike():
     model = tiny_model(max_epochs=1).fit([REPEAT])
     turned = reverse_complement(REPEAT[:77])
     assert model.log_likelihood([REPEAT[:77]]) == pytest.approx(model.log_likelihood([turned]))
     np.testing.assert_allclose(model.embed([REPEAT[:77]]), model.embed([turned]), atol=1e-5)
+
+
+@pytest.mark.parametrize("sequences", [["NACGT"], ["NAC"], ["ACGTNCA", "ACGTA", "NNN"]])
+def test_a_sequence_and_its_other_strand_have_one_score_whatever_is_judged_in_either(sequences):
+    model = tiny_model(k=2, max_epochs=1).fit([REPEAT])
+    turned = [reverse_complement(s) for s in sequences]
+    assert model.score(sequences) == pytest.approx(model.score(turned))
+    assert model.score(sequences) == pytest.approx(-math.log(model.perplexity(turned)))
+
+
+def test_the_score_is_a_mean_over_the_bases_that_are_judged_on_both_strands():
+    model = tiny_model(k=2, max_epochs=1).fit([REPEAT])
+    # As it is written no whole word is known; on the other strand GT is.
+    total = 2 * model.log_likelihood(["NAC"]).item()
+    assert total < 0
+    assert model.score(["NAC"]) == pytest.approx(total / 2)
+    assert model.score(["NAC"] * 3) == pytest.approx(total / 2)
 
 
 def test_ambiguous_letters_are_read_and_not_judged(fitted):
@@ -108,6 +144,23 @@ def test_no_change_has_no_effect_and_insertions_and_deletions_have_one(fitted):
     assert (table["log_likelihood_ratio"][1:] < 0).all()
 
 
+def test_a_model_of_longer_words_judges_substitutions_alone():
+    model = tiny_model(k=2, max_epochs=1).fit([REPEAT])
+    assert np.isfinite(fitted_effect(model, REPEAT, (50, "AC", "TT")))
+    for variant in ((50, "A", "AC"), (50, "AC", "A")):
+        with pytest.raises(DataError, match=r"Variant 0, .* is an insertion or a deletion"):
+            variant_effects(model, REPEAT, [variant])
+
+
+def test_ambiguous_letters_may_stand_around_a_variant(fitted):
+    assert np.isfinite(fitted_effect(fitted, "NN" + REPEAT, (52, "A", "G")))
+
+
+def test_variants_are_judged_by_a_fitted_model():
+    with pytest.raises(NotFittedError):
+        variant_effects(tiny_model(), REPEAT, [(1, "A", "C")])
+
+
 def test_variants_are_a_table_of_several_sequences_and_keep_their_columns(fitted):
     frame = pd.DataFrame(
         {"id": ["v"], "sequence": ["chr2"], "position": [1], "ref": ["t"], "alt": ["A"]}, index=[7]
@@ -128,7 +181,11 @@ def test_no_variants_give_an_empty_table(fitted):
         ((0, "A", "T"), "position 0, expected a whole number from 1 to 1400"),
         ((1401, "A", "T"), "position 1401"),
         ((1.5, "A", "T"), "position 1.5"),
+        ((np.inf, "A", "T"), "position inf"),
+        ((np.nan, "A", "T"), "position nan"),
         ((1, "A", ""), "has the alt ''"),
+        ((1, "A", "N"), "has the alt 'N', expected A, C, G, T or U"),
+        ((1, "R", "A"), "has the ref 'R', expected A, C, G, T or U"),
         ((1, "A", "T", "x"), r"expected a tuple \(position, ref, alt\)"),
     ],
 )

@@ -22,6 +22,7 @@ __all__ = [
     "check_seed_source",
     "check_training_parameters",
     "draw_seed",
+    "rates_around",
     "seeded_weights",
     "stopped_early",
     "training_settings",
@@ -103,6 +104,13 @@ def training_settings(estimator: Any, **more: Any) -> TrainingSettings:
         verbose=estimator.verbose,
         **more,
     )
+
+
+def rates_around(own: float) -> Any:
+    """A quarter of a rate to four times as much, for a search among rates."""
+    from scipy.stats import loguniform
+
+    return loguniform(own / 4, min(4 * own, 10.0))
 
 
 def check_seed_source(random_state: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -24,15 +24,20 @@ from titans_ts.plugins.genomics.labels import class_weights, hold_out, read_labe
 from titans_ts.plugins.genomics.network import NetworkConfig, Readings, SequenceNetwork
 from titans_ts.plugins.genomics.settings import sequence_settings, takes_sequences
 from titans_ts.plugins.genomics.trunks import WordTrunk
-from titans_ts.training import TrainingSettings
+from titans_ts.training import TrainingSettings, uses_cuda
 from titans_ts.training.device import DeviceMixin
 from titans_ts.training.estimators import (
+    OWN,
     backbone_config,
     check_training_parameters,
     draw_seed,
+    rates_around,
     seeded_weights,
     stopped_early,
 )
+
+if TYPE_CHECKING:
+    from titans_ts.training import TrainingResult
 
 __all__ = ["TitansSequenceClassifier"]
 
@@ -59,7 +64,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         read from both strands, which is the same for a sequence and its reverse complement. False
         reads a sequence in the direction in which it is written, such as one that was aligned to
         the start of a gene. "auto" learns both readings and keeps the one with the better loss on
-        the validation rows.
+        the validation rows; without such rows, the direction in which it is written.
     coding : {"motifs", "kmers"}, default "motifs"
         What a token is: what motifs found in ``pool`` bases, or a word of ``k`` bases.
     motifs, motif_length : int, default 64 and 13
@@ -70,14 +75,15 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         Bases in a word, with ``coding="kmers"``; 1 takes single nucleotides.
     composition : int, default 5
         Length of the longest words that are counted; 0 for none. How much they weigh is found on
-        the validation rows.
+        the validation rows; without such rows, it is as much as the network.
     placement : int, default 2
         Length of the longest words whose place, from a sequence's start, counts beside those; 0 for
         none. Only where the direction counts: see ``reverse_complement``.
     pretrained : TitansSequenceModel, optional
         Fitted; what it has learnt is where learning starts. Coding and backbone are then its own.
         To keep ``clone`` from clearing it, wrap it in :class:`sklearn.frozen.FrozenEstimator`, as
-        :meth:`TitansSequenceModel.to_classifier` does.
+        :meth:`TitansSequenceModel.to_classifier` does. It is not saved: what is loaded has its
+        coding and backbone as parameters, and a new ``fit`` learns them from the start.
     variant : {"mac", "mag", "mal", "lmm"}, default "mag"
         Memory as context, as gate, as layer, or the memory alone.
     dim, depth, n_heads, memory_depth, chunk_size, segment_length : int
@@ -85,7 +91,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     backbone_options : mapping, optional
         Any other of its fields, such as ``{"momentum": False}``.
     class_weight : "balanced", dict or None, default None
-        What an error in each class costs, by label; "balanced" is the inverse of its frequency.
+        What an error in each class costs, by label: numbers of at least 0, 1 where none is given;
+        "balanced" is the inverse of its frequency.
     dropout : float, default 0.1
         Of the vectors that classes are read from.
     mask_fraction : float, default 0
@@ -95,10 +102,14 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     max_epochs : int, default 16
         Passes over the training rows.
     batch_size : int or "auto", default 64
+        Sequences in a step of training. They are drawn by chance and filled up to the longest of
+        them, so that memory grows with ``batch_size`` times the longest sequence: with the
+        defaults, about 5 kB for each base of that. Take fewer, or cut what is much longer.
     learning_rate : float, default 3e-3
         At its peak.
     validation_fraction : float, default 0.1
-        Rows on which learning is judged when ``fit`` is given no ``validation``.
+        Rows on which learning is judged when ``fit`` is given no ``validation``: of each class its
+        share, and one sequence at least where it has two. With 0 all rows are learnt.
     patience : int, default 8
         Epochs without a better validation loss before training stops.
     accelerator, devices, precision, trainer_kwargs
@@ -214,7 +225,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         X : array-like of str, of shape (n,) or (n, 1)
             Letters of DNA or RNA, IUPAC's for several bases included, in any case.
         y : array-like of shape (n,)
-            Labels: text, numbers or booleans; two classes at least.
+            Labels: all text, or all numbers or booleans; two classes at least, and none missing.
         validation : tuple of (sequences, labels), optional
             What learning is judged on. Default: ``validation_fraction`` of the rows, drawn by
             class; copies of one sequence are kept together.
@@ -247,14 +258,16 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             _, judged_labels = read_labels(validation[1], len(judged), classes)
         config = self._network_config(len(classes), sequences)
         model = self._new_network(config, seed)
-        self._forget_device()
-        self.classes_ = classes
-        interrupted = self._train(
+        result = self._train(
             model, settings, (sequences, labels), (judged, judged_labels), weights, seed
         )
-        self.model_ = model
-        self._choose_reading(judged, judged_labels, weights)
-        if interrupted:
+        reading = self._choose_reading(model, judged, judged_labels, weights)
+        # All at once: until here a fit that fails leaves what an earlier one has learnt whole.
+        self._forget_device()
+        self.classes_, self.model_ = classes, model
+        self.reverse_complement_, self.word_share_ = reading
+        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        if result.interrupted:
             raise stopped_early(self)
         return self
 
@@ -279,7 +292,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithm of :meth:`predict_proba`."""
         check_is_fitted(self)
-        symmetric, directed = self._read(encode_sequences(X))
+        sequences = encode_sequences(X)
+        symmetric, directed = _logits(self._model_in_place(), sequences, self._device())
         return self._mix(symmetric if self.reverse_complement_ else directed, self.word_share_)
 
     def embed(self, X: Any) -> np.ndarray:
@@ -295,10 +309,11 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         """
         check_is_fitted(self)
         sequences = encode_sequences(X)
-        out = np.empty((len(sequences), self.model_.hidden.out_features), np.float32)
+        model = self._model_in_place()
+        out = np.empty((len(sequences), model.hidden.out_features), np.float32)
         with torch.inference_mode():
-            for rows, batch in self._batches(sequences):
-                written, opposite = self.model_.strand_vectors(batch.codes, batch.lengths)
+            for rows, batch in _batches(sequences, self._device()):
+                written, opposite = model.strand_vectors(batch.codes, batch.lengths)
                 out[rows] = ((written + opposite) / 2).float().cpu().numpy()
         return out
 
@@ -307,12 +322,34 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
 
     # -- for SaveLoadMixin ----------------------------------------------------------------------
 
+    def default_search_space(self) -> dict[str, Any]:
+        """What :class:`~titans_ts.TitansSearchCV` varies where it is given nothing else.
+
+        How fast it learns, what is dropped, how labels are smoothed and how long the counted words
+        are; around the classifier's own values, which are among them.
+
+        Returns
+        -------
+        dict
+            Lists and distributions of :mod:`scipy.stats`, to be changed and given as
+            ``param_distributions``.
+        """
+        from scipy.stats import uniform
+
+        return {
+            "learning_rate": rates_around(self.learning_rate),
+            "dropout": uniform(0, max(0.3, self.dropout)),
+            "label_smoothing": sorted({0.0, 0.05, 0.1, self.label_smoothing}),
+            "composition": sorted({0, 4, 5, 6, self.composition}),
+        }
+
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values = {
             "network": asdict(self.model_.config),
             "backbone": asdict(self.model_.trunk.backbone_config),
             "classes": self.classes_.tolist(),
             "class_kind": self.classes_.dtype.str,
+            "pretrained": self.pretrained is not None,
             "reverse_complement": self.reverse_complement_,
             "word_share": self.word_share_,
             "history": self.history_,
@@ -342,6 +379,17 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         check_number("word_share", values["word_share"], minimum=0, maximum=1)
         self.word_share_ = values["word_share"]
         self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
+        if values.get("pretrained"):
+            # The model that said so is not saved, and a new fit is to learn the same network.
+            self.coding, self.k = network["coding"], network["k"]
+            for name in OWN:
+                setattr(self, name, backbone[name])
+            usual = asdict(BackboneConfig())
+            self.backbone_options = {
+                name: value
+                for name, value in backbone.items()
+                if name not in OWN and value != usual[name]
+            } or None
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -433,9 +481,13 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         validation: tuple[CodedSequences, np.ndarray],
         weights: np.ndarray,
         seed: int,
-    ) -> bool:
-        """Train a network in place; return whether Ctrl+C ended that early."""
-        from titans_ts.plugins.genomics.training import ClassifierModule, LabelledBatches
+    ) -> TrainingResult:
+        """Train a network in place."""
+        from titans_ts.plugins.genomics.training import (
+            ClassifierModule,
+            JudgedBatches,
+            LabelledBatches,
+        )
         from titans_ts.training import Prepared, run_training
 
         names: tuple[str, ...] = Readings._fields
@@ -454,23 +506,26 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             batches = LabelledBatches(*training, batch_size, seed)
             if not len(validation[0]):
                 return Prepared(module, batches)
-            return Prepared(module, batches, LabelledBatches(*validation, READ_AT_ONCE, None))
+            return Prepared(module, batches, JudgedBatches(*validation, READ_AT_ONCE))
 
-        result = run_training(prepare, settings, seed=seed)
-        self.history_, self.best_epoch_ = result.history, result.best_epoch
-        return result.interrupted
+        return run_training(prepare, settings, seed=seed)
 
     def _choose_reading(
-        self, judged: CodedSequences, labels: np.ndarray, weights: np.ndarray
-    ) -> None:
+        self,
+        model: SequenceNetwork,
+        judged: CodedSequences,
+        labels: np.ndarray,
+        weights: np.ndarray,
+    ) -> tuple[bool, float]:
         """Choose strands and the weight of words by the loss on the validation rows."""
         given = self.reverse_complement
         strands = (True, False) if given == "auto" else (bool(given),)
         if not len(judged):
-            self.reverse_complement_ = strands[-1]
-            self.word_share_ = 0.5 if len(self._word_shares(strands[-1])) > 1 else 0.0
-            return
-        logits, rows = self._read(judged), np.arange(len(judged))
+            return strands[-1], 0.5 if len(self._word_shares(strands[-1])) > 1 else 0.0
+        # Where ``accelerator`` says: a device that was named is that of the model before.
+        device = torch.device("cuda" if uses_cuda(self.accelerator) else "cpu")
+        logits = _logits(model.to(device).eval(), judged, device)
+        rows = np.arange(len(judged))
         # What an error costs here is what it cost in training.
         costs = weights[labels]
         losses = {
@@ -478,7 +533,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             for symmetric in strands
             for share in self._word_shares(symmetric)
         }
-        self.reverse_complement_, self.word_share_ = min(losses, key=lambda pair: losses[pair])
+        return min(losses, key=lambda pair: losses[pair])
 
     def _word_shares(self, symmetric: bool) -> tuple[float, ...]:
         """Weights that words may have in a reading: none where they say nothing in it."""
@@ -492,22 +547,24 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         logs: np.ndarray = log_softmax(mixed, axis=-1)
         return logs
 
-    def _read(self, sequences: CodedSequences) -> np.ndarray:
-        """Logits, shape (2, 2, n, n_classes): symmetric and directed, by network and by words."""
-        # In double precision, so that probabilities add up to one.
-        out = np.empty((2, 2, len(sequences), len(self.classes_)))
-        with torch.inference_mode():
-            for rows, batch in self._batches(sequences):
-                for i, logits in enumerate(self.model_(batch.codes, batch.lengths)):
-                    out[i][:, rows] = logits.cpu().numpy()
-        return out
 
-    def _batches(self, sequences: CodedSequences) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
-        device = self._device()
-        self._model_in_place()
-        for rows in ordered_batches(sequences, READ_AT_ONCE):
-            codes, lengths, _ = to_batch(sequences, rows)
-            yield rows, SequenceBatch(codes.to(device), lengths.to(device))
+def _logits(model: SequenceNetwork, sequences: CodedSequences, device: torch.device) -> np.ndarray:
+    """Logits, shape (2, 2, n, n_classes): symmetric and directed, by network and by words."""
+    # In double precision, so that probabilities add up to one.
+    out = np.empty((2, 2, len(sequences), model.config.n_classes))
+    with torch.inference_mode():
+        for rows, batch in _batches(sequences, device):
+            for i, logits in enumerate(model(batch.codes, batch.lengths)):
+                out[i][:, rows] = logits.cpu().numpy()
+    return out
+
+
+def _batches(
+    sequences: CodedSequences, device: torch.device
+) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
+    for rows in ordered_batches(sequences, READ_AT_ONCE):
+        codes, lengths, _ = to_batch(sequences, rows)
+        yield rows, SequenceBatch(codes.to(device), lengths.to(device))
 
 
 def _kind(name: Any) -> np.dtype[Any]:

@@ -7,7 +7,7 @@ filling behind a sequence that is shorter than others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,6 +214,16 @@ def _as_bytes(sequences: Any) -> list[bytes]:
         raise DataError(
             f"Expected a list of sequences, got one text of {len(sequences)} letters. "
             "Put it in brackets: [sequence]."
+        )
+    if isinstance(sequences, Mapping):
+        raise DataTypeError(
+            f"Expected a list of sequences, got a {type(sequences).__name__}, whose names would be "
+            "read in place of its sequences. Give list(sequences.values())."
+        )
+    if isinstance(sequences, set | frozenset):
+        raise DataTypeError(
+            f"Expected a list of sequences, got a {type(sequences).__name__}, which has no order. "
+            "Give sorted(sequences)."
         )
     if hasattr(sequences, "to_numpy"):  # a Series or a frame
         sequences = sequences.to_numpy()

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from io import BufferedIOBase
+from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from titans_ts.errors import DataError, DataFileError
 
-__all__ = ["Record", "first_line", "read_fasta", "read_fastq", "read_sequences"]
+__all__ = [
+    "Record",
+    "beginning",
+    "first_line",
+    "holds_records",
+    "opened",
+    "read_fasta",
+    "read_fastq",
+    "read_records",
+    "read_sequences",
+]
 
 GZIP_SIGN = b"\x1f\x8b"
 
@@ -33,7 +44,8 @@ def read_sequences(path: str | PathLike[str]) -> Iterator[Record]:
     Parameters
     ----------
     path : str or path-like
-        Plain or gzip, which is found by itself, whatever the name says.
+        Plain or gzip, which is found by itself, whatever the name says. It is read once, from its
+        start to its end, so it may be a pipe.
 
     Yields
     ------
@@ -55,26 +67,51 @@ def read_sequences(path: str | PathLike[str]) -> Iterator[Record]:
     [('first', 'ACGTAC'), ('second', 'TTGA')]
     """
     file = Path(path)
-    line = first_line(file)
-    sign = line[:1]
-    if sign in ">;":
-        yield from read_fasta(file)
-    elif sign == "@":
-        yield from read_fastq(file)
-    else:
-        raise DataError(
-            f"{str(file)!r} is neither FASTA nor FASTQ: it starts with {line[:40]!r}, expected "
-            "'>' or '@' and a name."
-        )
+    with opened(file) as stream:
+        line, read = beginning(file, stream)
+        if not holds_records(line):
+            raise DataError(
+                f"{str(file)!r} is neither FASTA nor FASTQ: it starts with {line[:40]!r}, expected "
+                "'>' or '@' and a name."
+            )
+        yield from read_records(file, line, chain(read, stream))
+
+
+def holds_records(line: str) -> bool:
+    """Whether a file that starts with this line is FASTA or FASTQ."""
+    return line[:1] in tuple(">;@")
+
+
+def read_records(file: Path, line: str, lines: Iterable[bytes]) -> Iterator[Record]:
+    """The records of FASTA or FASTQ, of a file's lines; ``line`` is the first that is not empty."""
+    read = _read_fastq if line.startswith("@") else _read_fasta
+    yield from read(file, _decoded(file, lines))
+
+
+def beginning(file: Path, stream: Iterable[bytes]) -> tuple[str, list[bytes]]:
+    """The first line that is not empty, as text, and all lines that were read to find it."""
+    read = list[bytes]()
+
+    def kept() -> Iterator[bytes]:
+        for line in stream:
+            read.append(line)
+            yield line
+
+    for _, text in _decoded(file, kept()):
+        if text:
+            return text, read
+    raise DataFileError(f"{str(file)!r} is empty; expected FASTA, FASTQ or a table.")
 
 
 def first_line(file: Path) -> str:
-    """The first line of a text file, plain or gzip, that is not empty."""
-    with _lines(file) as lines:
-        for _, line in lines:
-            if line:
-                return line
-    raise DataFileError(f"{str(file)!r} is empty; expected FASTA, FASTQ or a table.")
+    """The first line that is not empty, of a file that can be read again."""
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise DataFileError(
+            f"{str(file)!r} is a pipe, which is read once, and a look at its start is needed "
+            "first. Write it to a file, and give that."
+        )
+    with opened(file) as stream:
+        return beginning(file, stream)[0]
 
 
 def read_fasta(path: str | PathLike[str]) -> Iterator[Record]:
@@ -84,20 +121,24 @@ def read_fasta(path: str | PathLike[str]) -> Iterator[Record]:
     ``;``, are passed over.
     """
     file = Path(path)
+    with opened(file) as stream:
+        yield from _read_fasta(file, _decoded(file, stream))
+
+
+def _read_fasta(file: Path, lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
     title, parts, at = None, list[str](), 0
-    with _lines(file) as lines:
-        for number, line in lines:
-            if line.startswith(">"):
-                if title is not None:
-                    yield _record(file, title, parts, at)
-                title, parts, at = line[1:], [], number
-            elif line and not line.startswith(";"):
-                if title is None:
-                    raise DataError(
-                        f"{str(file)!r} is no FASTA: line {number} is {line[:40]!r} before any "
-                        "line with '>' and a name."
-                    )
-                parts.append(line)
+    for number, line in lines:
+        if line.startswith(">"):
+            if title is not None:
+                yield _record(file, title, parts, at)
+            title, parts, at = line[1:], [], number
+        elif line and not line.startswith(";"):
+            if title is None:
+                raise DataError(
+                    f"{str(file)!r} is no FASTA: line {number} is {line[:40]!r} before any "
+                    "line with '>' and a name."
+                )
+            parts.append(line)
     if title is None:
         raise DataFileError(f"{str(file)!r} holds no sequence; expected FASTA.")
     yield _record(file, title, parts, at)
@@ -106,60 +147,70 @@ def read_fasta(path: str | PathLike[str]) -> Iterator[Record]:
 def read_fastq(path: str | PathLike[str]) -> Iterator[Record]:
     """Read a FASTQ file of four lines a record; parameters and errors as :func:`read_sequences`."""
     file = Path(path)
+    with opened(file) as stream:
+        yield from _read_fastq(file, _decoded(file, stream))
+
+
+def _read_fastq(file: Path, lines: Iterator[tuple[int, str]]) -> Iterator[Record]:
     n = 0
-    with _lines(file) as lines:
-        while True:
-            # Empty lines between records, not within: a read may have no bases.
-            head = next((entry for entry in lines if entry[1]), None)
-            if head is None:
-                break
-            got = [head, *islice(lines, 3)]
-            first = head[0]
-            if len(got) < 4:
-                raise DataFileError(
-                    f"{str(file)!r} is cut short: record {n + 1}, at line {first}, has "
-                    f"{len(got)} of its 4 lines. Copy the file again."
-                )
-            title, sequence, plus, quality = (text for _, text in got)
-            if not title.startswith("@") or not plus.startswith("+"):
-                raise DataError(
-                    f"{str(file)!r}, record {n + 1} at line {first}: expected four lines that "
-                    f"start with '@', letters, '+' and letters, got {title[:40]!r} and "
-                    f"{plus[:40]!r}. Records over more lines are not read."
-                )
-            if len(sequence) != len(quality):
-                raise DataFileError(
-                    f"{str(file)!r}, record {n + 1} at line {first}: {len(sequence)} bases and "
-                    f"{len(quality)} qualities, expected as many. The file is cut short or "
-                    "damaged; copy it again."
-                )
-            n += 1
-            name, _, description = title[1:].strip().partition(" ")
-            yield Record(name, sequence, description.strip(), quality)
+    while True:
+        # Empty lines between records, not within: a read may have no bases.
+        head = next((entry for entry in lines if entry[1]), None)
+        if head is None:
+            break
+        got = [head, *islice(lines, 3)]
+        first = head[0]
+        if len(got) < 4:
+            raise DataFileError(
+                f"{str(file)!r} is cut short: record {n + 1}, at line {first}, has "
+                f"{len(got)} of its 4 lines. Copy the file again."
+            )
+        title, sequence, plus, quality = (text for _, text in got)
+        if not title.startswith("@") or not plus.startswith("+"):
+            raise DataError(
+                f"{str(file)!r}, record {n + 1} at line {first}: expected four lines that "
+                f"start with '@', letters, '+' and letters, got {title[:40]!r} and "
+                f"{plus[:40]!r}. Records over more lines are not read."
+            )
+        if len(sequence) != len(quality):
+            raise DataFileError(
+                f"{str(file)!r}, record {n + 1} at line {first}: {len(sequence)} bases and "
+                f"{len(quality)} qualities, expected as many. The file is cut short or "
+                "damaged; copy it again."
+            )
+        n += 1
+        name, description = _named(title[1:])
+        yield Record(name, sequence, description, quality)
     if not n:
         raise DataFileError(f"{str(file)!r} holds no sequence; expected FASTQ.")
 
 
 def _record(file: Path, title: str, parts: list[str], number: int) -> Record:
-    name, _, description = title.strip().partition(" ")
+    name, description = _named(title)
     if not parts:
         raise DataFileError(
             f"{str(file)!r} has no sequence under {name[:40]!r} at line {number}. The file may be "
             "cut short; copy it again, or drop the record."
         )
     # Some write blanks between groups of ten letters.
-    return Record(name, "".join("".join(parts).split()), description.strip())
+    return Record(name, "".join("".join(parts).split()), description)
+
+
+def _named(title: str) -> tuple[str, str]:
+    """The name and the description in a title, which any white space parts."""
+    name, description = [*title.split(maxsplit=1), "", ""][:2]
+    return name, description.strip()
 
 
 @contextmanager
-def _lines(file: Path) -> Iterator[Iterator[tuple[int, str]]]:
-    """Lines of a text file, plain or gzip, with their numbers and without their ends."""
+def opened(file: Path) -> Iterator[BufferedIOBase]:
+    """The bytes of a file, unpacked where it is gzip; what is wrong with it is said by its name."""
     try:
         with file.open("rb") as plain:
-            is_gzip = plain.read(2) == GZIP_SIGN
-            plain.seek(0)
-            with gzip.open(plain) if is_gzip else plain as stream:
-                yield _decoded(file, stream)
+            # A look ahead, not a read and a step back: a pipe only goes on.
+            is_gzip = plain.peek(2)[:2] == GZIP_SIGN
+            with gzip.GzipFile(fileobj=plain) if is_gzip else plain as stream:
+                yield stream
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         what = "cut short" if isinstance(error, EOFError) else f"damaged ({error})"
         raise DataFileError(
@@ -173,8 +224,9 @@ def _lines(file: Path) -> Iterator[Iterator[tuple[int, str]]]:
         ) from error
 
 
-def _decoded(file: Path, stream: IO[bytes] | gzip.GzipFile) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(stream, 1):
+def _decoded(file: Path, lines: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    """Lines of text with their numbers, and without their ends."""
+    for number, line in enumerate(lines, 1):
         if b"\0" in line:
             raise DataFileError(
                 f"{str(file)!r} is not text: line {number} holds a zero byte. Expected FASTA or "

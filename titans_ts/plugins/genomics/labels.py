@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
@@ -41,18 +44,20 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
     Raises
     ------
     DataError
-        There are none, too many or too few, some are missing or no classes, or all are one.
+        There are none, too many or too few, some are missing or no classes, they are of several
+        types, or all are one.
     """
     if y is None:
         # scikit-learn's own checks look for these words.
         raise DataError("fit requires y to be passed, but the target y is None: give a label each.")
     try:
+        _check_elements(y)
         y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "O" and any(label is None or label != label for label in y.tolist()):
-            raise ValueError("some are missing")
         if y.dtype.kind == "f" and not np.isfinite(y).all():
-            raise ValueError("Input y contains NaN or infinity")
+            raise ValueError("Input y contains infinity")
         check_classification_targets(y)
+    except DataError:
+        raise
     except TypeError as error:
         raise DataError(
             f"The labels are of several types, which cannot be sorted ({error}). Make all of them "
@@ -87,6 +92,43 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
     return classes, np.array([places[label] for label in y.tolist()], dtype=np.int64)
 
 
+def _check_elements(y: Any) -> None:
+    """Refuse labels that are missing, or of several kinds.
+
+    They are looked at one by one: in an array of text, NaN is the label 'nan', and 1 is '1'.
+    """
+    if isinstance(y, np.ndarray) and y.dtype.kind in "biuSU":
+        return
+    labels = np.asarray(y, dtype=object)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        return
+    missing = np.flatnonzero(pd.isna(labels))
+    if len(missing):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DataError(
+            f"Label {missing[0]}{more} is missing: {labels[missing[0]]}. Expected one label for "
+            "each sequence; give one, or leave the sequence out."
+        )
+    first: dict[str, int] = {}
+    for row, label in enumerate(labels.tolist()):
+        first.setdefault(_kind_of(label), row)
+    if len(first) > 1:
+        examples = ", ".join(f"label {row} is {labels[row]!r}" for row in first.values())
+        raise DataError(
+            f"The labels are of several types, which cannot be sorted: {examples}. Make all of "
+            "them text, or all numbers."
+        )
+
+
+def _kind_of(label: Any) -> str:
+    if isinstance(label, str):
+        return "text"
+    # Of NumPy's own, its booleans alone are no numbers to Python.
+    return "number" if isinstance(label, Number | np.bool_) else type(label).__name__
+
+
 def class_weights(weight: Any, classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """What an error in each class costs, shape (n_classes,).
 
@@ -96,7 +138,9 @@ def class_weights(weight: Any, classes: np.ndarray, labels: np.ndarray) -> np.nd
     classes, labels
         As :func:`read_labels` returns them.
     """
-    if weight is not None and weight != "balanced" and not isinstance(weight, Mapping):
+    # The type first: an array that is compared with a text has no one truth.
+    balanced = isinstance(weight, str) and weight == "balanced"
+    if weight is not None and not balanced and not isinstance(weight, Mapping):
         raise ParameterError(
             f"class_weight must be 'balanced', a dict from label to number, or None; got "
             f"{weight!r}."
@@ -109,7 +153,7 @@ def class_weights(weight: Any, classes: np.ndarray, labels: np.ndarray) -> np.nd
                 f"{classes.tolist()[:MOST_SHOWN]}."
             )
         given = [weight.get(label, 1.0) for label in classes.tolist()]
-        wrong = [w for w in given if not np.isfinite(w) or w < 0]
+        wrong = [w for w in given if not isinstance(w, Real) or not math.isfinite(w) or w < 0]
         if wrong or not any(given):
             raise ParameterError(
                 f"class_weight must be numbers of at least 0 that are not all 0, got {weight!r}."
@@ -122,10 +166,10 @@ def class_weights(weight: Any, classes: np.ndarray, labels: np.ndarray) -> np.nd
 def hold_out(
     sequences: CodedSequences, labels: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw rows to judge by, as many of each class as it has a share of them.
+    """Draw rows to judge by, as many of each class as it has a share of them, and one at least.
 
-    Copies of a sequence go together: one that is learnt says nothing about learning when it is met
-    again.
+    A class with one sequence is learnt only, and with a ``fraction`` of 0 all are. Copies of a
+    sequence go together: one that is learnt says nothing about learning when it is met again.
 
     Returns
     -------
@@ -141,7 +185,9 @@ def hold_out(
     held = np.zeros(len(labels), dtype=bool)
     for label in range(int(labels.max()) + 1):
         members = rng.permutation(np.flatnonzero(first == label))
-        for group in members[: min(round(fraction * len(members)), len(members) - 1)]:
+        # One at least: a rare class that is not judged has no say in what is kept.
+        n_held = max(round(fraction * len(members)), 1) if fraction else 0
+        for group in members[: min(n_held, len(members) - 1)]:
             held[groups[group]] = True
     # A class whose sequences are all copies of another's.
     lost = np.setdiff1d(np.unique(labels), np.unique(labels[~held]))

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import DataError, ParameterError
@@ -20,6 +21,7 @@ from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int
 from titans_ts.persistence import SaveLoadMixin
+from titans_ts.plugins.genomics.batches import even_batches
 from titans_ts.plugins.genomics.coding import CodedSequences, encode_sequences, kmer_ids
 from titans_ts.plugins.genomics.settings import sequence_settings, takes_sequences
 from titans_ts.plugins.genomics.trunks import word_model
@@ -29,6 +31,7 @@ from titans_ts.training.estimators import (
     backbone_config,
     check_training_parameters,
     draw_seed,
+    rates_around,
     seeded_weights,
     stopped_early,
 )
@@ -171,7 +174,6 @@ trainer_kwargs, random_state, verbose
         )
         with seeded_weights(seed):
             model = word_model(backbone_config(self), self.k)
-        self._forget_device()
 
         def prepare(batch_size: int) -> Prepared:
             batches = WordBatches(training, self.k, batch_size, seed, turned=self.both_strands)
@@ -181,6 +183,7 @@ trainer_kwargs, random_state, verbose
             return Prepared(module, batches, WordBatches(judged, self.k, batch_size, None))
 
         result = run_training(prepare, settings, seed=seed)
+        self._forget_device()
         self.model_, self.k_ = model, self.k
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         if result.interrupted:
@@ -206,13 +209,15 @@ trainer_kwargs, random_state, verbose
         return self._over_strands(self._log_likelihood, sequences)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean log-likelihood of a base, in nats; guessing gives -1.386."""
+        """Return the mean log-likelihood of a base, in nats; guessing gives -1.386.
+
+        The mean is over the bases that are judged; with ``both_strands``, over those of both.
+        """
         check_is_fitted(self)
         sequences = encode_sequences(X, min_length=self.k_)
-        n = 0
-        for i in range(len(sequences)):
-            words = kmer_ids(sequences[i], self.k_, stride=self.k_)
-            n += int((words < 4**self.k_).sum())
+        # Of the other strand too: words start at its own end there, and others hold an ambiguous
+        # letter.
+        n = float(self._over_strands(self._n_judged, sequences).sum())
         if not n:
             raise DataError("Nothing can be judged: no word is of A, C, G and T alone.")
         total = float(self._over_strands(self._log_likelihood, sequences).sum())
@@ -263,6 +268,22 @@ trainer_kwargs, random_state, verbose
         return tags
 
     # -- for SaveLoadMixin ----------------------------------------------------------------------
+
+    def default_search_space(self) -> dict[str, Any]:
+        """What :class:`~titans_ts.TitansSearchCV` varies where it is given nothing else.
+
+        How fast it learns, and the layers of its memory; its own values are among them.
+
+        Returns
+        -------
+        dict
+            Lists and distributions of :mod:`scipy.stats`, to be changed and given as
+            ``param_distributions``.
+        """
+        return {
+            "learning_rate": rates_around(self.learning_rate),
+            "memory_depth": sorted({1, 2, self.memory_depth}),
+        }
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         values = {
@@ -316,6 +337,10 @@ trainer_kwargs, random_state, verbose
             total[rows] += logs.sum(1).cpu().numpy()
         return total
 
+    def _n_judged(self, sequences: CodedSequences) -> np.ndarray:
+        words = (kmer_ids(sequences[i], self.k_, stride=self.k_) for i in range(len(sequences)))
+        return np.array([(ids < 4**self.k_).sum() for ids in words])
+
     def _embed(self, sequences: CodedSequences) -> np.ndarray:
         total = np.zeros((len(sequences), self.model_.backbone.config.dim))
         for rows, words, carried in self._read(sequences):
@@ -328,17 +353,21 @@ trainer_kwargs, random_state, verbose
         """Some sequences after others, and each of them piece by piece, with a state to carry."""
         device = self._device()
         self._model_in_place()
-        order = np.argsort(sequences.lengths, kind="stable")
-        for i in range(0, len(order), MOST_ROWS):
-            rows, carried = order[i : i + MOST_ROWS], _Carried()
-            words = to_words(sequences.padded(rows), sequences.lengths[rows], self.k_)
-            for start in range(0, words.tokens.shape[1], READ_AT_ONCE):
-                piece = (w[:, start : start + READ_AT_ONCE].to(device) for w in words)
-                yield rows, Words(*piece), carried
+        for rows in even_batches(sequences, MOST_ROWS):
+            carried = _Carried()
+            codes, lengths = sequences.padded(rows), sequences.lengths[rows]
+            for first in range(0, codes.shape[1] // self.k_, READ_AT_ONCE):
+                start, stop = first * self.k_, (first + READ_AT_ONCE) * self.k_
+                words = to_words(codes[:, start:stop], lengths - start, self.k_)
+                if carried.word is not None:
+                    words.tokens[:, 0] = carried.word
+                carried.word = words.targets[:, -1]
+                yield rows, Words(*(part.to(device) for part in words)), carried
 
 
 class _Carried:
-    """The state that goes on from one piece of some sequences to the next."""
+    """What goes on from one piece of some sequences to the next."""
 
     def __init__(self) -> None:
         self.state: BackboneState | None = None
+        self.word: Tensor | None = None  # (batch,), int64: the last one

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import zlib
-from gzip import BadGzipFile
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from titans_ts.errors import DataError, DataFileError, ParameterError
-from titans_ts.plugins.genomics.fasta import first_line, read_sequences
+from titans_ts.plugins.genomics.fasta import (
+    Record,
+    beginning,
+    holds_records,
+    opened,
+    read_records,
+    read_sequences,
+)
 
 __all__ = ["NamedSequences", "read_labelled", "read_unlabelled"]
 
@@ -28,12 +37,12 @@ def read_unlabelled(file: Path, sequence_column: str) -> NamedSequences:
 
     Rows of a table are named by a column ``name`` or ``id`` where there is one, else by number.
     """
-    if _holds_records(file):
-        records = list(read_sequences(file))
-        return NamedSequences([r.name for r in records], [r.sequence for r in records])
-    table = _read_table(file)
-    sequences = _column(table, sequence_column, "--sequence-column", file)
-    return NamedSequences(_names(table), sequences)
+    with _content(file) as content:
+        if not isinstance(content, pd.DataFrame):
+            records = list(content)
+            return NamedSequences([r.name for r in records], [r.sequence for r in records])
+    sequences = _column(content, sequence_column, "--sequence-column", file)
+    return NamedSequences(_names(content), sequences)
 
 
 def read_labelled(files: list[str], sequence_column: str, label_column: str) -> NamedSequences:
@@ -48,18 +57,8 @@ def read_labelled(files: list[str], sequence_column: str, label_column: str) -> 
         Of a table.
     """
     pairs = [_label_of(text) for text in files]
-    if len(pairs) == 1 and not _holds_records(pairs[0][1]):
-        file = pairs[0][1]
-        table = _read_table(file)
-        sequences = _column(table, sequence_column, "--sequence-column", file)
-        return NamedSequences(
-            _names(table), sequences, _column(table, label_column, "--label-column", file)
-        )
     if len(pairs) == 1:
-        raise ParameterError(
-            f"{str(pairs[0][1])!r} is FASTA or FASTQ, in which no label stands. Give a file for "
-            "each class, as LABEL=FILE, or a table with a column of labels."
-        )
+        return _labelled_table(pairs[0][1], sequence_column, label_column)
     names, sequences, labels = list[str](), list[str](), list[str]()
     for label, file in pairs:
         for record in read_sequences(file):
@@ -67,6 +66,25 @@ def read_labelled(files: list[str], sequence_column: str, label_column: str) -> 
             sequences.append(record.sequence)
             labels.append(label)
     return NamedSequences(names, sequences, labels)
+
+
+def _labelled_table(file: Path, sequence_column: str, label_column: str) -> NamedSequences:
+    with _content(file) as table:
+        if not isinstance(table, pd.DataFrame):
+            raise ParameterError(
+                f"{str(file)!r} is FASTA or FASTQ, in which no label stands. Give a file for each "
+                "class, as LABEL=FILE, or a table with a column of labels."
+            )
+    sequences = _column(table, sequence_column, "--sequence-column", file)
+    labels = _column(table, label_column, "--label-column", file)
+    empty = [row for row, label in enumerate(labels, 1) if not label.strip()]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise DataError(
+            f"{str(file)!r} has no label in row {empty[0]}{more} of the column {label_column!r}, "
+            "counted below the header. Write one, or leave the row out."
+        )
+    return NamedSequences(_names(table), sequences, labels)
 
 
 def _label_of(text: str) -> tuple[str, Path]:
@@ -77,19 +95,21 @@ def _label_of(text: str) -> tuple[str, Path]:
     return Path(text).name.partition(".")[0], Path(text)
 
 
-def _holds_records(file: Path) -> bool:
-    return first_line(file).lstrip()[:1] in tuple(">;@")
+@contextmanager
+def _content(file: Path) -> Iterator[Iterator[Record] | pd.DataFrame]:
+    """The records of FASTA or FASTQ, or else a table; the file is opened once, for pipes."""
+    with opened(file) as stream:
+        line, read = beginning(file, stream)
+        if holds_records(line):
+            yield read_records(file, line, chain(read, stream))
+        else:
+            yield _table(file, b"".join(read) + stream.read(), "\t" if "\t" in line else ",")
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    separator = "\t" if "\t" in first_line(file) else ","
+def _table(file: Path, content: bytes, separator: str) -> pd.DataFrame:
     try:
         # As text: NA is a sequence of two letters, and 1 a label.
-        return pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
-    except (EOFError, BadGzipFile, zlib.error) as error:
-        raise DataFileError(
-            f"The gzip file {str(file)!r} is cut short or damaged. Copy it again, whole."
-        ) from error
+        return pd.read_csv(io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False)
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{str(file)!r} is not text in UTF-8 ({error.reason}). Expected FASTA, FASTQ, or a "

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.plugins.genomics.batches import SequenceBatch, to_batch
+from titans_ts.plugins.genomics.batches import SequenceBatch, ordered_batches, to_batch
 from titans_ts.plugins.genomics.coding import CodedSequences
 from titans_ts.plugins.genomics.network import SequenceNetwork
 from titans_ts.training import LoopModule, TrainingSettings
 
-__all__ = ["ClassifierModule", "LabelledBatches"]
+__all__ = ["ClassifierModule", "JudgedBatches", "LabelledBatches"]
 
 ANY_BASE = 15
 
@@ -27,24 +27,62 @@ class LabelledBatches:
     sequences : CodedSequences
     labels : ndarray of shape (n,), int64
     batch_size : int
-    seed : int or None
-        For the order; None keeps the order of the rows.
+    seed : int
+        For the order.
     """
 
     def __init__(
-        self, sequences: CodedSequences, labels: np.ndarray, batch_size: int, seed: int | None
+        self, sequences: CodedSequences, labels: np.ndarray, batch_size: int, seed: int
     ) -> None:
         self.sequences, self.labels, self.batch_size = sequences, labels, batch_size
-        self._rng = None if seed is None else np.random.default_rng(seed)
+        self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
         return -(-len(self.sequences) // self.batch_size)
 
     def __iter__(self) -> Iterator[SequenceBatch]:
-        n = len(self.sequences)
-        order = np.arange(n) if self._rng is None else self._rng.permutation(n)
+        order = self._rng.permutation(len(self.sequences))
         # Of equal size up to one: a last batch of two rows would steer as much as a full one.
         for rows in np.array_split(order, len(self)):
+            yield to_batch(self.sequences, rows, self.labels)
+
+
+class JudgedBatches:
+    """Batches to judge by, the same each time.
+
+    Parameters
+    ----------
+    sequences : CodedSequences
+    labels : ndarray of shape (n,), int64
+    batch_size : int
+    most_bases : int
+        Of a batch with its filling; one that would have more is cut.
+    """
+
+    def __init__(
+        self,
+        sequences: CodedSequences,
+        labels: np.ndarray,
+        batch_size: int,
+        *,
+        most_bases: int = 1 << 20,
+    ) -> None:
+        self.sequences, self.labels = sequences, labels
+        n = len(sequences)
+        self._rows = list[np.ndarray]()
+        for rows in np.array_split(np.arange(n), -(-n // batch_size)):
+            if len(rows) * int(sequences.lengths[rows].max()) <= most_bases:
+                self._rows.append(rows)
+                continue
+            part = sequences.take(rows)
+            cut = ordered_batches(part, len(rows), most_bases=most_bases)
+            self._rows.extend(rows[some] for some in cut)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[SequenceBatch]:
+        for rows in self._rows:
             yield to_batch(self.sequences, rows, self.labels)
 
 
@@ -79,6 +117,7 @@ class ClassifierModule(LoopModule):
         super().__init__(model, settings)
         self.readings, self.class_weights = readings, class_weights
         self.mask_fraction, self.label_smoothing = mask_fraction, label_smoothing
+        self._some_weigh_nothing = bool((class_weights == 0).any())
 
     def training_loss(self, batch: SequenceBatch) -> Tensor:
         codes = batch.codes
@@ -98,6 +137,9 @@ class ClassifierModule(LoopModule):
     def _loss(self, logits: list[Tensor], batch: SequenceBatch, smoothing: float) -> Tensor:
         assert batch.labels is not None
         weights = self.class_weights.to(batch.labels.device)
+        if self._some_weigh_nothing and not weights[batch.labels].any():
+            # The mean over no weight at all is 0 / 0; such a batch has nothing to teach.
+            return torch.stack([some.float().sum() for some in logits]).sum() * 0.0
         losses = [
             F.cross_entropy(some.float(), batch.labels, weights, label_smoothing=smoothing)
             for some in logits

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.parameters import check_int
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["variant_effects"]
 
 COLUMNS = ("position", "ref", "alt")
+
+# Letters that stand for one base.
+BASES = set("ACGTUacgtu")
 
 
 def variant_effects(
@@ -35,14 +39,15 @@ def variant_effects(
     Parameters
     ----------
     model : TitansSequenceModel
-        Fitted. With ``both_strands``, the mean over both.
+        Fitted. With ``both_strands``, the mean over both. Only one of single bases (``k=1``) judges
+        insertions and deletions: words of more bases are others behind them.
     reference : str, or mapping from name to str
         The sequence that the variants are of, or several by name.
     variants : DataFrame, or list of tuples
         Columns ``position``, ``ref`` and ``alt``, and where there are several ``sequence``, a name.
         Positions count from 1 and name the first letter of ``ref``, as in VCF; insertions and
-        deletions are written with the letter before them, as there. Tuples are
-        ``(position, ref, alt)`` or ``(sequence, position, ref, alt)``.
+        deletions are written with the letter before them, as there. The letters are A, C, G, T and
+        U. Tuples are ``(position, ref, alt)`` or ``(sequence, position, ref, alt)``.
     context : int, default 512
         Bases of the window, half on each side; fewer near an end.
 
@@ -54,7 +59,8 @@ def variant_effects(
     Raises
     ------
     DataError
-        A position lies outside, or the letters of ``ref`` do not stand there.
+        A position lies outside, the letters of ``ref`` do not stand there, a letter is ambiguous,
+        or an insertion or a deletion is given to a model of longer words.
 
     Examples
     --------
@@ -65,10 +71,13 @@ def variant_effects(
     >>> list(table.columns)
     ['position', 'ref', 'alt', 'log_likelihood_ratio']
     """
+    check_is_fitted(model)
     check_int("context", context, minimum=2)
     several = isinstance(reference, Mapping)
     table = _read_variants(variants, several)
     rows = table.to_dict("records")
+    for number, row in enumerate(rows):
+        _check_letters(row["ref"], row["alt"], model.k_, number)
     pairs = [_windows(row, reference, context, number) for number, row in enumerate(rows)]
     out = table.copy()
     if not pairs:
@@ -95,6 +104,27 @@ def _read_variants(variants: Any, several: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(wanted))
 
 
+def _check_letters(ref: Any, alt: Any, k: int, number: int) -> None:
+    for kind, letters in (("ref", ref), ("alt", alt)):
+        if not isinstance(letters, str) or not letters.isalpha():
+            raise DataError(
+                f"Variant {number} has the {kind} {letters!r}, expected letters. Write an "
+                "insertion or a deletion with the letter before it."
+            )
+        if not BASES.issuperset(letters):
+            raise DataError(
+                f"Variant {number} has the {kind} {letters!r}, expected A, C, G, T or U: another "
+                "letter is not judged, and would seem likelier than any base. Give a variant for "
+                "each base that it may be."
+            )
+    if k > 1 and len(ref) != len(alt):
+        raise DataError(
+            f"Variant {number}, {ref!r} to {alt!r}, is an insertion or a deletion. The model reads "
+            f"words of {k} bases, and behind it all words are others, so that likelihoods say "
+            "nothing of the variant. Leave it out, or take a model with k=1."
+        )
+
+
 def _windows(
     row: Mapping[Any, Any], reference: str | Mapping[str, str], context: int, number: int
 ) -> tuple[str, str]:
@@ -109,16 +139,10 @@ def _windows(
             )
         sequence, where = sequence[name], repr(name)
     ref, alt, position = row["ref"], row["alt"], row["position"]
-    for kind, letters in (("ref", ref), ("alt", alt)):
-        if not isinstance(letters, str) or not letters.isalpha():
-            raise DataError(
-                f"Variant {number} has the {kind} {letters!r}, expected letters. Write an "
-                "insertion or a deletion with the letter before it."
-            )
     try:
         start = int(position) - 1
         whole = start + 1 == position
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # NaN, text, infinity
         whole = False
     if not whole or start < 0 or start + len(ref) > len(sequence):
         raise DataError(

@@ -36,6 +36,7 @@ from titans_ts.training.estimators import (
     backbone_config,
     check_training_parameters,
     draw_seed,
+    rates_around,
     seeded_weights,
     stopped_early,
     training_settings,
@@ -603,16 +604,13 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             Lists and distributions of :mod:`scipy.stats`, to be changed and given as
             ``param_distributions``.
         """
-        from scipy.stats import loguniform
-
-        rate, decay = self.learning_rate, self.weight_decay
         space: dict[str, Any] = {
-            "learning_rate": loguniform(rate / 4, min(4 * rate, 10.0)),
+            "learning_rate": rates_around(self.learning_rate),
             "memory_depth": sorted({1, 2, self.memory_depth}),
             "carried_segments": sorted({4, 8, 16, self.carried_segments}),
         }
-        if decay:
-            space["weight_decay"] = loguniform(decay / 4, min(4 * decay, 10.0))
+        if self.weight_decay:
+            space["weight_decay"] = rates_around(self.weight_decay)
         return space
 
     # -- saving ---------------------------------------------------------------------------------
