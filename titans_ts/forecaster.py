@@ -23,6 +23,7 @@ from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.heads.forecast.rebuild import rebuild_model
+from titans_ts.nn.own_random import OwnRandom
 from titans_ts.parameters import check_choice, check_int, check_quantiles
 from titans_ts.training import TrainingSettings
 from titans_ts.training.checkpoint import CheckpointFolder, check_checkpoint_path
@@ -32,7 +33,6 @@ from titans_ts.training.estimators import (
     backbone_config,
     check_training_parameters,
     draw_seed,
-    seeded_weights,
     stopped_early,
     training_settings,
 )
@@ -359,7 +359,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
         rows = windows.train.series
         scale = channel_scale(rows)
         head, backbone, n_origins = self._configs(rows)
-        with seeded_weights(seed):
+        with OwnRandom(seed):
             model = ForecastModel(head, backbone)
         if model.head.covariates is not None:
             for name, columns in (("past", rows.past), ("known", rows.known)):

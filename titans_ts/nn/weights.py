@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from titans_ts.nn.own_random import OwnRandom
+
 __all__ = ["module_from_arrays", "refuse_larger", "refuse_other_shapes", "weights_to_arrays"]
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -77,7 +79,7 @@ def module_from_arrays(
     if fields is not None:
         refuse_larger(fields, weights)
     refuse_other_shapes(make, weights)
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, for nothing
+    with OwnRandom():  # first weights are drawn, for nothing
         module = make()
     # One by one: a module may keep statistics in another precision than its weights.
     for name, value in module.named_parameters():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
 from titans_ts.config import BackboneConfig
@@ -23,7 +21,6 @@ __all__ = [
     "check_training_parameters",
     "draw_seed",
     "rates_around",
-    "seeded_weights",
     "stopped_early",
     "training_settings",
 ]
@@ -133,15 +130,6 @@ def draw_seed(random_state: Any) -> int:
         # Not numpy's global generator for None: what a fit draws must move nobody else's numbers.
         return int(np.random.default_rng(random_state).integers(2**31 - 1))
     return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-@contextmanager
-def seeded_weights(seed: int) -> Iterator[None]:
-    """Draw the weights of what is made inside from a seed, and leave torch's generator alone."""
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which seeds the GPUs too; weights are drawn on the CPU.
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def stopped_early(estimator: Any) -> TrainingInterrupted:

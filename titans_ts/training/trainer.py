@@ -104,9 +104,22 @@ def plain_interrupt() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
+# Loggers, filters of warnings and torch's generator are the process's, and a fit sets them aside
+# and back: of threads that fit, one at a time does so.
+_ALONE = threading.RLock()
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's greetings and hints to itself; what is asked for is not touched."""
+    """Keep Lightning's greetings and hints to itself; what is asked for is not touched.
+
+    One thread at a time is inside; another waits.
+    """
+    with _ALONE:
+        yield from _quiet_lightning()
+
+
+def _quiet_lightning() -> Iterator[None]:
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

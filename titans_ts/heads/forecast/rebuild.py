@@ -11,6 +11,7 @@ from torch import Tensor
 from titans_ts.config import BackboneConfig
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.model import ForecastModel
+from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import refuse_larger, refuse_other_shapes
 
 __all__ = ["rebuild_model"]
@@ -45,7 +46,7 @@ def rebuild_model(
     refuse_larger(backbone or {}, weights, lengths=LENGTHS)
     configs = ForecastConfig(**head), None if backbone is None else BackboneConfig(**backbone)
     refuse_other_shapes(lambda: ForecastModel(*configs), weights)
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, for nothing
+    with OwnRandom():  # first weights are drawn, for nothing
         model = ForecastModel(*configs)
     # Trained with precision="64-true", weights are float64. Not .to(float32) for others: it would
     # round the statistics of covariates, which are float64 always.

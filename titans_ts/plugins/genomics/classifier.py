@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import ParameterError
+from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
@@ -32,7 +33,6 @@ from titans_ts.training.estimators import (
     check_training_parameters,
     draw_seed,
     rates_around,
-    seeded_weights,
     stopped_early,
 )
 
@@ -464,7 +464,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         )
 
     def _new_network(self, config: NetworkConfig, seed: int) -> SequenceNetwork:
-        with seeded_weights(seed):
+        with OwnRandom(seed):
             if self.pretrained is None:
                 return SequenceNetwork(config, backbone_config(self))
             learnt = self._pretrained_model().model_

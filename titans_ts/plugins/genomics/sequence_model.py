@@ -18,6 +18,7 @@ from titans_ts.config import BackboneConfig
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
+from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int
 from titans_ts.persistence import SaveLoadMixin
@@ -32,7 +33,6 @@ from titans_ts.training.estimators import (
     check_training_parameters,
     draw_seed,
     rates_around,
-    seeded_weights,
     stopped_early,
 )
 
@@ -172,7 +172,7 @@ trainer_kwargs, random_state, verbose
         training, judged = cut_pieces(
             sequences, self.k * self.context_length, self.validation_fraction, seed
         )
-        with seeded_weights(seed):
+        with OwnRandom(seed):
             model = word_model(backbone_config(self), self.k)
 
         def prepare(batch_size: int) -> Prepared:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import DataTypeError, NonFiniteLossError, ParameterError
 from titans_ts.heads.tokens.model import TokenModel
+from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
@@ -37,7 +38,6 @@ from titans_ts.training.estimators import (
     check_training_parameters,
     draw_seed,
     rates_around,
-    seeded_weights,
     stopped_early,
     training_settings,
 )
@@ -290,7 +290,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
                 draw=seed,
             )
             seed = progress.seed
-        with seeded_weights(seed):
+        with OwnRandom(seed):
             model = TokenModel(tokenizer.n_tokens, self._config(), tied=self.tied)
         self._train(model, tokenizer, learnt, judged, seed, progress)
         return self
