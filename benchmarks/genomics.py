@@ -4,6 +4,7 @@
     python benchmarks/genomics.py --set gue/mouse/3 --seed 0 [--only titans,cnn,kmers]
     python benchmarks/genomics.py --list        # names of the sets, and how long they are
     python benchmarks/genomics.py --table       # what is done so far, as a table
+    python benchmarks/genomics.py --page        # and that table into docs/user_guide/genomics.md
 
 Training rows teach, validation rows choose (epoch, reading, k and C), test rows report, once. GUE
 has a published split; the enhancers of Liu et al. a test set, and a tenth of the rest is drawn by
@@ -37,6 +38,7 @@ from titans_ts.plugins.genomics import TitansSequenceClassifier, encode_sequence
 from titans_ts.plugins.genomics.coding import SHARES
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "user_guide" / "genomics.md"
 
 # Small sets first: who stops early has seen most of them.
 GUE = (
@@ -340,6 +342,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/genomics.jsonl")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--page", action="store_true", help="the table into the guide")
     parser.add_argument("--any-code", action="store_true", help="tabulate runs of older code too")
     arguments = parser.parse_args()
     if arguments.list:
@@ -350,14 +353,29 @@ def main() -> None:
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     names = SETS if arguments.all else arguments.set
     seeds = arguments.seed or range(arguments.seeds)
-    if not arguments.table:
+    if not (arguments.table or arguments.page):
         if not names:
             parser.error("give --all, or --set with a name of --list")
         for seed in seeds:
             for name in names:
                 for model in arguments.only.split(","):
                     run_one(name, seed, model, arguments)
-    print(render(read_results(arguments.results), any_code=arguments.any_code))
+    rows = read_results(arguments.results)
+    table = render(rows, any_code=arguments.any_code)
+    print(table)
+    if arguments.page:
+        if not rows:
+            raise SystemExit(f"{arguments.results} holds no run that is done; {PAGE} stays.")
+        PAGE.write_text(_with_table(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
+
+
+def _with_table(page: str, table: str) -> str:
+    """The page with a table in the place of that which starts alike."""
+    head = table.splitlines()[0]
+    before, _, behind = page.partition(head)
+    lines = behind.splitlines(keepends=True)
+    rest = next(i for i, line in enumerate(lines) if i and not line.startswith("|"))
+    return before + table + "\n" + "".join(lines[rest:])
 
 
 def run_one(name: str, seed: int, model: str, arguments: argparse.Namespace) -> None:

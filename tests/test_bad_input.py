@@ -230,6 +230,12 @@ def test_what_is_no_table_of_series_is_refused(X, message):
     refused(X, message)
 
 
+def test_a_table_of_arrow_is_not_read_as_an_array_without_names():
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"unique_id": [1, 1, 2], "y": [1.0, 2.0, 3.0]})
+    refused(table, r"X is a Table of pyarrow, expected .*X\.to_pandas\(\), or polars\.from_arrow")
+
+
 @pytest.mark.parametrize(
     ("X", "message"),
     [

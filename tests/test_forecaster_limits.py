@@ -212,3 +212,19 @@ def test_numbers_of_numpy_which_a_grid_sets_are_numbers(tmp_path):
     np.testing.assert_array_equal(one.predict(), other.predict())
     other.save(tmp_path / "model")
     np.testing.assert_array_equal(load_model(tmp_path / "model").predict(), one.predict())
+
+
+def test_a_calendar_may_be_turned_on_and_off_by_a_boolean_of_numpy():
+    table = pd.DataFrame(waves(), index=pd.date_range("2024", periods=401, freq="h"))
+    for calendar in (True, False):
+        one, other = (tiny(calendar=each).fit(table) for each in (calendar, np.bool_(calendar)))
+        np.testing.assert_array_equal(one.predict(), other.predict())
+    with pytest.raises(ParameterError, match="calendar is False"):
+        tiny(calendar=np.False_, holidays="DE").fit(table)
+
+
+@pytest.mark.parametrize("freq", [pd.Timedelta("1h"), pd.DateOffset(months=1), 3])
+def test_a_frequency_that_is_no_name_is_refused(freq):
+    table = pd.DataFrame(waves(), index=pd.date_range("2024", periods=401, freq="h"))
+    with pytest.raises(ParameterError, match="freq must be the name of a frequency"):
+        tiny(freq=freq).fit(table)

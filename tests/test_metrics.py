@@ -166,3 +166,14 @@ def test_coverage_counts_the_bounds_in_and_the_missing_out():
 def test_wrong_input_gets_a_sentence(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("what", ["columns", "index"])
+def test_tables_in_another_order_are_refused(what):
+    true = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]}, index=[7, 8, 9])
+    other = true[["b", "a"]] if what == "columns" else true[::-1]
+    assert m.mean_absolute_error(true, true + 1) == 1.0
+    with pytest.raises(DataError, match=rf"y_pred has the {what} of y_true in another order"):
+        m.mean_absolute_error(true, other)
+    # Other names altogether say nothing: bounds are called after their quantiles.
+    assert m.mean_absolute_error(true, true.set_axis([1, 2], axis=1).reset_index(drop=True)) == 0.0

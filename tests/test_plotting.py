@@ -108,6 +108,11 @@ def test_channels_are_drawn_as_named_and_in_that_order():
     assert titles(one) == ["b"]
 
 
+def test_a_channel_may_be_named_by_a_number():
+    known, came = (part.set_axis([0, 1, 2], axis=1) for part in split(frame()))
+    assert titles([plot_forecast(known, came, channels=1)]) == ["1"]
+
+
 def test_of_many_channels_the_first_few_are_drawn():
     known, came = split(frame(11))
     assert titles(plot_forecast(known, came)) == list("abcdefgh")

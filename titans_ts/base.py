@@ -29,7 +29,7 @@ from titans_ts.data.training_windows import (
     training_windows,
 )
 from titans_ts.data.windows import CutWindows, WindowIndex
-from titans_ts.errors import DataError, TrainingInterrupted
+from titans_ts.errors import DataError, ParameterError, TrainingInterrupted
 from titans_ts.parameters import check_int, check_number, check_quantiles
 from titans_ts.preprocessing.target import TargetTransform
 
@@ -462,6 +462,7 @@ class BaseForecaster(BaseEstimator):
         *,
         part: bool = False,
     ) -> tuple[SeriesSet, Layout]:
+        self._check_freq()
         series, layout = read_table(
             X,
             freq=self.freq if freq is None else freq,
@@ -475,6 +476,15 @@ class BaseForecaster(BaseEstimator):
             part=part,
         )
         return replace(series, ids=layout.ids or None), layout
+
+    def _check_freq(self) -> None:
+        """Raise ParameterError unless ``freq`` is a name, which can be saved and read again."""
+        if self.freq is None or isinstance(self.freq, str):
+            return
+        raise ParameterError(
+            "freq must be the name of a frequency, such as 'h', '15min' or 'MS', got "
+            f"{self.freq!r}. An offset of pandas has its name in freqstr."
+        )
 
     def _read_like_fit(self, X: Any, *, part: bool = False) -> tuple[SeriesSet, Layout]:
         # The frequency of fit, so that two rows are enough and another frequency is noticed.
@@ -546,15 +556,20 @@ class BaseForecaster(BaseEstimator):
             series = replace(series, known=series.known.followed_by(ahead))
         return self._with_calendar(series, layout, self.layout_)
 
+    def _has_calendar(self) -> bool:
+        # A grid may set a boolean of numpy.
+        return not isinstance(self.calendar, bool | np.bool_) or bool(self.calendar)
+
     def _with_calendar(self, series: SeriesSet, layout: Layout, fitted: Layout) -> SeriesSet:
         """Add what the calendar says of each row and of the steps to forecast.
 
         ``layout`` tells when the last rows were; ``fitted`` has the time zone of the model.
         """
-        if self.calendar is False:
+        if not self._has_calendar():
             return series
+        features = "auto" if isinstance(self.calendar, bool | np.bool_) else self.calendar
         known = calendar_series(
-            series, layout, fitted, self.horizon, features=self.calendar, holidays=self.holidays
+            series, layout, fitted, self.horizon, features=features, holidays=self.holidays
         )
         if series.known is not None:
             known = series.known.beside(known)

@@ -323,7 +323,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
             )
         if not self.depth and self.channel_mixing:
             raise ParameterError("channel_mixing=True needs a backbone; set depth to at least 1.")
-        if self.holidays is not None and self.calendar is False:
+        if self.holidays is not None and not self._has_calendar():
             raise ParameterError(
                 f"holidays={self.holidays!r} goes with calendar=True or a list of features; "
                 "calendar is False, so they would not be used."

@@ -2,7 +2,9 @@
 
 Every function takes the truth first, then the forecast, and averages over all observed values
 alike: over all windows, steps and channels at once, never over means of parts. Frames that are
-all numbers work too. For model selection inside scikit-learn use a forecaster's own ``score``.
+all numbers work too, and are compared place by place: columns or rows that have the same names in
+another order are refused, and columns of ids are for you to drop. For model selection inside
+scikit-learn use a forecaster's own ``score``.
 """
 
 from __future__ import annotations
@@ -295,10 +297,34 @@ def _pair(
         raise DataError(
             f"{name} has the shape {pred.shape}, expected {true.shape}, the shape of y_true."
         )
+    _refuse_other_order(y_true, y_pred, name)
     mask = _mask(observed, true.shape)
     _refuse_not_finite("y_true", true, mask)
     _refuse_not_finite(name, pred, mask)
     return true, pred, mask
+
+
+def _refuse_other_order(y_true: Any, y_pred: Any, name: str) -> None:
+    """Values are compared by their place; tables whose places are named otherwise are refused."""
+    for what in ("columns", "index"):
+        ours, theirs = (_labels(values, what) for values in (y_true, y_pred))
+        if ours is None or theirs is None or ours == theirs or set(ours) != set(theirs):
+            continue
+        place = next(
+            i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1
+        )
+        raise DataError(
+            f"{name} has the {what} of y_true in another order: {theirs[place]!r} at {place}, "
+            f"where y_true has {ours[place]!r}. Bring them into one order, for example by "
+            f"{name}.reindex({what}=y_true.{what})."
+        )
+
+
+def _labels(values: Any, what: str) -> list[Any] | None:
+    """Names of a table's columns, or of its rows; None where it has none."""
+    found = getattr(values, what, None)
+    # A list has a method of that name.
+    return None if found is None or callable(found) else list(found)
 
 
 def _mask(observed: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -114,6 +114,13 @@ def _as_array(X: Any) -> np.ndarray:
             f"Sparse data not supported: X is a {type(X).__name__}, expected a dense array, "
             "Series or DataFrame. Give X.toarray()."
         )
+    if hasattr(X, "__arrow_c_stream__") or hasattr(X, "__dataframe__"):
+        # As an array it would lose the names of its columns, ids among them.
+        raise DataError(
+            f"X is a {type(X).__name__} of {type(X).__module__.partition('.')[0]}, expected an "
+            "array, or a Series or DataFrame of pandas or polars. Give X.to_pandas(), or "
+            "polars.from_arrow(X)."
+        )
     if isinstance(X, (list, tuple)) and any(open_table(part) is not None for part in X):
         raise DataError(
             f"X is a {type(X).__name__} of frames or Series, expected one table. Put them below "

@@ -25,7 +25,7 @@ def calendar_series(
     fitted: Layout,
     horizon: int,
     *,
-    features: bool | str | Sequence[str],
+    features: str | Sequence[str],
     holidays: str | None = None,
 ) -> SeriesSet:
     """Return calendar features of all rows, and of the ``horizon`` rows after them.
@@ -39,8 +39,8 @@ def calendar_series(
         Of the table that the model was fitted to: its frequency chooses the features, and its
         time zone is the one in which hours and days are counted.
     horizon : int
-    features : bool, str or sequence of str
-        As for :func:`titans_ts.data.calendar.calendar_names`; True means "auto".
+    features : str or sequence of str
+        As for :func:`titans_ts.data.calendar.calendar_names`.
     holidays : str, optional
         A country, as for :func:`titans_ts.data.calendar.calendar_values`.
 
@@ -65,7 +65,7 @@ def calendar_series(
             f"The time stamps of X are {_zone(time)}, but the model was fitted on stamps "
             f"{_zone(reference)}, in which its calendar counts. Localise or convert them."
         )
-    names = calendar_names(reference.freq, "auto" if isinstance(features, bool) else features)
+    names = calendar_names(reference.freq, features)
     lengths = series.lengths + horizon
     # Series of one panel mostly end together: one table for each distinct end, reaching back as
     # far as any series that ends there.

@@ -158,8 +158,8 @@ def _series_panels(
 
 def _bare_channel(known: Lines, ahead: Lines, channels: Any) -> str:
     """Whose quantiles columns such as ``q0.1`` are, which long tables of one target have."""
-    if isinstance(channels, str):
-        return channels
+    if np.isscalar(channels):
+        return str(channels)
     named = [name for name in ahead.columns if not _QUANTILE.fullmatch(name)]
     for candidates in (named, list(known.columns), list(channels or ())):
         if len(candidates) == 1:
@@ -176,7 +176,7 @@ def _bare_channel(known: Lines, ahead: Lines, channels: Any) -> str:
 
 def _channel_names(known: Lines, ahead: Lines, channels: Any, bare: str) -> list[str]:
     if channels is not None:
-        names = [channels] if isinstance(channels, str) else [str(name) for name in channels]
+        names = [str(name) for name in ([channels] if np.isscalar(channels) else channels)]
         if not names:
             raise ParameterError("channels is empty, expected at least one column to draw.")
         return names
