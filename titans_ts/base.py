@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from titans_ts.callers import called_by
 from titans_ts.data.calendar_series import calendar_series
 from titans_ts.data.covariates import CovariateSchema
+from titans_ts.data.frequency import FittedFreq
 from titans_ts.data.future import future_frame, missing_future, read_future
 from titans_ts.data.other_target import refuse_other_target
 from titans_ts.data.schema import Layout, read_table
@@ -190,7 +191,7 @@ class BaseForecaster(BaseEstimator):
             validation,
             horizon=self.horizon,
             fraction=self.validation_fraction,
-            read=lambda later: self._read(later, layout.freq, layout.covariates),
+            read=lambda later: self._read(later, self._found(layout.freq), layout.covariates),
         )
 
         least = self._shortest_context()
@@ -477,6 +478,10 @@ class BaseForecaster(BaseEstimator):
         )
         return replace(series, ids=layout.ids or None), layout
 
+    def _found(self, freq: str | None) -> str | None:
+        """The frequency of fit, marked where nobody gave it."""
+        return freq if freq is None or self.freq is not None else FittedFreq(freq)
+
     def _check_freq(self) -> None:
         """Raise ParameterError unless ``freq`` is a name, which can be saved and read again."""
         if self.freq is None or isinstance(self.freq, str):
@@ -488,7 +493,8 @@ class BaseForecaster(BaseEstimator):
 
     def _read_like_fit(self, X: Any, *, part: bool = False) -> tuple[SeriesSet, Layout]:
         # The frequency of fit, so that two rows are enough and another frequency is noticed.
-        series, layout = self._read(X, self.freq_, self.layout_.covariates, part=part)
+        freq = self._found(self.freq_)
+        series, layout = self._read(X, freq, self.layout_.covariates, part=part)
         expected = self.n_features_in_
         if len(layout.channels) != expected:
             raise DataError(

@@ -20,6 +20,7 @@ from pandas.tseries.offsets import BaseOffset, Day, Tick
 from titans_ts.errors import DataError, ParameterError
 
 __all__ = [
+    "FittedFreq",
     "explain_irregular",
     "find_offset",
     "fixed_span",
@@ -42,6 +43,10 @@ _FREQ = re.compile(r"(?P<count>\d*)(?P<name>[A-Za-z]+)(?P<anchor>(-.+)?)")
 # Where rows are not regular, their frequency is looked for in this many stretches of this many
 # rows: long enough for a weekend to show in business days.
 _STRETCHES, _STRETCH = 32, 8
+
+
+class FittedFreq(str):
+    """A frequency that nobody gave: that of the rows which a forecaster was fitted on."""
 
 
 def plural(count: int, noun: str) -> str:
@@ -185,6 +190,12 @@ def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOf
     inferred = infer_offset(index)
     if inferred is not None and given is None:
         return inferred
+    if inferred is not None and isinstance(freq, FittedFreq):
+        raise DataError(
+            f"The forecaster was fitted on rows every {freq}, but the time stamps in {where} come "
+            f"every {inferred.freqstr} (the first two are {index[0]} and {index[1]}). Bring them "
+            f"to one frequency with Resample(freq={str(freq)!r}), or fit again."
+        )
     if inferred is not None:
         raise DataError(
             f"freq={freq!r} was given, but the time stamps in {where} come every "
