@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from titans_ts import DataError, ParameterError
+from titans_ts import DataError, ParameterError, RidgeForecaster
 from titans_ts import metrics as m
 
 
@@ -177,3 +177,21 @@ def test_tables_in_another_order_are_refused(what):
         m.mean_absolute_error(true, other)
     # Other names altogether say nothing: bounds are called after their quantiles.
     assert m.mean_absolute_error(true, true.set_axis([1, 2], axis=1).reset_index(drop=True)) == 0.0
+
+
+@pytest.mark.parametrize("as_true", ["frame", "series", "unnamed series"])
+def test_quantiles_in_a_table_are_those_of_an_array(as_true):
+    rows = pd.date_range("2024", periods=30, freq="h")
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), rows, ["a", "b"])
+    if as_true != "frame":
+        table = table["a"].rename(None if as_true == "unnamed series" else "a")
+    forecaster = RidgeForecaster(horizon=4, context_length=4).fit(table[:26])
+    known, levels = table[26:], (0.1, 0.5, 0.9)
+    found = forecaster.predict(quantiles=levels)
+    expected = found.to_numpy().reshape(*known.shape, 3)
+    for metric in (m.pinball_loss, m.weighted_quantile_loss):
+        assert metric(known, found, levels) == metric(known.to_numpy(), expected, levels)
+    with pytest.raises(DataError, match="index of y_true in another order"):
+        m.pinball_loss(known, found[::-1], levels)
+    with pytest.raises(DataError, match="expected"):
+        m.pinball_loss(known, found[found.columns[::-1]], levels)

@@ -167,7 +167,8 @@ def pinball_loss(y_true: Any, y_pred: Any, quantiles: Any, *, observed: Any = No
     ----------
     y_true : array-like
     y_pred : array-like of shape ``(*y_true.shape, len(quantiles))``
-        As ``predict(quantiles=...)`` returns it for arrays.
+        As ``predict(quantiles=...)`` returns it for arrays; or its table, with a column such as
+        ``OT_q0.1`` for each column of ``y_true`` and quantile.
     quantiles : sequence of float
         Increasing fractions strictly between 0 and 1.
     observed : array-like of bool, shape of y_true, optional
@@ -269,6 +270,9 @@ def _pinball_by_level(y_true: Any, y_pred: Any, quantiles: Any, observed: Any) -
     # None means "no quantiles" to predict; here it is as wrong as an empty list.
     levels = check_quantiles("quantiles", () if quantiles is None else quantiles) or ()
     true, pred = _numbers("y_true", y_true), _numbers("y_pred", y_pred)
+    _refuse_other_order(y_true, y_pred, "y_pred")
+    if len(true) == len(pred) and _has_quantile_columns(y_true, y_pred, levels):
+        pred = pred.reshape(*true.shape, len(levels))
     if pred.shape != (*true.shape, len(levels)):
         raise DataError(
             f"y_pred has the shape {pred.shape}, expected {(*true.shape, len(levels))}: that of "
@@ -278,6 +282,26 @@ def _pinball_by_level(y_true: Any, y_pred: Any, quantiles: Any, observed: Any) -
         float(sk.mean_pinball_loss(*_observed_pair(true, pred[..., i], observed), alpha=level))
         for i, level in enumerate(levels)
     ]
+
+
+def _has_quantile_columns(y_true: Any, y_pred: Any, levels: tuple[float, ...]) -> bool:
+    """Whether a table of quantiles has the columns that a forecaster gives those of y_true."""
+    found, columns = _labels(y_pred, "columns"), _labels(y_true, "columns")
+    if found is None:
+        return False
+    if columns is None:
+        columns = [getattr(y_true, "name", None)]  # of a Series, or of nothing
+    bare = [f"q{float(level)!r}" for level in levels]
+    named = [f"{column}_{level}" for column in columns for level in bare]
+    for names in (named, bare) if len(columns) == 1 else (named,):
+        if set(found) == set(names) and found != names:
+            raise DataError(
+                f"y_pred has its columns in another order than columns of y_true and quantiles; "
+                f"expected {', '.join(names)}. Give y_pred[{names!r}]."
+            )
+        if found == names:
+            return True
+    return False
 
 
 def _observed_pair(
