@@ -4,7 +4,7 @@ import errno
 import subprocess
 import sys
 import warnings
-from importlib.metadata import PathDistribution
+from pathlib import Path
 
 import pytest
 from fake_packages import plugin_text
@@ -165,14 +165,16 @@ def test_a_list_of_entry_points_that_the_disk_cannot_give_harms_no_other(
 ):
     fake_packages.head("echo", plugin_text())
     fake_packages.install("mangled", "")
-    read_text = PathDistribution.read_text
+    read_text = Path.read_text
 
-    def unreadable(self, filename):
-        if self._path.name.startswith("mangled") and filename == "entry_points.txt":
+    def unreadable(self, *arguments, **options):
+        if self.name == "entry_points.txt" and self.parent.name.startswith("mangled"):
             raise OSError(errno.EIO, "Input/output error")
-        return read_text(self, filename)
+        return read_text(self, *arguments, **options)
 
-    monkeypatch.setattr(PathDistribution, "read_text", unreadable)
+    # Not a method of a distribution: a library that comes with another importlib.metadata, once
+    # imported, finds them by a class of its own.
+    monkeypatch.setattr(Path, "read_text", unreadable)
     with pytest.warns(HeadPluginWarning, match=r"package mangled 1\.2 cannot be read.*OSError"):
         find_heads()
     assert get_head("echo").name == "echo"
