@@ -316,13 +316,13 @@ def embed(
 
 def _read_classes(files: list[str], sequence_column: str, label_column: str) -> NamedSequences:
     """Read sequences with labels from tables, or from files of records that each hold a class."""
-    from titans_ts.plugins.genomics.fasta import first_line
-    from titans_ts.plugins.genomics.tables import NamedSequences, read_labelled
+    from titans_ts.plugins.genomics.fasta import first_line, holds_records
+    from titans_ts.plugins.genomics.tables import NamedSequences, label_of, read_labelled
 
     names, sequences, labels = list[str](), list[str](), list[str]()
     for text in files:
-        label, file = _label_and_file(text)
-        if len(files) > 1 and first_line(file).lstrip()[:1] in tuple(">;@"):
+        label, file = label_of(text)
+        if len(files) > 1 and holds_records(first_line(file)):
             part = _read_unlabelled(file, sequence_column)
             labels += [label] * len(part.sequences)
         else:
@@ -332,14 +332,6 @@ def _read_classes(files: list[str], sequence_column: str, label_column: str) -> 
         names += part.names
         sequences += part.sequences
     return NamedSequences(names, sequences, labels)
-
-
-def _label_and_file(text: str) -> tuple[str, Path]:
-    label, equals, path = text.partition("=")
-    # A path may hold "=" itself.
-    if equals and not Path(text).exists():
-        return label, Path(path)
-    return Path(text).name.partition(".")[0], Path(text)
 
 
 def _read_unlabelled(file: Path, sequence_column: str, *, min_length: int = 1) -> NamedSequences:

@@ -21,7 +21,7 @@ from titans_ts.plugins.genomics.fasta import (
     read_sequences,
 )
 
-__all__ = ["NamedSequences", "read_labelled", "read_unlabelled"]
+__all__ = ["NamedSequences", "label_of", "read_labelled", "read_unlabelled"]
 
 
 class NamedSequences(NamedTuple):
@@ -56,7 +56,7 @@ def read_labelled(files: list[str], sequence_column: str, label_column: str) -> 
     sequence_column, label_column : str
         Of a table.
     """
-    pairs = [_label_of(text) for text in files]
+    pairs = [label_of(text) for text in files]
     if len(pairs) == 1:
         return _labelled_table(pairs[0][1], sequence_column, label_column)
     names, sequences, labels = list[str](), list[str](), list[str]()
@@ -87,7 +87,8 @@ def _labelled_table(file: Path, sequence_column: str, label_column: str) -> Name
     return NamedSequences(_names(table), sequences, labels)
 
 
-def _label_of(text: str) -> tuple[str, Path]:
+def label_of(text: str) -> tuple[str, Path]:
+    """The label and the path of ``LABEL=PATH``; of a path alone, its name up to the first dot."""
     label, equals, path = text.partition("=")
     # A path may hold "=" itself.
     if equals and not Path(text).exists():
