@@ -24,7 +24,7 @@ from titans_ts.nn.layers import (
 )
 from titans_ts.nn.memory_weights import StepWeightsCache
 from titans_ts.ops.exporting import is_exporting
-from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked
+from titans_ts.ops.memory_chunked import TILE_SIZE, memory_chunked, solves
 from titans_ts.ops.memory_pending import StepRates
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
 from titans_ts.ops.memory_step import memory_step
@@ -249,7 +249,9 @@ class NeuralMemory(nn.Module):
             # A whole tile of a memory that was written before may be faster scanned.
             carried = bool(tile.momentum) or tile.weights[0].shape[1] > 1
             scanned = n_new == TILE_SIZE and carried and self.n_layers > 1
-            if n_new > TILE_SIZE or scanned:
+            linear = self.n_layers == 1 and not (self.residual or self.coarse or self.first_order)
+            solved = linear and solves(n_new, self.chunk_size) and not is_exporting()
+            if n_new > TILE_SIZE or scanned or solved:
                 reads, tile = self._long_segment(tile, queries, keys, values, gates, after_each)
                 return self._answer(reads, x), MemorySession(tile, tail)
             tile = write_tile(

@@ -17,7 +17,7 @@ from titans_ts.ops.memory_step import memory_step, rates_of_gates
 from titans_ts.ops.memory_tile import close_tile, open_tile, read_after_each, write_tile
 from titans_ts.ops.memory_triton import supports, triton_available, triton_scan
 
-__all__ = ["memory_chunked", "slice_gates"]
+__all__ = ["memory_chunked", "slice_gates", "solves"]
 
 # Tokens whose writes are kept as factors. Longer tiles touch the weight matrices less often,
 # shorter ones attend over less: with heads of 32 to 64 the two cost the same around here.
@@ -26,6 +26,8 @@ TILE_SIZE = 64
 # Up to here, tiles, from a state that all sequences of a batch share: no matrix is made for any of
 # them in the first tile.
 SHORT = 2 * TILE_SIZE
+# Chunks from which on the triangular solve of a linear memory is worth its preparation.
+LEAST_SOLVED = 16
 
 
 def slice_gates(gates: MemoryGates, time: slice) -> MemoryGates:
@@ -105,17 +107,18 @@ def memory_chunked(
     # tiles of 64 tokens, with chunks of 1 to 64; of a linear memory, 1.3 times as long.
     carried = bool(state.momentum) or len(state.weights[0]) > 1
     own = carried and keys.is_cpu and len(state.weights) > 1
-    short = n < TILE_SIZE if own else n <= SHORT
-    short = short or is_exporting()
-    form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if short else _by_scan
     others = {"residual": residual, "coarse": coarse, "first_order": first_order}
+    linear = len(state.weights) == 1 and not any(others.values())
+    short = n < TILE_SIZE if own else n <= SHORT
+    short = is_exporting() or (short and not (linear and solves(n, chunk_size)))
+    form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if short else _by_scan
     if form is _by_scan and triton_available(keys.device):
         covered = supports(list(state.weights), chunk_size, **others, product_dtype=product_dtype)
         if covered and keys.dtype == torch.float32:
             kernel = partial(triton_scan, save_every=save_every, product_dtype=product_dtype)
             form = partial(_by_whole_chunks, kernel)
-    elif form is _by_scan and len(state.weights) == 1 and chunk_size <= TILE_SIZE:
-        form = _by_scan if any(others.values()) else partial(_by_whole_chunks, _solve)
+    elif form is _by_scan and linear and chunk_size <= TILE_SIZE:
+        form = partial(_by_whole_chunks, _solve)
     return form(
         state,
         queries,
@@ -127,6 +130,15 @@ def memory_chunked(
         need_state=need_state,
         save_every=save_every,
     )
+
+
+def solves(n_tokens: int, chunk_size: int) -> bool:
+    """Whether a linear memory takes so few tokens faster by one triangular solve than by tiles.
+
+    From sixteen chunks on it does: tiles go chunk by chunk (1.7 to 10 times as long at chunks of 1
+    on a CPU, as long at chunks of 4), the solve does not.
+    """
+    return n_tokens >= LEAST_SOLVED * chunk_size and chunk_size <= TILE_SIZE
 
 
 def _by_tiles(
