@@ -7,10 +7,12 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from complete_windows import make_batch, make_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from titans_ts.config import BackboneConfig
+from titans_ts.config import VARIANTS, BackboneConfig
+from titans_ts.heads.forecast import gaps
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn import memory
 from titans_ts.nn.restart import detach
@@ -23,6 +25,7 @@ CONFIGS = {
     "lmm, token by token": {"variant": "lmm", "chunk_size": 1},
     "lmm, linear": {"variant": "lmm", "memory_depth": 1, "chunk_size": 1},
     "lmm, coarse": {"variant": "lmm", "coarse_memory": True},
+    "mac, linear": {"variant": "mac", "memory_depth": 1, "chunk_size": 1, "segment_length": 64},
     "lmm, three layers": {"variant": "lmm", "memory_depth": 3, "chunk_size": 32},
 }
 
@@ -37,12 +40,16 @@ class Elsewhere(TorchDispatchMode):
         return found
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_step_on_another_device_leaves_the_processor_alone(name, monkeypatch):
-    # torch has no autocast for shapes alone.
+@pytest.fixture
+def without_autocast(monkeypatch):
+    """torch has no autocast for shapes alone."""
     monkeypatch.setattr(memory, "_is_autocast", lambda x: False)
     monkeypatch.setattr(memory, "_product_dtype", lambda x: torch.float32)
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_on_another_device_leaves_the_processor_alone(name, without_autocast):
     model = TokenModel(257, BackboneConfig(dim=32, depth=1, dropout=0.0, **CONFIGS[name])).to(
         "meta"
     )
@@ -55,3 +62,19 @@ def test_a_step_on_another_device_leaves_the_processor_alone(name, monkeypatch):
             state = detach(state)
     with Elsewhere(), pytest.raises(RuntimeError, match="meta"):
         loss.item()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("normalisation", ["running", "window"])
+@pytest.mark.parametrize("head", [{}, {"known": (0, 0)}, {"channel_mixing": True}])
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_loss_of_forecasts_leaves_the_processor_alone(
+    variant, normalisation, head, complete, without_autocast, monkeypatch
+):
+    # As in a CUDA graph, which records no look at numbers.
+    monkeypatch.setattr(gaps, "must_not_look", lambda x: True)
+    model = make_model(variant, normalisation=normalisation, **head).train().to("meta")
+    batch = make_batch(len(head.get("known", ()))).to(torch.device("meta"))
+    batch = batch._replace(context_complete=complete, target_complete=complete)
+    with Elsewhere():
+        model.training_loss(batch, 4 if normalisation == "running" else 1).backward()

@@ -5,9 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from titans_ts import TitansForecaster
-from titans_ts.training import uses_cuda
+from titans_ts.ops.unit_lower import invert_unit_lower
+from titans_ts.training import graphed, uses_cuda
 
 SMALL = {"horizon": 7, "context_length": 96, "max_epochs": 2, "random_state": 0}
 
@@ -28,6 +30,58 @@ def test_fit_on_the_gpu_in_bfloat16_stays_finite_and_near_the_cpu(variant, waves
     on_cpu = TitansForecaster(variant=variant, accelerator="cpu", **SMALL).fit(waves)
     assert np.isfinite(on_gpu.predict()).all()
     assert np.abs(on_gpu.predict() - on_cpu.predict()).mean() < 0.2
+
+
+class NoteLoss(Callback):
+    """Keeps the loss of every step, and what became of records by the last."""
+
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.losses.append(outputs["loss"].detach().clone())
+        self.n_recorded = pl_module.graphed.n_recorded
+        self.failed = pl_module.graphed.failed
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("variant", ["mac", "mag", "mal", "lmm"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_recorded_steps_learn_what_others_learn(variant, precision, gaps, waves, monkeypatch):
+    data = waves.copy()
+    if gaps:
+        data[100:107, 1] = np.nan
+
+    def losses() -> tuple[torch.Tensor, NoteLoss]:
+        note = NoteLoss()
+        options = SMALL | {"variant": variant, "precision": precision, "batch_size": 16}
+        TitansForecaster(
+            accelerator="gpu", dropout=0.1, trainer_kwargs={"callbacks": note}, **options
+        ).fit(data)
+        return torch.stack(note.losses).cpu(), note
+
+    recorded, note = losses()
+    assert not note.failed
+    assert note.n_recorded > 0
+    monkeypatch.setattr(graphed, "UNRECORDED", 10**9)
+    plain, note = losses()
+    assert note.n_recorded == 0
+    # The same draws of dropout, or they would be apart at once.
+    tolerance = 1e-3 if precision == "32-true" else 0.03
+    torch.testing.assert_close(recorded[:20], plain[:20], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("n", [3, 16, 52, 64])
+def test_blocks_of_triangular_matrices_are_inverted_on_the_gpu(n):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    torch.manual_seed(n)
+    lower = torch.randn(50, n, n, device="cuda").tril(-1) / n**0.5
+    unit = torch.eye(n, device="cuda").expand_as(lower)
+    inverse = invert_unit_lower(lower)
+    torch.testing.assert_close((lower + unit) @ inverse, unit, rtol=0, atol=1e-5)
 
 
 @pytest.mark.gpu

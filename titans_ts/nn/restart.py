@@ -18,7 +18,7 @@ from titans_ts.ops.memory_state import MemoryState, momentum_or_zeros
 __all__ = ["detach", "map_tensors", "restart", "tensors_of"]
 
 
-def map_tensors(change: Callable[[Tensor], Tensor], state: Any) -> Any:
+def map_tensors(change: Callable[[Tensor], Any], state: Any) -> Any:
     """The same tree of tuples, with every tensor changed; anything else as it is."""
     if isinstance(state, Tensor):
         return change(state)

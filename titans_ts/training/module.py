@@ -11,6 +11,7 @@ from torch import Tensor
 from titans_ts.heads.base import WindowBatch
 from titans_ts.heads.forecast.model import ForecastModel
 from titans_ts.training.culprits import name_culprits
+from titans_ts.training.graphed import GraphedLoss
 from titans_ts.training.loop_module import LoopModule
 from titans_ts.training.parts import loss_in_parts, part_of, split_batch
 from titans_ts.training.settings import TrainingSettings
@@ -53,6 +54,7 @@ class TrainingModule(LoopModule):
     ) -> None:
         super().__init__(model, settings)
         self.n_origins, self.n_validation_origins = n_origins, n_validation_origins
+        self.graphed = GraphedLoss(self._whole_loss, model)
 
     def n_examples(self, batch: WindowBatch) -> int:
         return len(batch.context)
@@ -69,12 +71,12 @@ class TrainingModule(LoopModule):
     def training_loss(self, batch: WindowBatch) -> Tensor:
         n_parts = self._n_parts(batch)
         if n_parts == 1:
-            return self.model.training_loss(batch, self.n_origins)
+            return self.graphed(batch) if self.n_ranks == 1 else self._whole_loss(batch)
         parts = split_batch(batch, n_parts)
         counts = [self.model.n_observed_targets(part, self.n_origins) for part in parts]
         total = torch.stack(counts).sum().clamp(min=1)
         return loss_in_parts(
-            lambda part: self.model.training_loss(part, self.n_origins),
+            self._whole_loss,
             parts,
             [count.double() / total for count in counts],
             [p for p in self.parameters() if p.requires_grad],
@@ -85,6 +87,13 @@ class TrainingModule(LoopModule):
 
     def where_not_finite(self, loader: Any, place: int) -> str:
         return name_culprits(self.model, self.n_origins, loader, place)
+
+    def on_fit_end(self) -> None:
+        super().on_fit_end()
+        self.graphed.forget()
+
+    def _whole_loss(self, batch: WindowBatch) -> Tensor:
+        return self.model.training_loss(batch, self.n_origins)
 
     def _n_parts(self, batch: WindowBatch) -> int:
         """Into how many parts a batch is cut, which bounds the memory of a step on a CPU."""

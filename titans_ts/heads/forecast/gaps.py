@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.ops.exporting import is_exporting
+from titans_ts.ops.exporting import must_not_look
 from titans_ts.ops.scan import running_maximum
 
 __all__ = ["FilledSeries", "fill_gaps"]
@@ -94,7 +94,7 @@ def fill_gaps(series: Tensor, observed: Tensor | None, season: int = 0) -> Fille
     last = running_maximum(torch.where(observed, steps, -1), 1)
     started = last >= 0
     # Without a gap after the first value there is nothing to fill.
-    if not is_exporting() and bool((observed == started).all()):
+    if not must_not_look(observed) and bool((observed == started).all()):
         return FilledSeries(series, None, None, started)
     last = last.clamp(min=0)
     end = series.shape[1]
