@@ -56,9 +56,8 @@ def test_recorded_steps_learn_what_others_learn(variant, precision, gaps, waves,
     def losses() -> tuple[torch.Tensor, NoteLoss]:
         note = NoteLoss()
         options = SMALL | {"variant": variant, "precision": precision, "batch_size": 16}
-        TitansForecaster(
-            accelerator="gpu", dropout=0.1, trainer_kwargs={"callbacks": note}, **options
-        ).fit(data)
+        callbacks = {"callbacks": note}
+        TitansForecaster(accelerator="gpu", trainer_kwargs=callbacks, **options).fit(data)
         return torch.stack(note.losses).cpu(), note
 
     recorded, note = losses()

@@ -20,6 +20,7 @@ from memory_problems import Problem, assert_same, make_problem, results_and_grad
 
 from titans_ts.ops import memory_chunked
 from titans_ts.ops.memory_chunks import ScanOptions, scan_chunks
+from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_reference import memory_reference
 from titans_ts.ops.memory_state import MemoryGates, MemoryState
 from titans_ts.ops.memory_triton import supports, triton_available, triton_scan
@@ -205,7 +206,7 @@ def test_kernels_on_the_gpu_match_the_eager_scan(width, chunk_size, momentum):
             save_every=save_every,
         )
         got = {key: tensor.double() for key, tensor in got.items()}
-        assert_same(got, expected, 0.05)
+        assert_same(got, expected, 0.08)
 
 
 def test_the_eager_scan_that_the_gpu_is_held_to_matches_the_reference():
@@ -237,6 +238,22 @@ def test_whole_chunks_go_by_the_kernel_and_open_ones_beside_it(position, monkeyp
     )
     assert_same({key: tensor.double() for key, tensor in got.items()}, expected, 1e-4)
     assert kernel == [192 if position == 0 else 176]
+
+
+def test_a_linear_memory_is_solved_where_there_are_kernels_too(monkeypatch):
+    solved = []
+
+    def solve(*args, **options):
+        solved.append(args[2].shape[1])
+        return linear_memory(*args, **options)
+
+    monkeypatch.setattr(memory_chunked, "triton_available", lambda device: True)
+    monkeypatch.setattr(memory_chunked, "linear_memory", solve)
+    problem = make_problem(**SMALL | {"depth": 1, "time": 200})
+    expected = results_and_gradients(problem, memory_reference, chunk_size=1)
+    got = results_and_gradients(problem, memory_chunked.memory_chunked, chunk_size=1)
+    assert_same(got, expected)
+    assert solved == [200]
 
 
 @pytest.mark.gpu

@@ -112,13 +112,13 @@ def memory_chunked(
     short = n < TILE_SIZE if own else n <= SHORT
     short = is_exporting() or (short and not (linear and solves(n, chunk_size)))
     form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if short else _by_scan
-    if form is _by_scan and triton_available(keys.device):
+    if form is _by_scan and linear and chunk_size <= TILE_SIZE:
+        form = partial(_by_whole_chunks, _solve)
+    elif form is _by_scan and triton_available(keys.device):
         covered = supports(list(state.weights), chunk_size, **others, product_dtype=product_dtype)
         if covered and keys.dtype == torch.float32:
             kernel = partial(triton_scan, save_every=save_every, product_dtype=product_dtype)
             form = partial(_by_whole_chunks, kernel)
-    elif form is _by_scan and linear and chunk_size <= TILE_SIZE:
-        form = partial(_by_whole_chunks, _solve)
     return form(
         state,
         queries,
