@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import Callback
 
 from titans_ts import TitansForecaster
-from titans_ts.ops.unit_lower import invert_unit_lower
 from titans_ts.training import graphed, uses_cuda
 
 SMALL = {"horizon": 7, "context_length": 96, "max_epochs": 2, "random_state": 0}
@@ -69,18 +68,6 @@ def test_recorded_steps_learn_what_others_learn(variant, precision, gaps, waves,
     # The same draws of dropout, or they would be apart at once.
     tolerance = 1e-3 if precision == "32-true" else 0.03
     torch.testing.assert_close(recorded[:20], plain[:20], rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("n", [3, 16, 52, 64])
-def test_blocks_of_triangular_matrices_are_inverted_on_the_gpu(n):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    torch.manual_seed(n)
-    lower = torch.randn(50, n, n, device="cuda").tril(-1) / n**0.5
-    unit = torch.eye(n, device="cuda").expand_as(lower)
-    inverse = invert_unit_lower(lower)
-    torch.testing.assert_close((lower + unit) @ inverse, unit, rtol=0, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -443,6 +443,13 @@ def test_the_bounds_derivative_is_autograds():
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
+def test_an_error_of_zero_has_a_derivative_beside_one_out_of_bounds():
+    # That of a masked token is zero, and elsewhere than on a CPU the bound is not passed over.
+    error = torch.tensor([[0.0, 0.0], [100.0, 100.0]], dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(bound_error(error)[0].sum(), error)
+    assert torch.equal(found, torch.tensor([[1.0, 1.0], [0.0, 0.0]], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("form", [memory_reference, memory_chunked])
 def test_steps_that_overshoot_do_not_grow_past_all_numbers(form, monkeypatch):
     problem = make_problem(time=400, batch=1, heads=1, momentum=False, forget=False)

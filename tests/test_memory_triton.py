@@ -180,7 +180,7 @@ def test_the_op_with_interpreted_kernels_matches_the_reference(interpreted):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("width", [16, 32, 64])
-@pytest.mark.parametrize("chunk_size", [16, 32, 64])
+@pytest.mark.parametrize("chunk_size", [16, 32])
 @pytest.mark.parametrize("momentum", [True, False])
 def test_kernels_on_the_gpu_match_the_eager_scan(width, chunk_size, momentum):
     device = torch.device("cuda")
@@ -206,7 +206,7 @@ def test_kernels_on_the_gpu_match_the_eager_scan(width, chunk_size, momentum):
             save_every=save_every,
         )
         got = {key: tensor.double() for key, tensor in got.items()}
-        assert_same(got, expected, 0.08)
+        assert_same(got, expected, 0.05)
 
 
 def test_the_eager_scan_that_the_gpu_is_held_to_matches_the_reference():
@@ -287,7 +287,8 @@ def layers(*widths: int, dtype: torch.dtype = torch.float32) -> list[torch.Tenso
     ("weights", "chunk_size", "options", "expected"),
     [
         pytest.param(layers(32, 128, 32), 16, {}, True, id="two layers"),
-        pytest.param(layers(64, 48, 64), 64, {}, True, id="any multiple of 16 inside"),
+        pytest.param(layers(64, 48, 64), 32, {}, True, id="any multiple of 16 inside"),
+        pytest.param(layers(32, 128, 32), 64, {}, False, id="long chunk"),
         pytest.param(layers(32, 128, 128, 32), 16, {}, False, id="three layers"),
         pytest.param(layers(32, 32), 16, {}, False, id="linear"),
         pytest.param(layers(128, 512, 128), 16, {}, False, id="wide head"),

@@ -72,7 +72,7 @@ def op(report: Report, rates: dict[str, Any], device: torch.device, rounds: int)
     )  # fmt: skip
     forms = {"kernel, bfloat16": torch.bfloat16, "plain, float32": torch.float32}
     for width in (16, 32, 64):
-        for chunk in (16, 64):
+        for chunk in (16, 32):
             problem = make_problem(LENGTH, width=width, chunk=chunk).spread(ROWS, device)
             for name, do in {"forward": "inference", "training": "training"}.items():
                 for form, dtype in forms.items():

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from titans_ts.ops.arena import Workspace
 from titans_ts.ops.memory_state import MemoryGates
 from titans_ts.ops.memory_tables import gate_tables
-from titans_ts.ops.unit_lower import invert_unit_lower
 
 __all__ = [
     "Group",
@@ -140,7 +139,11 @@ def prepare_group(
         solver = None
         if chunk_size < tile:
             # (I + 2 L) E = 2 misses, with L strictly lower: 2 (I + 2 L)^-1 of all tiles.
-            solver = invert_unit_lower(2 * weighted[..., :tile].mT).mul_(2)
+            lower = 2 * weighted[..., :tile].mT
+            twice = 2 * torch.eye(tile, dtype=lower.dtype, device=lower.device)
+            solver = torch.linalg.solve_triangular(
+                lower, twice.expand_as(lower), upper=False, unitriangular=True
+            )
         ends = [end.detach() for end in lookups[5:] if end is not None]
         numbers = n_rows == 1 and all_keys.device.type == "cpu"
         of_tiles = [end.flatten().tolist() if numbers else end.unbind() for end in ends]

@@ -118,7 +118,9 @@ def bound_error(error: Tensor) -> Tensor:
         return error
     square = error.square().mean(-1, keepdim=True)
     most = MOST_ERROR**2
-    return error * torch.where(square > most, most / square, torch.ones_like(square))
+    # Not a choice between 1 and ``most / square``: where an error is 0, as of a masked token, the
+    # derivative of what was not chosen would be 0 times infinity.
+    return error * (most / square.clamp(min=most))
 
 
 def is_bounded(error: Tensor) -> bool:
