@@ -68,6 +68,8 @@ def train_together(
             if time.monotonic() > until:
                 return None
         if (step + 1) % max(n_steps // 10, 1) == 0:
+            # Steps that are not done yet have no loss to tell of.
+            synchronize(device)
             pace = (step + 1) / (time.monotonic() - began)
             losses = " ".join(f"{learner.last_loss():.2f}" for learner in learners)
             say(f"step {step + 1} of {n_steps}, {pace:.1f} a second: {losses}", device)

@@ -51,11 +51,13 @@ def run(effort: Effort) -> Report:
 
 def product_rates(device: torch.device, rounds: int) -> dict[str, Any]:
     """GFLOP/s of a large matrix product, in float32 and bfloat16."""
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name(device), "shape": str(SQUARE)}
-    for name, dtype in (("gflops", torch.float32), ("bfloat16_gflops", torch.bfloat16)):
+    name = torch.cuda.get_device_name(device)
+    found: dict[str, Any] = {"device": name, "rates": {}}
+    for key, dtype in (("gflops", torch.float32), ("bfloat16_gflops", torch.bfloat16)):
         a, b = (torch.randn(SQUARE, SQUARE, device=device, dtype=dtype) for _ in range(2))
         seconds = timed(lambda a=a, b=b: a @ b, rounds).seconds
-        found[name] = 2 * SQUARE**3 / seconds / 1e9
+        found[key] = rate = 2 * SQUARE**3 / seconds / 1e9
+        found["rates"][f"{SQUARE} squared in {str(dtype).removeprefix('torch.')}"] = rate
     return found
 
 

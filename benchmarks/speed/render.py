@@ -83,7 +83,9 @@ def _machine(report: Report) -> str:
     if report.calibration:
         rates = report.calibration["rates"].items()
         both = ", ".join(f"{rate:.3g} GFLOP/s at {shape}" for shape, rate in rates)
-        text += f" Its float32 matrix products in the same process: {both}."
+        device = report.calibration.get("device")
+        whose = f"Matrix products of the {device}" if device else "Its float32 matrix products"
+        text += f" {whose} in the same process: {both}."
     return text
 
 
