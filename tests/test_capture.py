@@ -65,6 +65,22 @@ def test_a_step_on_another_device_leaves_the_processor_alone(name, without_autoc
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_rows_that_start_anew_beside_masked_ones_leave_the_processor_alone(
+    variant, without_autocast
+):
+    config = BackboneConfig(variant=variant, dim=32, segment_length=64, dropout=0.0)
+    model = TokenModel(257, config).to("meta")
+    tokens = torch.zeros(2, 129, dtype=torch.long, device="meta")
+    rows = torch.zeros(2, dtype=torch.bool, device="meta")
+    observed = torch.zeros(2, 128, dtype=torch.bool, device="meta")
+    with Elsewhere():
+        _, state = model.loss(tokens[:, :-1], tokens[:, 1:], None, observed)
+        again = model.restart(detach(state), rows)
+        loss, _ = model.loss(tokens[:, :-1], tokens[:, 1:], again, observed)
+        loss.backward()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("normalisation", ["running", "window"])
 @pytest.mark.parametrize("head", [{}, {"known": (0, 0)}, {"channel_mixing": True}])
 @pytest.mark.parametrize("complete", [True, False])

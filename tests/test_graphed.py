@@ -3,36 +3,12 @@
 import pytest
 import torch
 from complete_windows import make_batch, make_model
+from recorder import Recorder
 from torch import nn
 
-from titans_ts.training.graphed import MOST_RECORDED, UNRECORDED, GraphedLoss, Recorded
+from titans_ts.training.graphed import MOST_RECORDED, UNRECORDED, GraphedLoss
 
 N_ORIGINS = 4
-
-
-class Recorder:
-    """A CUDA graph as a CPU can have it: the same places are written to, again and again."""
-
-    def __init__(self, error=None):
-        self.error = error
-        self.n_recorded = self.n_again = 0
-
-    def __call__(self, work, device):
-        self.n_recorded += 1
-        if self.error is not None:
-            raise self.error
-        loss, gradients = work()
-
-        def again():
-            self.n_again += 1
-            with torch.enable_grad():
-                new, found = work()
-            loss.copy_(new)
-            for place, gradient in zip(gradients, found, strict=True):
-                if place is not None:
-                    place.copy_(gradient)
-
-        return Recorded(again, loss, gradients)
 
 
 def complete(seed=0):
@@ -55,7 +31,11 @@ def fit(loss_of, model, batches):
 
 
 def recorded(model, recorder):
-    return GraphedLoss(lambda batch: model.training_loss(batch, N_ORIGINS), model, recorder)
+    """The loss alone, of a model of forecasts."""
+    graphed = GraphedLoss(
+        lambda batch: (model.training_loss(batch, N_ORIGINS), None), model, recorder
+    )
+    return graphed, lambda batch: graphed(batch)[0]
 
 
 @pytest.mark.parametrize("variant", ["mac", "lmm"])
@@ -63,15 +43,27 @@ def test_steps_that_are_done_again_learn_what_others_learn(variant):
     batches = [complete(seed) for seed in range(7)]
     plain, model, recorder = make_model(variant), make_model(variant), Recorder()
     expected = fit(lambda batch: plain.training_loss(batch, N_ORIGINS), plain, batches)
-    got = fit(recorded(model, recorder), model, batches)
+    got = fit(recorded(model, recorder)[1], model, batches)
     # Every loss is its own: all of them were looked at only now.
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
     assert (recorder.n_recorded, recorder.n_again) == (1, len(batches) - UNRECORDED)
 
 
+def test_what_a_step_hands_on_is_its_own():
+    model, recorder = nn.Linear(2, 2), Recorder()
+    graphed = GraphedLoss(lambda x: (model(x).mean(), (x + 1, (x[0], None))), model, recorder)
+    numbers = [torch.full((3, 2), float(i)) for i in range(5)]
+    found = [graphed(x)[1] for x in numbers]
+    assert recorder.n_again == 3
+    for x, (more, (first, nothing)) in zip(numbers, found, strict=True):
+        assert torch.equal(more, x + 1)
+        assert torch.equal(first, x[0])
+        assert nothing is None
+
+
 def test_gradients_of_several_batches_add_up():
     model, recorder = make_model(), Recorder()
-    loss_of = recorded(model, recorder)
+    _, loss_of = recorded(model, recorder)
     for batch in [complete()] * UNRECORDED:
         loss_of(batch)
     pair = complete(1), complete(2)
@@ -86,23 +78,23 @@ def test_gradients_of_several_batches_add_up():
 
 def test_a_batch_of_another_shape_has_a_record_of_its_own_up_to_some():
     model, recorder = make_model(), Recorder()
-    loss_of = recorded(model, recorder)
+    graphed, loss_of = recorded(model, recorder)
     full = complete()
     for n in (5, 4, 3):
         part = full._map(lambda x, n=n: x[:n] if len(x) > 1 else x)
         expected = model.training_loss(part, N_ORIGINS)
         for _ in range(UNRECORDED + 2):
             torch.testing.assert_close(loss_of(part), expected)
-    assert recorder.n_recorded == loss_of.n_recorded == MOST_RECORDED
+    assert recorder.n_recorded == graphed.n_recorded == MOST_RECORDED
     assert recorder.n_again == 2 * MOST_RECORDED
-    loss_of.forget()
-    assert loss_of.n_recorded == 0
+    graphed.forget()
+    assert graphed.n_recorded == 0
 
 
 def test_what_cannot_be_recorded_is_computed_as_it_comes():
     model, recorder = make_model(), Recorder(RuntimeError("a look at numbers"))
     batches = [complete(seed) for seed in range(5)]
-    got = fit(recorded(model, recorder), model, batches)
+    got = fit(recorded(model, recorder)[1], model, batches)
     plain = make_model()
     expected = fit(lambda batch: plain.training_loss(batch, N_ORIGINS), plain, batches)
     torch.testing.assert_close(got, expected, rtol=0, atol=0)
@@ -112,7 +104,7 @@ def test_what_cannot_be_recorded_is_computed_as_it_comes():
 @pytest.mark.parametrize("how", ["no gradients", "hooks", "anomalies", "moved"])
 def test_nothing_is_done_again_that_has_to_be_seen_or_has_changed(how):
     model, recorder = make_model(), Recorder()
-    loss_of = recorded(model, recorder)
+    _, loss_of = recorded(model, recorder)
     for _ in range(UNRECORDED + 1):
         loss_of(complete())
     assert recorder.n_again == 1
@@ -138,8 +130,8 @@ def test_nothing_is_done_again_that_has_to_be_seen_or_has_changed(how):
 
 def test_on_a_cpu_nothing_is_recorded():
     model = nn.Linear(1, 1)
-    loss_of = GraphedLoss(lambda batch: model(batch).mean(), model)
+    loss_of = GraphedLoss(lambda batch: (model(batch).mean(), None), model)
     for _ in range(UNRECORDED + 2):
-        loss_of(torch.ones(3, 1)).backward()
+        loss_of(torch.ones(3, 1))[0].backward()
     assert loss_of.n_recorded == 0
     assert not loss_of.failed

@@ -33,9 +33,10 @@ class Recorded(NamedTuple):
     again: Callable[[], None]
     loss: Tensor  # shape ()
     gradients: list[Tensor | None]
+    rest: Any  # nested tuples with tensors
 
 
-Work = Callable[[], tuple[Tensor, list[Tensor | None]]]
+Work = Callable[[], tuple[Tensor, list[Tensor | None], Any]]
 
 
 class GraphedLoss:
@@ -48,8 +49,9 @@ class GraphedLoss:
     Parameters
     ----------
     loss_of : callable
-        Mean loss of a batch, shape (); of ``model``'s weights and of nothing else that has a
-        gradient, and of nothing that another call changes.
+        Takes a batch, nested tuples with tensors, and returns its mean loss, shape (), and what
+        else is to be known of it: nested tuples with tensors that have no gradient, or None. Of
+        the batch, of ``model``'s weights and of nothing else that has a gradient or changes.
     model : torch.nn.Module
     record : callable, optional
         Does work once, and keeps how to do it again.
@@ -57,7 +59,7 @@ class GraphedLoss:
 
     def __init__(
         self,
-        loss_of: Callable[[Any], Tensor],
+        loss_of: Callable[[Any], tuple[Tensor, Any]],
         model: nn.Module,
         record: Callable[[Work, torch.device], Recorded] | None = None,
     ) -> None:
@@ -68,8 +70,8 @@ class GraphedLoss:
         #: Kinds of batches that could not be recorded, and why.
         self.failed: dict[Any, RuntimeError] = {}
 
-    def __call__(self, batch: Any) -> Tensor:
-        """Loss of a batch, shape ()."""
+    def __call__(self, batch: Any) -> tuple[Tensor, Any]:
+        """What ``loss_of`` says of a batch, in tensors of the caller's own."""
         weights = [p for p in self._model.parameters() if p.requires_grad]
         if not self._is_fit(weights):
             return self._loss_of(batch)
@@ -88,7 +90,7 @@ class GraphedLoss:
         for place, tensor in zip(tensors_of(places), tensors_of(batch), strict=True):
             place.copy_(tensor, non_blocking=True)
         loss: Tensor = _Again.apply(recorded, *weights)
-        return loss
+        return loss, map_tensors(torch.clone, recorded.rest)
 
     def forget(self) -> None:
         """Let go of the memory that records keep."""
@@ -125,13 +127,13 @@ class GraphedLoss:
     def _make(self, batch: Any, weights: Sequence[Tensor]) -> tuple[Any, Recorded]:
         places = map_tensors(lambda x: x.detach().clone().contiguous(), batch)
 
-        def work() -> tuple[Tensor, list[Tensor | None]]:
+        def work() -> tuple[Tensor, list[Tensor | None], Any]:
             with _uncached_autocast():
-                loss = self._loss_of(places)
+                loss, rest = self._loss_of(places)
             # As Lightning has it: backward passes are outside of autocast.
             with torch.autocast("cuda", enabled=False):
                 gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-            return loss.detach(), list(gradients)
+            return loss.detach(), list(gradients), rest
 
         return places, (self._record or record)(work, weights[0].device)
 
@@ -147,11 +149,11 @@ def record(work: Work, device: torch.device) -> Recorded:
         torch.cuda.synchronize(device)
         # Other threads may forecast meanwhile.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            loss, gradients = work()
+            loss, gradients, rest = work()
         torch.cuda.synchronize(device)
     finally:
         torch.cuda.set_rng_state(drawn, device)
-    return Recorded(graph.replay, loss, gradients)
+    return Recorded(graph.replay, loss, gradients, rest)
 
 
 def _uncached_autocast() -> AbstractContextManager[Any]:

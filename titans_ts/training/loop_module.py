@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from titans_ts.training.batches import first_tensor, rows_of
+from titans_ts.training.graphed import GraphedLoss
 from titans_ts.training.recipe import adamw_with_warm_up
 from titans_ts.training.settings import TrainingSettings
 from titans_ts.training.sharded import gather_weights, shard_weights
@@ -52,6 +53,8 @@ class LoopModule(LightningModule):
     remedy = "Look at the data for extreme values"
     # On several devices, the loss of the last batch over all of them.
     whole_loss: Tensor | None = None
+    # Where a subclass records its loss on a GPU: what is recorded.
+    graphed: GraphedLoss | None = None
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
         super().__init__()
@@ -143,6 +146,8 @@ class LoopModule(LightningModule):
 
     def on_fit_end(self) -> None:
         gather_weights(self)
+        if self.graphed is not None:
+            self.graphed.forget()
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.n_ranks == 1:

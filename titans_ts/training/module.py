@@ -54,7 +54,9 @@ class TrainingModule(LoopModule):
     ) -> None:
         super().__init__(model, settings)
         self.n_origins, self.n_validation_origins = n_origins, n_validation_origins
-        self.graphed = GraphedLoss(self._whole_loss, model)
+        self.graphed: GraphedLoss = GraphedLoss(
+            lambda batch: (self._whole_loss(batch), None), model
+        )
 
     def n_examples(self, batch: WindowBatch) -> int:
         return len(batch.context)
@@ -71,7 +73,7 @@ class TrainingModule(LoopModule):
     def training_loss(self, batch: WindowBatch) -> Tensor:
         n_parts = self._n_parts(batch)
         if n_parts == 1:
-            return self.graphed(batch) if self.n_ranks == 1 else self._whole_loss(batch)
+            return self.graphed(batch)[0] if self.n_ranks == 1 else self._whole_loss(batch)
         parts = split_batch(batch, n_parts)
         counts = [self.model.n_observed_targets(part, self.n_origins) for part in parts]
         total = torch.stack(counts).sum().clamp(min=1)
@@ -87,10 +89,6 @@ class TrainingModule(LoopModule):
 
     def where_not_finite(self, loader: Any, place: int) -> str:
         return name_culprits(self.model, self.n_origins, loader, place)
-
-    def on_fit_end(self) -> None:
-        super().on_fit_end()
-        self.graphed.forget()
 
     def _whole_loss(self, batch: WindowBatch) -> Tensor:
         return self.model.training_loss(batch, self.n_origins)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.restart import detach, map_tensors, tensors_of
 from titans_ts.plugins.language.reading import carried_state
 from titans_ts.plugins.language.streams import SegmentBatch
+from titans_ts.training.graphed import GraphedLoss
 from titans_ts.training.loop_module import LoopModule
 from titans_ts.training.settings import TrainingSettings
 
@@ -21,6 +24,18 @@ __all__ = ["StreamModule"]
 
 # Segments in a row in which a memory diverges, before training is given up.
 MOST_DIVERGED = 8
+
+
+class Segment(NamedTuple):
+    """What the loss of a segment depends on; see :class:`SegmentBatch`."""
+
+    tokens: Tensor
+    targets: Tensor
+    observed: Tensor | None
+    starts: Tensor
+    all_start: bool
+    any_starts: bool
+    state: BackboneState | None
 
 
 class StreamModule(LoopModule):
@@ -39,6 +54,7 @@ class StreamModule(LoopModule):
         self.trained: BackboneState | None = None
         self.judged: BackboneState | None = None
         self.n_diverged = 0  # segments in a row
+        self.graphed: GraphedLoss = GraphedLoss(self._loss_and_state, model)
 
     def on_train_start(self) -> None:
         if self.trainer.world_size > 1:
@@ -48,7 +64,7 @@ class StreamModule(LoopModule):
             )
 
     def training_loss(self, batch: SegmentBatch) -> Tensor | None:
-        loss, self.trained = self._read(batch, self.trained)
+        loss, self.trained = self._read(batch, self.trained, self.graphed)
         if bool(loss.isfinite()):
             self.n_diverged = 0
             return loss
@@ -58,7 +74,7 @@ class StreamModule(LoopModule):
 
     def validation_loss(self, batch: SegmentBatch) -> Tensor:
         # Validation starts with a batch of fresh rows; what the last one left behind is not read.
-        loss, self.judged = self._read(batch, self.judged)
+        loss, self.judged = self._read(batch, self.judged, self._loss_and_state)
         return loss
 
     def n_examples(self, batch: SegmentBatch) -> int:
@@ -79,9 +95,29 @@ class StreamModule(LoopModule):
         self.trained = map_tensors(lambda _: next(kept), form)
 
     def _read(
-        self, batch: SegmentBatch, state: BackboneState | None
+        self,
+        batch: SegmentBatch,
+        state: BackboneState | None,
+        loss_of: Callable[[Segment], tuple[Tensor, Any]],
     ) -> tuple[Tensor, BackboneState]:
+        n_read = 0 if state is None or batch.all_start else state.position
+        # How much was read changes nothing but its own count; without it segments are alike.
+        alike = None if state is None else state._replace(position=0)
+        loss, after = loss_of(
+            Segment(
+                batch.tokens,
+                batch.targets,
+                batch.observed,
+                batch.starts,
+                batch.all_start,
+                batch.any_starts,
+                alike,
+            )
+        )
+        return loss, after._replace(position=after.position + n_read)
+
+    def _loss_and_state(self, segment: Segment) -> tuple[Tensor, BackboneState]:
         assert isinstance(self.model, TokenModel)
-        before = carried_state(self.model, state, batch)
-        loss, after = self.model.loss(batch.tokens, batch.targets, before, batch.observed)
+        before = carried_state(self.model, segment.state, segment)
+        loss, after = self.model.loss(segment.tokens, segment.targets, before, segment.observed)
         return loss, detach(after)
