@@ -113,6 +113,36 @@ def test_ids_keep_their_type_and_meet_those_of_future(rich, dtype):
     assert_same(found.astype({"unique_id": X["unique_id"].dtype}), local)
 
 
+@pytest.mark.parametrize("dask_knows", ["nothing", "the first partition's"])
+def test_ids_keep_their_names_where_dask_does_not_know_all_categories(plain, dask_knows):
+    folder, forecaster, X = plain
+    frame = by_series(X, 3).astype({"unique_id": "category"})
+    if dask_knows != "nothing":  # as where it looks into the first of many files
+        parts = [part.compute() for part in frame.partitions]
+        frame = dd.from_map(lambda i: parts[i], range(3), meta=parts[0].iloc[:0])
+    bulk = bulk_predict(folder, frame, shuffle=False)
+    found = bulk.compute()
+    assert {bulk["unique_id"].dtype.name, found["unique_id"].dtype.name} == {"category"}
+    local = forecaster.predict(X)
+    assert_same(found.astype({"unique_id": X["unique_id"].dtype}), local)
+    bulk.to_parquet(folder.with_name("forecasts"), write_index=False)
+    written = pd.read_parquet(folder.with_name("forecasts"))
+    assert_same(written.astype({"unique_id": X["unique_id"].dtype}), local)
+
+
+def test_ids_may_be_objects_of_python(plain):
+    folder, forecaster, X = plain
+    numbers = X["unique_id"].str.removeprefix("meter ").astype("int64")
+    mixed = X.assign(unique_id=numbers.astype(object).where(numbers < 5, X["unique_id"]))
+    with dask.config.set({"dataframe.convert-string": False}):
+        for table in (X.astype({"unique_id": object}), mixed.astype({"unique_id": object})):
+            bulk = bulk_predict(folder, by_series(table, 3), shuffle=False)
+            assert bulk["unique_id"].dtype == object
+            found, local = bulk.compute(), forecaster.predict(table)
+            named = {"unique_id": str}
+            assert_same(found.astype(named), local.astype(named))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int64", "Float64"])
 def test_numbers_have_the_type_that_predict_gives_them(plain, dtype):
     folder, forecaster, X = plain
@@ -332,6 +362,7 @@ def test_a_model_that_a_worker_does_not_find_is_told_in_a_sentence(plain):
         ),
         (lambda X: X.assign(y="a"), "do not fit the model, .*Expected numbers in column 'y'"),
         (lambda X: X.drop(columns="ds"), "do not fit the model, .*but no time"),
+        (lambda X: X[["unique_id", "ds", "y", "y"]], "X has several columns named 'y'"),
     ],
 )
 def test_a_table_that_cannot_be_scored_is_refused_at_once(plain, change, message):

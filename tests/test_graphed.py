@@ -1,12 +1,20 @@
 """A loss that is recorded: what is done again is what would have been computed."""
 
+import copy
+import pickle
+import weakref
+
 import pytest
 import torch
 from complete_windows import make_batch, make_model
+from lightning.pytorch import Callback
 from recorder import Recorder
+from tiny_fits import tiny, waves
 from torch import nn
 
+from titans_ts.training import EagerSteps, TrainingSettings, graphed
 from titans_ts.training.graphed import MOST_RECORDED, UNRECORDED, GraphedLoss
+from titans_ts.training.module import TrainingModule
 
 N_ORIGINS = 4
 
@@ -101,8 +109,19 @@ def test_what_cannot_be_recorded_is_computed_as_it_comes():
     assert recorder.n_recorded == 1  # and not tried again
 
 
-@pytest.mark.parametrize("how", ["no gradients", "hooks", "anomalies", "moved"])
-def test_nothing_is_done_again_that_has_to_be_seen_or_has_changed(how):
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no gradients",
+        "hooks",
+        "anomalies",
+        "moved",
+        "one layer in another mode",
+        "half precision",
+        "a compiled layer",
+    ],
+)
+def test_nothing_is_done_again_that_has_to_be_seen_or_has_changed(how, monkeypatch):
     model, recorder = make_model(), Recorder()
     _, loss_of = recorded(model, recorder)
     for _ in range(UNRECORDED + 1):
@@ -113,11 +132,18 @@ def test_nothing_is_done_again_that_has_to_be_seen_or_has_changed(how):
             loss_of(complete())
     elif how == "hooks":
         seen = []
-        model.head.register_forward_hook(lambda *arguments: seen.append(1))
-        for module in model.modules():
-            module.register_forward_hook(lambda *arguments: seen.append(1))
+        model.backbone.register_forward_hook(lambda *arguments: seen.append(1))
         loss_of(complete())
         assert seen
+    elif how == "one layer in another mode":
+        model.backbone.blocks[0].feed_forward.train()
+        loss_of(complete())
+    elif how == "half precision":
+        monkeypatch.setattr(graphed, "_autocast_dtype", lambda: torch.float16)
+        loss_of(complete())
+    elif how == "a compiled layer":
+        model.head._compiled_call_impl = model.head._call_impl
+        loss_of(complete())
     elif how == "anomalies":
         with pytest.warns(UserWarning, match="Anomaly"), torch.autograd.detect_anomaly():
             loss_of(complete())
@@ -135,3 +161,62 @@ def test_on_a_cpu_nothing_is_recorded():
         loss_of(torch.ones(3, 1))[0].backward()
     assert loss_of.n_recorded == 0
     assert not loss_of.failed
+
+
+def test_what_cannot_be_recorded_keeps_nothing_of_it():
+    model, kept = nn.Linear(2, 2), []
+
+    def loss_of(x):
+        y = model(x)
+        kept.append(weakref.ref(y))
+        return y.mean(), None
+
+    class Halfway(Recorder):
+        def __call__(self, work, device):
+            work()
+            raise RuntimeError("no more memory")
+
+    loss_of_batch = GraphedLoss(loss_of, model, Halfway())
+    for _ in range(UNRECORDED + 2):
+        loss_of_batch(torch.ones(3, 2))
+    assert "no more memory" in loss_of_batch.failed
+    assert [ref() for ref in kept] == [None] * len(kept)
+
+
+def test_a_batch_of_unknown_make_is_not_recorded():
+    model, recorder = nn.Linear(2, 2), Recorder()
+    loss_of = GraphedLoss(lambda batch: (model(batch[0]).mean(), None), model, recorder)
+    for _ in range(UNRECORDED + 2):
+        loss_of((torch.ones(3, 2), {"a": [1]}))[0].backward()
+    assert recorder.n_recorded == 0
+
+
+def test_second_derivatives_of_what_is_done_again_are_refused():
+    model = nn.Linear(2, 2)
+    loss_of = GraphedLoss(lambda x: (model(x).square().mean(), None), model, Recorder())
+    for _ in range(UNRECORDED + 1):
+        loss, _ = loss_of(torch.ones(3, 2))
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(loss, [model.weight], create_graph=True)
+
+
+def test_a_module_of_training_is_pickled_and_copied():
+    settings = TrainingSettings(max_epochs=1, batch_size=5, learning_rate=1e-3, patience=1)
+    module = TrainingModule(make_model(), settings, n_origins=2, n_validation_origins=1)
+    expected = module.training_loss(complete())
+    for other in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
+        torch.testing.assert_close(other.training_loss(complete()), expected)
+        assert other.graphed._model is other.model
+        assert other.graphed._loss_of.__self__ is other
+
+
+def test_steps_are_eager_where_that_is_asked_for():
+    seen = []
+
+    class Look(Callback):
+        def on_train_start(self, trainer, pl_module):
+            seen.append(pl_module.graphed.enabled)
+
+    for callbacks in ([Look()], [EagerSteps(), Look()]):
+        tiny(trainer_kwargs={"callbacks": callbacks}).fit(waves(60))
+    assert seen == [True, False]

@@ -7,6 +7,7 @@ import torch
 from memory_problems import assert_same, flatten, make_problem, results_and_gradients
 
 from titans_ts.ops import memory_linear
+from titans_ts.ops.memory_chunked import memory_chunked, solves
 from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_reference import memory_reference
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
@@ -214,3 +215,23 @@ def test_only_what_needs_a_gradient_may_ask_for_one():
     )
     (expected,) = torch.autograd.grad(expected_reads.sum(), values)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_short_calls_are_solved_from_sixteen_chunks_on_and_never_in_a_graph(monkeypatch):
+    plain = {"residual": False, "coarse": False, "first_order": False}
+    assert solves(64, 4, 1, **plain)
+    assert not solves(63, 4, 1, **plain)
+    assert not solves(64, 1, 2, **plain)
+    assert not solves(64, 1, 1, **plain | {"coarse": True})
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not solves(64, 4, 1, **plain)
+
+
+def test_second_derivatives_are_refused_and_not_left_out():
+    problem = make_problem(time=32, depth=1)
+    keys = problem.keys.requires_grad_()
+    reads, _ = memory_chunked(
+        problem.state, problem.queries, keys, problem.values, problem.gates, chunk_size=1
+    )
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(reads.sum(), keys, create_graph=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from titans_ts import DataError, ParameterError, RidgeForecaster
@@ -195,3 +196,131 @@ def test_quantiles_in_a_table_are_those_of_an_array(as_true):
         m.pinball_loss(known, found[::-1], levels)
     with pytest.raises(DataError, match="expected"):
         m.pinball_loss(known, found[found.columns[::-1]], levels)
+
+
+# -- tables that would be compared with the wrong rows or columns ----------------------------------
+
+
+def hours(start="2024-03-30", **options):
+    return pd.date_range(start, periods=3, freq="h", **options)
+
+
+def a_table(index=None):
+    return pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [4.0, 5.0, 7.0]}, index=index)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "row"),
+    [
+        pytest.param(hours(), hours("2024-05-01"), 0, id="another month"),
+        pytest.param(hours(), hours().shift(1), 0, id="an hour later"),
+        pytest.param(hours(), hours()[[0, 1]].append(hours()[[2]] + pd.Timedelta("1h")), 2, id="2"),
+        pytest.param(hours().to_period("h"), hours().shift(1).to_period("h"), 0, id="periods"),
+        pytest.param(hours(tz="UTC"), hours(tz="Asia/Tokyo"), 0, id="wall clocks of two zones"),
+        pytest.param(
+            pd.MultiIndex.from_product([["s"], hours()]),
+            pd.MultiIndex.from_product([["s"], hours().shift(1)]),
+            0,
+            id="ids and times",
+        ),
+    ],
+)
+def test_a_forecast_of_other_times_is_refused(ours, theirs, row):
+    true, forecast = a_table(ours), a_table(theirs)
+    assert m.mean_absolute_error(true, forecast.set_axis(ours) + 1) == 1.0
+    assert m.mean_absolute_error(true.to_numpy(), forecast + 1) == 1.0
+    for other in (forecast, forecast["a"]):
+        known = true if other is forecast else true["a"]
+        with pytest.raises(DataError, match=f"y_pred is of other times than y_true: row {row} is"):
+            m.mean_absolute_error(known, other)
+    with pytest.raises(DataError, match="upper is of other times"):
+        m.coverage(true, true, forecast)
+    with pytest.raises(DataError, match="y_pred is of other times"):
+        m.pinball_loss(true["a"], forecast[["a"]].set_axis(["a_q0.5"], axis=1), [0.5])
+
+
+def test_the_same_times_in_another_zone_or_unit_are_the_same():
+    true = a_table(hours(tz="UTC"))
+    elsewhere = true.tz_convert("Asia/Tokyo").set_axis(true.index.as_unit("s"))
+    assert m.mean_absolute_error(true, elsewhere) == 0.0
+
+
+def test_row_numbers_are_no_times():
+    assert m.mean_absolute_error(a_table([7, 8, 9]), a_table()) == 0.0
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame])
+def test_a_column_that_stands_elsewhere_is_refused(container):
+    true, other = container({"a": [1.0], "b": [2.0]}), container({"b": [1.0], "c": [2.0]})
+    with pytest.raises(DataError, match="y_pred has the columns of y_true in another order"):
+        m.mean_absolute_error(true, other)
+    with pytest.raises(DataError, match="history has the columns of y_true in another order"):
+        m.mase(true, true, history=container({"b": [1.0, 2.0], "a": [3.0, 9.0]}))
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize(
+    ("name", "values", "holds"),
+    [
+        pytest.param("unique_id", [1, 2, 3], "ids", id="numbers as ids"),
+        pytest.param("item_id", ["r", "s", "t"], "ids", id="text as ids"),
+        pytest.param("ds", hours(), "times", id="times"),
+    ],
+)
+def test_ids_and_times_are_not_compared_as_values(container, name, values, holds):
+    table = container({name: list(values), "y": [1.0, 2.0, 4.0]})
+    with pytest.raises(DataError, match=f"y_true has a column {name!r}, which holds {holds}"):
+        m.mean_absolute_error(table, table)
+    assert m.mean_absolute_error(table[["y"]], table[["y"]]) == 0.0
+
+
+@pytest.mark.parametrize(
+    "times", [hours(), pd.Series(hours()), hours().to_numpy(), hours() - hours()[0]]
+)
+def test_times_are_no_numbers(times):
+    with pytest.raises(DataError, match="y_true must be an array of numbers"):
+        m.mean_absolute_error(times, times)
+
+
+@pytest.mark.parametrize(
+    "true",
+    [
+        pytest.param(np.ma.masked_array([1.0, 1e9, 4.0], [False, True, False]), id="masked"),
+        pytest.param(pd.Series([1, None, 4], dtype="Int64"), id="NA of pandas"),
+        pytest.param(pl.Series([1, None, 4]), id="null of polars"),
+    ],
+)
+def test_what_a_table_holds_as_missing_is_missing(true):
+    with pytest.raises(DataError, match="y_true has 1 NaN or infinite values that count"):
+        m.mean_absolute_error(true, [1.0, 2.0, 2.0])
+    assert m.mean_absolute_error(true, [1.0, 2.0, 2.0], observed=[True, False, True]) == 1.0
+
+
+def test_missing_values_of_one_column_leave_the_others_alone():
+    true = pd.DataFrame({"a": pd.Series([1, None], dtype="Int64"), "b": [2.0, 5.0]})
+    assert m.mean_absolute_error(true, np.zeros((2, 2)), observed=true.notna()) == 8 / 3
+
+
+def test_mase_of_a_series_is_that_of_a_table_of_one_column():
+    history, true = pd.Series([1.0, 3.0, 2.0, 4.0]), pd.Series([5.0, 6.0], index=[4, 5])
+    expected = m.mase(true.to_frame(), true.to_frame() - 1, history=history.to_frame())
+    assert m.mase(true, true - 1, history=history) == expected == pytest.approx(3 / 5)
+
+
+def test_mase_takes_no_rounding_noise_for_a_scale():
+    noise = np.array([0.3, 0.1 + 0.2, 0.3, 0.3])
+    assert noise.std() > 0
+    history = np.stack([noise, [1.0, 3.0, 5.0, 7.0]], axis=1)
+    assert m.mase([[0.9, 9.0]], [[0.3, 8.0]], history=history) == 0.5
+
+
+def test_mase_says_what_helps_where_the_history_has_gaps():
+    with pytest.raises(DataError, match=r"history has 1 NaN.* Fill them in.*Impute"):
+        m.mase([[1.0]], [[1.0]], history=[[1.0], [np.nan], [2.0]])
+
+
+def test_bounds_the_wrong_way_round_are_refused():
+    with pytest.raises(DataError, match="lower is above upper in all of the 2 values"):
+        m.coverage([1.0, 2.0], [3.0, 3.0], [0.0, 0.0])
+    # Quantiles that cross at some step are those of the forecaster.
+    assert m.coverage([1.0, 2.0], [0.0, 3.0], [2.0, 0.0]) == 0.5

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 from tiny_fits import tiny, waves
 
 from titans_ts import DataError, ParameterError, RidgeForecaster, SavedModelError, TitansForecaster
@@ -91,6 +92,39 @@ def test_as_a_function_it_forecasts_what_follows_a_table(tmp_path, table):
     np.testing.assert_array_equal(function.predict(table), fitted.predict(table))
     got = function.predict(table, params={"quantiles": [0.1, 0.5]})
     np.testing.assert_array_equal(got, fitted.predict(table, quantiles=[0.1, 0.5]))
+
+
+@pytest.mark.filterwarnings("error:.*integer column:UserWarning")
+def test_a_function_takes_the_very_table_that_was_fitted(tmp_path, capfd):
+    table = long(80)
+    time = table["ds"].dt
+    tables = {
+        "categories": table.astype({"unique_id": "category"}),
+        "numbers": table.assign(unique_id=table["unique_id"].map({"OT": 1, "load": 2})),
+        "zone": table.assign(ds=time.tz_localize("Europe/Berlin")),
+        "periods": table.assign(ds=time.to_period("h")),
+        "series": hourly()["OT"],
+    }
+    capfd.readouterr()
+    for name, table in tables.items():
+        fitted = RidgeForecaster(horizon=7, context_length=48).fit(table)
+        save_model(fitted, tmp_path / name)
+        function = mlflow.pyfunc.load_model(str(tmp_path / name))
+        got, expected = function.predict(table), pd.DataFrame(fitted.predict(table))
+        # MLflow hands categories on as text, and time stamps without a zone in nanoseconds.
+        pd.testing.assert_frame_equal(got.astype(expected.dtypes), expected)
+        if name != "series":
+            with pytest.raises(mlflow.exceptions.MlflowException, match=r"missing inputs.*ds"):
+                function.predict(table.drop(columns="ds"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_no_forecaster_is_refused(tmp_path):
+    other = LinearRegression().fit(waves(9), waves(9))
+    with pytest.raises(ParameterError, match="got a LinearRegression"):
+        save_model(other, tmp_path / "model")
+    with pytest.raises(ParameterError, match="got a LinearRegression"):
+        log_model(other)
 
 
 def test_a_function_of_covariates_reads_their_future_from_the_same_table(tmp_path):

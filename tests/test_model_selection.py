@@ -266,14 +266,44 @@ def test_values_that_a_pipeline_filled_in_are_not_judged():
     np.testing.assert_allclose(scores, expected)
 
 
-def test_a_pipeline_that_changes_units_is_sent_to_target_transform():
+@pytest.mark.parametrize("output", ["pandas", "default"])
+def test_a_pipeline_that_changes_units_is_sent_to_target_transform(output):
     pipeline = Pipeline(
-        [("scale", StandardScaler().set_output(transform="pandas")), ("forecast", naive())]
+        [("scale", StandardScaler().set_output(transform=output)), ("forecast", naive())]
     )
     with pytest.raises(ParameterError, match=r"StandardScaler.*own units.*target_transform="):
         cross_val_score(
             pipeline, wide(), cv=splitter(), scoring=forecast_scorer(), error_score="raise"
         )
+
+
+def test_steps_that_turn_a_frame_into_an_array_keep_its_units():
+    pipeline = Pipeline([("plain", FunctionTransformer(np.asarray)), ("forecast", naive())])
+    scores = cross_val_score(pipeline, wide(), cv=splitter(), scoring=forecast_scorer())
+    expected = cross_val_score(naive(), wide(), cv=splitter(), scoring=forecast_scorer())
+    np.testing.assert_allclose(scores, expected)
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "smape", "pinball", median_absolute_error])
+def test_a_fold_without_observed_values_says_so(metric):
+    frame = wide()
+    frame.iloc[-11:] = np.nan
+    with pytest.raises(DataError, match="Nothing to judge: every value of the test fold after"):
+        cross_val_score(
+            naive(),
+            frame,
+            cv=splitter(1, context_length=CONTEXT),
+            scoring=forecast_scorer(metric),
+            error_score="raise",
+        )
+
+
+def test_mase_leaves_out_a_channel_that_only_rounding_moves():
+    frame = wide().assign(still=np.where(np.arange(131) % 2, 0.3, 0.1 + 0.2))
+    assert frame["still"].nunique() == 2
+    options = {"cv": splitter(), "scoring": forecast_scorer("mase")}
+    expected = cross_val_score(naive(), wide(), **options)
+    np.testing.assert_allclose(cross_val_score(naive(), frame, **options), expected)
 
 
 def test_steps_and_nested_parameters_are_searched():

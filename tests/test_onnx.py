@@ -9,10 +9,17 @@ import torch
 from scipy.stats import t as student_t
 from tiny_fits import tiny, waves
 
-from titans_ts import LinearForecaster, LogTransform, ParameterError
+from titans_ts import (
+    LinearForecaster,
+    LogTransform,
+    ParameterError,
+    SavedModelError,
+    load_model,
+)
 from titans_ts.heads.forecast.gaps import fill_gaps
 from titans_ts.onnx import OnnxForecaster, export_onnx, onnx_inputs
 from titans_ts.onnx.graph import polynomials
+from titans_ts.onnx.writing import describe
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
@@ -184,6 +191,59 @@ def test_a_graph_of_another_forecaster_is_refused(exported):
     other = small(depth=0, horizon=5).fit(station())
     with pytest.raises(ParameterError, match="has horizon 7, but the forecaster has 5"):
         OnnxForecaster(path, other)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"calendar": ["hour_of_day"]}, r'has calendar false, but .* \["hour_of_day"\]'),
+        (
+            {"target_transform": LogTransform()},
+            r"has target_transform none, but .* LogTransform\(\)",
+        ),
+    ],
+)
+def test_a_graph_of_the_same_shape_with_other_inputs_is_refused(exported, other, message):
+    path, _ = exported
+    with pytest.raises(ParameterError, match=message):
+        OnnxForecaster(path, small(depth=0, quantiles=(0.1, 0.5), **other).fit(station()))
+
+
+def test_a_graph_knows_its_forecaster_loaded_again(exported, tmp_path):
+    path, fitted = exported
+    fitted.save(tmp_path / "model")
+    assert_same(OnnxForecaster(path, load_model(tmp_path / "model")).predict(), fitted.predict())
+
+
+def test_another_estimator_has_no_graph(exported):
+    path, _ = exported
+    baseline = LinearForecaster(horizon=7, context_length=8).fit(station())
+    with pytest.raises(ParameterError, match="got a LinearForecaster"):
+        OnnxForecaster(path, baseline)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", None], ids=["empty", "text", "half a graph"])
+def test_a_file_that_is_no_graph_gets_a_sentence(exported, tmp_path, content):
+    path, fitted = exported
+    whole = path.read_bytes()
+    (tmp_path / "bad.onnx").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(SavedModelError, match=r"onnxruntime cannot load .*bad\.onnx.*again"):
+        OnnxForecaster(tmp_path / "bad.onnx", fitted)
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_the_graph_is_made(exported, tmp_path):
+    _, fitted = exported
+    with pytest.raises(ParameterError, match=r"is a folder; expected a file"):
+        export_onnx(fitted, tmp_path)
+    with pytest.raises(ParameterError, match=r"lies in .*graphs', no folder; expected a file"):
+        export_onnx(fitted, tmp_path / "graphs" / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_graph_says_may_be_numbers_of_numpy(exported):
+    _, fitted = exported
+    odd = small(depth=0, horizon=np.int64(7), calendar=np.False_).fit(station())
+    assert describe(odd) == describe(fitted)
 
 
 def test_quantiles_that_were_not_trained_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from titans_ts import (
 )
 from titans_ts.base import BaseForecaster
 from titans_ts.persistence import folder as folder_module
+from titans_ts.persistence import forecasters as forecasters_module
 from titans_ts.persistence import load_forecaster, save_forecaster
 from titans_ts.persistence.files import signed_text
 from titans_ts.persistence.plain_json import decode, encode
@@ -259,6 +261,7 @@ def test_what_a_save_did_not_write_is_not_overwritten(saved, tmp_path):
         (strange, "not a saved forecaster .it holds thesis.tex"),
         (saved, r"not a saved forecaster .*notes.txt"),
         (link, "is a link"),
+        (file / "model", f"cannot be a folder: {str(file)!r} is a file"),
     ]:
         with pytest.raises(ParameterError, match=f"{what}.*Choose another path"):
             forecaster.save(path)
@@ -464,6 +467,49 @@ def test_the_next_save_clears_away_what_a_killed_one_left(saved, tmp_path):
         ".model.notes.old",
         "model",
     ]
+
+
+# -- several at a time -----------------------------------------------------------------------------
+
+
+def test_of_two_saves_at_a_time_both_arrive_and_the_later_one_stays(saved, tmp_path, monkeypatch):
+    first, second = fitted(wide_frame().iloc[:-7]), fitted(wide_frame().iloc[:-3])
+    rename = Path.rename
+
+    def interfere(self, target):
+        here = rename(self, target)
+        if target.suffix == ".old":  # the first has just made room
+            monkeypatch.setattr(Path, "rename", rename)
+            second.save(saved)
+        return here
+
+    monkeypatch.setattr(Path, "rename", interfere)
+    first.save(saved)
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), first.predict())
+    assert listing(tmp_path) == ["model", *(f"model{os.sep}{n}" for n in listing(saved))]
+
+
+@pytest.mark.parametrize("load", [RidgeForecaster.load, titans_ts.load_model])
+def test_a_load_during_a_save_is_of_one_model(saved, monkeypatch, load):
+    other, read = fitted(wide_frame().iloc[:-7]), forecasters_module.read_arrays
+
+    def interfere(kind, folder, header):
+        monkeypatch.setattr(forecasters_module, "read_arrays", read)
+        other.save(saved)
+        return read(kind, folder, header)
+
+    monkeypatch.setattr(forecasters_module, "read_arrays", interfere)
+    pd.testing.assert_frame_equal(load(saved).predict(), other.predict())
+
+
+def test_many_saves_and_loads_at_a_time_all_succeed(saved, tmp_path):
+    forecaster = fitted()
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [threads.submit(forecaster.save, saved) for _ in range(60)]
+        jobs += [threads.submit(RidgeForecaster.load, saved) for _ in range(20)]
+    for job in jobs:
+        job.result()
+    assert listing(tmp_path) == ["model", *(f"model{os.sep}{n}" for n in listing(saved))]
 
 
 def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path):

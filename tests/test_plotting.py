@@ -333,9 +333,70 @@ def test_time_stamps_and_row_numbers_are_not_mixed():
         plot_forecast(known.to_numpy(), came.to_numpy(), actual=came)
 
 
+def test_bands_are_paired_by_level_whatever_the_order_of_the_columns():
+    known, came = split(frame(1))
+    levels = {f"a_q{level}": came["a"] + 10 * level for level in (0.5, 0.9, 0.1, 0.8, 0.2)}
+    drawn = bands(plot_forecast(known, came, bands=pd.DataFrame(levels)))
+    assert list(drawn) == ["10 to 90 %", "20 to 80 %"]
+    np.testing.assert_allclose(drawn["10 to 90 %"][0][1:], came["a"] + 1)
+    np.testing.assert_allclose(drawn["20 to 80 %"][1][1:], came["a"] + 8)
+
+
+def test_an_array_of_bands_belongs_to_the_columns_of_the_forecast():
+    known, came = split(frame(2))
+    ends = np.stack([came.to_numpy() - 1, came.to_numpy() + 2], axis=2)
+    drawn = bands(plot_forecast(known, came, bands=ends, channels="b"))
+    np.testing.assert_allclose(drawn["quantiles"][1][1:], came["b"] + 2)
+
+
+def test_what_lies_before_the_end_of_the_history_is_not_joined_to_it():
+    known, came = split(frame(1))
+    early = came.shift(-20, freq="h")
+    drawn = lines(plot_forecast(known, early, actual=frame(1)))
+    np.testing.assert_array_equal(drawn["forecast"][0], mdates.date2num(early.index))
+    np.testing.assert_array_equal(drawn["what came"][0], mdates.date2num(frame(1).index))
+
+
+def test_bands_of_other_columns_or_times_are_refused():
+    known, came = split(frame(1))
+    low_high = pd.DataFrame({"a_q0.1": came["a"] - 1, "a_q0.9": came["a"] + 1})
+    with pytest.raises(DataError, match=r"bands has no quantiles of 'a'; its columns are 'b_q0.1'"):
+        plot_forecast(known, came, bands=low_high.rename(columns=lambda name: "b" + name[1:]))
+    with pytest.raises(DataError, match="bands is of other times than forecast: row 0 is of 2024"):
+        plot_forecast(known, came, bands=low_high.shift(1, freq="h"))
+    with pytest.raises(DataError, match=r"bands has shape \(7, 2, 3\).* each of the 1 columns"):
+        plot_forecast(known, came, bands=np.ones((HORIZON, 2, 3)))
+    assert plt.get_fignums() == []
+
+
+def test_rows_out_of_order_are_refused():
+    known, came = split(frame(1))
+    counted, then = known.reset_index(drop=True), came.set_axis(range(ROWS, ROWS + HORIZON))
+    for history, forecast in ((known[::-1], came), (counted[::-1], then)):
+        with pytest.raises(DataError, match=r"rows of history are not in order.* Sort them"):
+            plot_forecast(history, forecast)
+
+
+def test_clocks_with_and_without_a_zone_are_not_mixed():
+    known, came = split(frame(1))
+    with pytest.raises(DataError, match="history has a time zone, but forecast has none"):
+        plot_forecast(known.tz_localize("Asia/Tokyo"), came)
+    with pytest.raises(DataError, match="actual has a time zone, but history has none"):
+        plot_forecast(known, came, actual=came.tz_localize("Asia/Tokyo"))
+
+
+def test_masked_values_are_not_drawn():
+    history = np.ma.masked_array([1.0, 1e9, 2.0], [False, True, False])
+    _, y = lines(plot_forecast(history, np.array([[3.0]])))["known"]
+    np.testing.assert_array_equal(y, [1.0, np.nan, 2.0])
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        pytest.param(
+            {"history": "load.csv"}, DataError, "history is a str that makes no array", id="path"
+        ),
         pytest.param({"last": 0}, ParameterError, r"last must be a whole number", id="last"),
         pytest.param({"channels": []}, ParameterError, r"channels is empty", id="no channels"),
         pytest.param(

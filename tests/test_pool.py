@@ -1,6 +1,7 @@
 """A panel forecast on several devices: every row once, in order, and as on one."""
 
 import os
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from tiny_fits import tiny, waves
 
 from titans_ts import ParameterError
+from titans_ts import pool as pool_module
 from titans_ts.pool import ForecastPool
 
 
@@ -47,10 +49,43 @@ def test_spawned_processes_do_the_same(forecaster):
     pd.testing.assert_frame_equal(found, forecaster.predict(long_panel()), rtol=1e-5)
 
 
-@pytest.mark.parametrize("devices", [0, [], "cuda:0", True])
+@pytest.mark.parametrize("devices", [0, [], "cuda:0", True, 2.0, None])
 def test_devices_that_make_no_sense_are_refused(forecaster, devices):
     with pytest.raises(ParameterError, match="devices must be a positive number of processes"):
         ForecastPool(forecaster, devices)
+
+
+def test_a_way_to_start_that_there_is_not_is_refused(forecaster):
+    with pytest.raises(ParameterError, match=r"start_method must be one of .*; got 'thread'"):
+        ForecastPool(forecaster, 2, start_method="thread")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")
+def test_a_device_that_there_is_not_is_told_to_whoever_asks_and_to_nobody_else(forecaster, capfd):
+    with (
+        ForecastPool(forecaster, ["abacus"], start_method="fork") as pool,
+        pytest.raises(ParameterError, match="device='abacus' cannot be used here"),
+    ):
+        pool.predict()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")
+def test_a_process_that_dies_is_explained(forecaster, monkeypatch):
+    monkeypatch.setattr(pool_module, "_start", lambda *_: os._exit(1))
+    with (
+        ForecastPool(forecaster, np.int64(1), start_method="fork") as pool,
+        pytest.raises(BrokenProcessPool) as failure,
+    ):
+        pool.predict()
+    assert '__name__ == "__main__"' in failure.value.__notes__[0]
+
+
+def test_a_pool_that_is_closed_says_so(forecaster):
+    with ForecastPool(forecaster, 1) as pool:
+        pass  # no process has started yet
+    with pytest.raises(RuntimeError, match="This ForecastPool is closed"):
+        pool.predict()
 
 
 def test_a_forecaster_that_is_not_fitted_is_refused():

@@ -234,6 +234,29 @@ def test_values_that_a_transformer_cannot_take_are_named():
         TargetTransform.fit(PowerTransformer(method="box-cox"), series, IDS)
 
 
+def test_rows_of_one_series_are_named_without_an_id():
+    series = SeriesSet.from_arrays([np.array([[1.0], [0.0]])], ("OT",))
+    with pytest.raises(DataError, match=r"cannot take, the first 0.0 in row 1\. Expected"):
+        TargetTransform.fit(LogTransform(offset=0), series, ())
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in log:RuntimeWarning")
+@pytest.mark.parametrize("bad", [0.0, -1.0], ids=["infinite", "not a number"])
+def test_values_that_a_function_cannot_take_are_named(bad):
+    logarithm = FunctionTransformer(np.log, np.exp)
+    good = SeriesSet.from_arrays([np.full((2003, 1), 2.0)], ("OT",))
+    values = good.values.copy()
+    # After the rows on which the inverse is tried.
+    values[2001] = bad
+    series = SeriesSet.from_arrays([values], ("OT",))
+    fitted = TargetTransform.fit(logarithm, good, ())
+    message = rf"'OT' has 1 value .*finite, the first {bad} in row 2001\."
+    with pytest.raises(DataError, match=message):
+        TargetTransform.fit(logarithm, series, ())
+    with pytest.raises(DataError, match=message):
+        fitted.forward(series, ())
+
+
 # -- saving ----------------------------------------------------------------------------------------
 
 

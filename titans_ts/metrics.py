@@ -3,8 +3,9 @@
 Every function takes the truth first, then the forecast, and averages over all observed values
 alike: over all windows, steps and channels at once, never over means of parts. Frames that are
 all numbers work too, and are compared place by place: columns or rows that have the same names in
-another order are refused, and columns of ids are for you to drop. For model selection inside
-scikit-learn use a forecaster's own ``score``.
+another order are refused, and so are rows of other times; columns of ids and of time are for you to
+drop. Masked arrays are missing where they are masked. For model selection inside scikit-learn use a
+forecaster's own ``score``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 # Whole module, not its functions: ours carry the same names.
 import sklearn.metrics as sk
 
+from titans_ts.data.ids import ID_NAMES
 from titans_ts.errors import DataError
 from titans_ts.parameters import check_int, check_quantiles
 
@@ -47,7 +50,7 @@ def mean_absolute_error(y_true: Any, y_pred: Any, *, observed: Any = None) -> fl
     Raises
     ------
     DataError
-        Shapes differ, nothing is observed, or a value that counts is NaN or infinite.
+        Shapes or times differ, nothing is observed, or a value that counts is NaN or infinite.
 
     Examples
     --------
@@ -109,13 +112,15 @@ def mase(
 
     Each channel's absolute error is divided by the mean of ``|x_t - x_(t - season_length)|`` over
     its history (Hyndman and Koehler, 2006), then everything is averaged. A channel whose history
-    repeats itself exactly has no such scale and is left out.
+    repeats itself, but for rounding, has no such scale and is left out.
 
     Parameters
     ----------
     y_true, y_pred : array-like of shape (..., channels)
+        Of shape (time,) for a single channel.
     history : array-like of shape (time, channels)
-        The rows before the forecast, usually the training rows, all of them known.
+        The rows before the forecast, usually the training rows, all of them known. Of shape
+        (time,) where y_true is.
     season_length : int, default 1
         Steps in a season; 1 compares with repeating the last value.
     observed : array-like of bool, shape of y_true, optional
@@ -139,17 +144,28 @@ def mase(
     check_int("season_length", season_length)
     true, pred, mask = _pair(y_true, y_pred, observed)
     past = _numbers("history", history)
+    _refuse_other_columns(y_true, history, "history")
+    if true.ndim == past.ndim == 1:  # Series
+        true, pred, mask, past = (part[:, None] for part in (true, pred, mask, past))
     if true.ndim < 2 or past.ndim != 2 or past.shape[1] != true.shape[-1]:
         raise DataError(
             "mase needs y_true of shape (..., channels) and a history of shape (time, channels) "
-            f"with the same channels, got {true.shape} and {past.shape}."
+            f"with the same channels, got {true.shape} and {past.shape}. Give both as tables, "
+            "for example by reshape(-1, 1) where there is a single channel."
         )
     if len(past) <= season_length:
         raise DataError(
-            f"history has {len(past)} rows, expected more than season_length={season_length}."
+            f"history has {len(past)} rows, expected more than season_length={season_length}. "
+            "Give more rows, or a shorter season."
         )
-    _refuse_not_finite("history", past, np.ones(past.shape, dtype=bool))
+    _refuse_not_finite(
+        "history",
+        past,
+        np.ones(past.shape, dtype=bool),
+        "Fill them in, for example with titans_ts.Impute(), or give rows without them.",
+    )
     scale = np.abs(past[season_length:] - past[:-season_length]).mean(axis=0)
+    scale[is_noise(scale, past)] = 0.0
     mask = mask & (scale > 0)
     if not mask.any():
         raise DataError(
@@ -251,7 +267,7 @@ def coverage(y_true: Any, lower: Any, upper: Any, *, observed: Any = None) -> fl
     Raises
     ------
     DataError
-        As for :func:`mean_absolute_error`.
+        As for :func:`mean_absolute_error`; or ``lower`` is above ``upper`` everywhere.
 
     Examples
     --------
@@ -260,7 +276,30 @@ def coverage(y_true: Any, lower: Any, upper: Any, *, observed: Any = None) -> fl
     """
     true, low = _observed_pair(y_true, lower, observed, name="lower")
     _, high = _observed_pair(y_true, upper, observed, name="upper")
+    if (low > high).all():
+        raise DataError(
+            f"lower is above upper in all of the {len(low)} values that count, the first "
+            f"{low[0]} and {high[0]}. Give the lower bound first."
+        )
     return float(np.mean((low <= true) & (true <= high)))
+
+
+def is_noise(scale: np.ndarray, values: np.ndarray, observed: Any = True) -> np.ndarray:
+    """Tell where a scale is what rounding leaves of a constant: errors over it say nothing.
+
+    Parameters
+    ----------
+    scale : ndarray of shape (channels,)
+    values : ndarray of shape (time, channels)
+        What it is the scale of.
+    observed : ndarray of bool, shape of values, default True
+
+    Returns
+    -------
+    ndarray of shape (channels,), bool
+    """
+    largest = np.max(np.abs(values), axis=0, initial=0.0, where=observed)
+    return scale <= 64 * np.finfo(np.float64).eps * largest
 
 
 # -- inside ---------------------------------------------------------------------------------------
@@ -330,18 +369,48 @@ def _pair(
 
 def _refuse_other_order(y_true: Any, y_pred: Any, name: str) -> None:
     """Values are compared by their place; tables whose places are named otherwise are refused."""
-    for what in ("columns", "index"):
-        ours, theirs = (_labels(values, what) for values in (y_true, y_pred))
-        if ours is None or theirs is None or ours == theirs or set(ours) != set(theirs):
-            continue
-        place = next(
-            i for i, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1
-        )
+    _refuse_other_columns(y_true, y_pred, name)
+    ours, theirs = (_labels(values, "index") for values in (y_true, y_pred))
+    if ours is None or theirs is None or ours == theirs or len(ours) != len(theirs):
+        return
+    place = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+    if set(ours) == set(theirs):
+        raise _other_order(name, "index", ours, theirs, place)
+    # Numbers may only count the rows of a table; times say what the values are of.
+    if _has_times(y_true.index) and type(y_true.index) is type(y_pred.index):
         raise DataError(
-            f"{name} has the {what} of y_true in another order: {theirs[place]!r} at {place}, "
-            f"where y_true has {ours[place]!r}. Bring them into one order, for example by "
-            f"{name}.reindex({what}=y_true.{what})."
+            f"{name} is of other times than y_true: row {place} is of {_word(theirs[place])}, "
+            f"where y_true has {_word(ours[place])}. Give the rows of the same times, for example "
+            f"y_true.loc[{name}.index]; or arrays, by to_numpy(), where they are meant to be "
+            "compared by place."
         )
+
+
+def _refuse_other_columns(y_true: Any, y_pred: Any, name: str) -> None:
+    """Refuse a column of y_true that stands elsewhere; columns may have other names."""
+    ours, theirs = (_labels(values, "columns") for values in (y_true, y_pred))
+    if ours is None or theirs is None:
+        return
+    for place, (here, there) in enumerate(zip(ours, theirs, strict=False)):
+        if here != there and there in ours:
+            raise _other_order(name, "columns", ours, theirs, place)
+
+
+def _other_order(name: str, what: str, ours: list[Any], theirs: list[Any], place: int) -> DataError:
+    return DataError(
+        f"{name} has the {what} of y_true in another order: {_word(theirs[place])} at {place}, "
+        f"where y_true has {_word(ours[place])}. Bring them into one order, for example by "
+        f"{name}.reindex({what}=y_true.{what})."
+    )
+
+
+def _word(label: Any) -> str:
+    return str(label) if isinstance(label, (pd.Timestamp, pd.Period)) else repr(label)
+
+
+def _has_times(index: Any) -> bool:
+    levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
+    return any(isinstance(level, (pd.DatetimeIndex, pd.PeriodIndex)) for level in levels)
 
 
 def _labels(values: Any, what: str) -> list[Any] | None:
@@ -364,17 +433,47 @@ def _mask(observed: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
+    _refuse_keys(name, values)
     try:
-        return np.asarray(values, dtype=np.float64)
+        if isinstance(values, np.ma.MaskedArray):
+            return np.ma.asarray(values, dtype=np.float64).filled(np.nan)
+        if isinstance(values, (pd.DataFrame, pd.Series)):
+            return values.astype(np.float64).to_numpy()  # NA of pandas becomes NaN
+        array = np.asarray(values)
+        if array.dtype.kind in "cmM":
+            raise TypeError(f"it holds values of the dtype {array.dtype}")
+        return np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must be an array of numbers: {error}.") from error
 
 
-def _refuse_not_finite(name: str, values: np.ndarray, mask: np.ndarray) -> None:
+def _refuse_keys(name: str, values: Any) -> None:
+    """Refuse a table whose ids or times would be compared as if they were values."""
+    columns = _labels(values, "columns")
+    if columns is None:
+        return
+    for label, dtype in zip(columns, getattr(values, "dtypes", ()), strict=False):
+        holds = "ids" if label in ID_NAMES else "times" if _is_time(dtype) else None
+        if holds is not None:
+            raise DataError(
+                f"{name} has a column {label!r}, which holds {holds}, and every column is compared "
+                f"as values. Give the columns of values only, for example {name}[['y']]."
+            )
+
+
+def _is_time(dtype: Any) -> bool:
+    if hasattr(dtype, "is_temporal"):  # of polars
+        return bool(dtype.is_temporal())
+    return isinstance(dtype, pd.PeriodDtype) or getattr(dtype, "kind", "") in ("m", "M")
+
+
+def _refuse_not_finite(
+    name: str, values: np.ndarray, mask: np.ndarray, advice: str = "Leave them out with observed=."
+) -> None:
     bad = mask & ~np.isfinite(values)
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise DataError(
             f"{name} has {int(bad.sum())} NaN or infinite values that count, the first at index "
-            f"{where}. Leave them out with observed=."
+            f"{where}. {advice}"
         )

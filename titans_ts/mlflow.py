@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 import titans_ts
@@ -27,6 +28,9 @@ FLAVOR_NAME = "titans_ts"
 
 # Name of our folder inside a model.
 FOLDER = "forecaster"
+
+# What MLflow has no type for: it would ask for text or plain time stamps, and take nothing else.
+_REFUSED = (pd.CategoricalDtype, pd.PeriodDtype, pd.DatetimeTZDtype)
 
 
 def save_model(
@@ -71,7 +75,7 @@ def save_model(
     >>> load_model(folder).predict().shape  # doctest: +SKIP
     (24, 7)
     """
-    check_is_fitted(forecaster)
+    _check(forecaster)
     pyfunc, models = _needed("mlflow.pyfunc"), _needed("mlflow.models")
     model = models.Model() if mlflow_model is None else mlflow_model
     if signature is None:
@@ -124,7 +128,7 @@ def log_model(
     mlflow.models.model.ModelInfo
         Its ``model_uri`` is for :func:`load_model` and ``mlflow.pyfunc.load_model``.
     """
-    check_is_fitted(forecaster)
+    _check(forecaster)
     return _needed("mlflow.models").Model.log(
         artifact_path=None,
         name=name,
@@ -211,9 +215,20 @@ class _PyFunc:
             raise DataError(
                 f"The last {horizon} rows of each series are the steps to forecast, with "
                 f"future_covariates and nothing in {targets}; but some have values there. Append "
-                "the rows of make_future_dataframe(), with the covariates filled in."
+                "the rows of make_future_dataframe(), with the covariates filled in, behind the "
+                "others: the rows of a series stand in the order of time."
             )
         return table[~ahead], table.loc[ahead].drop(columns=targets)
+
+
+def _check(forecaster: Any) -> None:
+    if not isinstance(forecaster, BaseForecaster):
+        raise ParameterError(
+            "Expected a fitted forecaster of titans_ts for a model of MLflow, got a "
+            f"{type(forecaster).__name__}. Other estimators have flavours of their own, such as "
+            "mlflow.sklearn."
+        )
+    check_is_fitted(forecaster)
 
 
 # -- what goes in and out -------------------------------------------------------------------------
@@ -244,8 +259,25 @@ def _signature(forecaster: BaseForecaster) -> Any:
                 for covariate in layout.covariates.of(role)
             }
         )
-    inferred = models.infer_signature(table, forecast)
-    return models.ModelSignature(inferred.inputs, inferred.outputs, params)
+    return models.ModelSignature(_schema(table), _schema(forecast), params)
+
+
+def _schema(table: Any) -> Any:
+    """The columns of a table; of any type where MLflow refuses the very values it was made of."""
+    models, types = _needed("mlflow.models"), _needed("mlflow.types")
+    with warnings.catch_warnings():
+        # Advice for integers that may be missing; of ours the ids are left, which may not.
+        warnings.filterwarnings("ignore", "(?s).*schema contains integer column", UserWarning)
+        if isinstance(table, pd.Series):
+            return models.infer_signature(table).inputs
+        free = types.schema.AnyType()
+        columns = [
+            types.schema.ColSpec(free, label, required=True)
+            if isinstance(table[label].dtype, _REFUSED)
+            else models.infer_signature(table[[label]]).inputs.inputs[0]
+            for label in table.columns
+        ]
+    return types.schema.Schema(columns)
 
 
 def _example(covariate: Covariate) -> Any:

@@ -8,7 +8,9 @@ import os
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from titans_ts.data.windows import CutWindows
 from titans_ts.errors import ParameterError
 from titans_ts.forecaster import TitansForecaster
+from titans_ts.parameters import check_choice
 
 __all__ = ["ForecastPool"]
 
@@ -36,7 +39,9 @@ class ForecastPool:
     devices : int or sequence of str
         Number of processes on the CPU, or a device for each, such as ``["cuda:0", "cuda:1"]``.
     start_method : {"spawn", "forkserver", "fork"}, default "spawn"
-        As :mod:`multiprocessing` knows it; "fork" starts at once, but not with GPUs.
+        As :mod:`multiprocessing` knows it; "fork" starts at once, but not with GPUs. With the
+        others, processes read the script that made the pool: there it must stand in a function,
+        or under ``if __name__ == "__main__":``.
 
     Examples
     --------
@@ -61,8 +66,12 @@ class ForecastPool:
                 f"{type(forecaster).__name__}. Call its own predict and score."
             )
         check_is_fitted(forecaster)
-        names = ["cpu"] * devices if isinstance(devices, int) else list(devices)
-        if not names or isinstance(devices, str | bool):
+        check_choice("start_method", start_method, multiprocessing.get_all_start_methods())
+        several = isinstance(devices, Sequence) and not isinstance(devices, str)
+        names = list(devices) if several else []  # type: ignore[arg-type]
+        if isinstance(devices, Integral) and not isinstance(devices, bool):
+            names = ["cpu"] * int(devices)
+        if not names:
             raise ParameterError(
                 "devices must be a positive number of processes, or a list of devices such as "
                 f"['cuda:0', 'cuda:1']; got {devices!r}."
@@ -71,7 +80,7 @@ class ForecastPool:
         waiting = context.SimpleQueue()
         for name in names:
             waiting.put(name)
-        self._n = len(names)
+        self._n, self._closed = len(names), False
         # As bytes: as an object its weights would go through shared memory, whose handles a process
         # that is spawned cannot be given twice.
         self._processes = ProcessPoolExecutor(
@@ -94,6 +103,7 @@ class ForecastPool:
 
     def close(self) -> None:
         """End the processes; ``with`` does so by itself."""
+        self._closed = True
         self._processes.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -105,26 +115,44 @@ class ForecastPool:
     def _forecast(
         self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
     ) -> np.ndarray:
+        if self._closed:
+            raise RuntimeError("This ForecastPool is closed. Make a new one for more forecasts.")
         n = len(windows.context)
         edges = sorted({n * i // self._n for i in range(self._n + 1)})
         parts = [
             CutWindows(*(None if array is None else array[start:stop] for array in windows))  # type: ignore[arg-type]
             for start, stop in pairwise(edges)
         ]
-        answers = [self._processes.submit(_forecast, part, quantiles) for part in parts]
-        return np.concatenate([answer.result() for answer in answers])
+        try:
+            answers = [self._processes.submit(_forecast, part, quantiles) for part in parts]
+            return np.concatenate([answer.result() for answer in answers])
+        except BrokenProcessPool as error:
+            error.add_note(
+                "A process of the ForecastPool has ended before it answered: it was stopped, ran "
+                "out of memory, or could not start, as where a script makes the pool outside of "
+                'if __name__ == "__main__":. Make a new pool.'
+            )
+            raise
 
 
-# In a process of the pool: its forecaster.
-_HERE: dict[str, TitansForecaster] = {}
+# In a process of the pool: its forecaster, or why there is none.
+_HERE: dict[str, TitansForecaster | ParameterError] = {}
 
 
 def _start(pickled: bytes, waiting: Any, n: int) -> None:
     threadpool_limits(max((os.cpu_count() or 1) // n, 1))
     forecaster: TitansForecaster = pickle.loads(pickled)
-    forecaster._to_device(waiting.get())
-    _HERE["forecaster"] = forecaster
+    try:
+        forecaster._to_device(waiting.get())
+    except ParameterError as error:
+        # Raised here, it would go to the terminal, and whoever asks would learn of a broken pool.
+        _HERE["forecaster"] = error
+    else:
+        _HERE["forecaster"] = forecaster
 
 
 def _forecast(windows: CutWindows, quantiles: tuple[float, ...] | None) -> np.ndarray:
-    return _HERE["forecaster"]._forecast(windows, quantiles)
+    forecaster = _HERE["forecaster"]
+    if isinstance(forecaster, ParameterError):
+        raise forecaster
+    return forecaster._forecast(windows, quantiles)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from statistics import median
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -19,7 +16,7 @@ from benchmarks.speed.fits import SIZES, make_ours
 from benchmarks.speed.problems import make_problem, useful_flops, wide_table
 from benchmarks.speed.report import Report
 from benchmarks.speed.timing import Effort
-from titans_ts.training import graphed
+from titans_ts.training import EagerSteps
 
 __all__ = ["run"]
 
@@ -137,12 +134,13 @@ def training(report: Report) -> None:
     for size, batch, precision in product(SIZES, BATCHES, ("32-true", "bf16-mixed")):
         for recorded in (True, False) if batch == BATCHES[0] else (True,):
             clock = step_clock()
-            forecaster = make_ours(size, batch, [clock], precision=precision, accelerator="gpu")
-            with nullcontext() if recorded else unrecorded():
-                forecaster.fit(data)
+            callbacks = [clock] if recorded else [clock, EagerSteps()]
+            forecaster = make_ours(
+                size, batch, callbacks, precision=precision, accelerator="gpu"
+            ).fit(data)
             spent: Spent = clock.spent
             rate = batch / spent.seconds
-            step = "recorded" if recorded else "kernel by kernel"
+            step = "recorded" if recorded else "eager"
             print(size, batch, precision, step, f"{rate:,.0f}/s, {spent}", flush=True)
             patches = forecaster.context_length // forecaster.patch_length
             table.add(
@@ -150,13 +148,6 @@ def training(report: Report) -> None:
                 rate * patches, spent.busy, spent.kernels,
             )  # fmt: skip
             report.figures[f"gpu.training.{size}.{batch}.{precision}.{step}"] = rate
-
-
-@contextmanager
-def unrecorded() -> Iterator[None]:
-    """Fits whose steps are launched kernel by kernel."""
-    with patch.object(graphed, "UNRECORDED", sys.maxsize):
-        yield
 
 
 def step_clock() -> Any:

@@ -12,7 +12,7 @@ from titans_ts.plugins.language.streams import segments_of, whole_documents
 from titans_ts.plugins.language.texts import read_corpus
 from titans_ts.plugins.language.tokenizer import ByteTokenizer
 from titans_ts.plugins.language.training import StreamModule
-from titans_ts.training import TrainingSettings, graphed
+from titans_ts.training import EagerSteps, TrainingSettings
 from titans_ts.training.graphed import GraphedLoss
 
 SETTINGS = TrainingSettings(max_epochs=1, batch_size=3, learning_rate=0.01, patience=1)
@@ -56,11 +56,11 @@ def test_segments_that_are_done_again_learn_what_others_learn(variant):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_on_the_gpu_recorded_segments_learn_what_others_learn(variant, monkeypatch):
+def test_on_the_gpu_recorded_segments_learn_what_others_learn(variant):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
 
-    def history() -> list[float]:
+    def history(**more) -> list[float]:
         model = TitansLanguageModel(
             variant=variant,
             dim=32,
@@ -69,10 +69,10 @@ def test_on_the_gpu_recorded_segments_learn_what_others_learn(variant, monkeypat
             precision="32-true",
             max_epochs=2,
             random_state=0,
+            **more,
         )
         text = "What one reads, " * 400 + "stays. "
         return [epoch["train_loss"] for epoch in model.fit([text] * 4).history_]
 
-    recorded = history()
-    monkeypatch.setattr(graphed, "UNRECORDED", 10**9)
-    assert recorded == pytest.approx(history(), rel=1e-3)
+    plain = history(trainer_kwargs={"callbacks": EagerSteps()})
+    assert history() == pytest.approx(plain, rel=1e-3)

@@ -36,8 +36,14 @@ def with_id_column(frame: Any, forecaster: BaseForecaster, name: str = "X") -> t
     Raises
     ------
     DataError
-        There is none.
+        There is none, or columns share a name.
     """
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(
+            f"{name} has several columns named {twice[0]!r}, expected distinct names. Rename or "
+            "drop all but one."
+        )
     wanted = ID_NAMES if forecaster.id_column is None else (forecaster.id_column,)
     if frame.index.name in wanted:
         return frame.reset_index(), frame.index.name
@@ -62,6 +68,7 @@ class Plan(NamedTuple):
 def make_plan(
     forecaster: BaseForecaster,
     meta: pd.DataFrame,
+    id_column: str,
     quantiles: tuple[float, ...] | None,
     future: pd.DataFrame | None,
 ) -> Plan:
@@ -72,6 +79,7 @@ def make_plan(
     forecaster : BaseForecaster
     meta : DataFrame
         Columns and dtypes of the long table to continue.
+    id_column : str
     quantiles : tuple of float or None
     future : DataFrame or None
         Columns and dtypes of the table of future covariates.
@@ -81,7 +89,7 @@ def make_plan(
     DataError
         The columns are not those of ``fit``.
     """
-    row = _one_row(forecaster, meta)
+    row = _one_row(forecaster, meta, id_column)
     try:
         series, layout = forecaster._read_like_fit(row, part=True)
     except DataError as error:
@@ -124,9 +132,11 @@ def _check_known(labels: list[Any], future: pd.DataFrame) -> None:
         )
 
 
-def _one_row(forecaster: BaseForecaster, meta: pd.DataFrame) -> pd.DataFrame:
+def _one_row(forecaster: BaseForecaster, meta: pd.DataFrame, id_column: str) -> pd.DataFrame:
     """A row with values that reading does not refuse."""
     row = meta_nonempty(meta).iloc[:1].copy()
+    if row[id_column].dtype == object:  # Dask does not know of what, and puts a bare object
+        row[id_column] = pd.Series(["a"], row.index, dtype=object)
     schema = forecaster.layout_.covariates
     for covariate in (*schema.past, *schema.known, *schema.static):
         if covariate.label in row.columns:

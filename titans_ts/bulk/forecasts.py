@@ -185,7 +185,7 @@ def _mapped(
     if future is not None:
         future, _ = with_id_column(_read_future(future, dd), forecaster, "future")
     ahead = None if future is None else future._meta
-    plan = make_plan(forecaster, X._meta, quantiles, ahead)
+    plan = make_plan(forecaster, X._meta, id_column, quantiles, ahead)
     result = meta(plan.meta, id_column)
     X = X[plan.columns]  # what is not read need not be moved
     own = numbers(X.npartitions)

@@ -213,5 +213,17 @@ def _where(number: pd.DataFrame, job: Job) -> str:
 
 
 def _like(meta: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    other = {name: dtype for name, dtype in meta.dtypes.items() if table[name].dtype != dtype}
+    other = {
+        name: dtype
+        for name, dtype in meta.dtypes.items()
+        if table[name].dtype != dtype and not _lost_as(dtype, table[name])
+    }
     return table.astype(other) if other else table
+
+
+def _lost_as(dtype: Any, ids: pd.Series) -> bool:
+    """Whether some ids are none of the categories: where Dask does not know these, all of them.
+
+    pandas would make them missing without a word; Dask joins the categories of partitions itself.
+    """
+    return isinstance(dtype, pd.CategoricalDtype) and not ids.isin(dtype.categories).all()

@@ -102,6 +102,8 @@ class Average:
         self.weight += float(np.abs(true).sum()) if self.name in ("wape", "wql") else n
 
     def value(self) -> float:
+        if not self.weight and self.name not in ("mase", "wape", "wql"):
+            raise _nothing_to_judge()
         if not self.weight:
             raise DataError(
                 f"{self.name} has no meaning on this test fold: none of its values counts, or all "
@@ -123,4 +125,13 @@ class Collected:
 
     def value(self) -> float:
         true, pred = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        if not len(true):
+            raise _nothing_to_judge()
         return float(self.function(true, pred))
+
+
+def _nothing_to_judge() -> DataError:
+    return DataError(
+        "Nothing to judge: every value of the test fold after the training rows is missing. Give "
+        "folds whose tested rows have observed values."
+    )

@@ -14,6 +14,7 @@ from titans_ts.base import BaseForecaster
 from titans_ts.callers import called_by
 from titans_ts.data.series import SeriesSet
 from titans_ts.errors import DataError, ParameterError
+from titans_ts.metrics import is_noise
 from titans_ts.model_selection.folds import FoldError, JudgedWindows, judged_windows
 from titans_ts.model_selection.measures import (
     QUANTILE_MEASURES,
@@ -65,7 +66,8 @@ def forecast_scorer(
     season_length : int, default 1
         For ``"mase"``, which divides each channel's error by the mean of
         ``|x_t - x_(t - season_length)|`` over the rows of the test fold, its context included: a
-        scorer does not see the training rows.
+        scorer does not see the training rows, so give the folds a ``context_length`` of several
+        seasons.
     greater_is_better : bool, optional
         Of a function. Default: by scikit-learn's habit, a name that ends with ``_score`` says
         yes; ``_error``, ``_loss`` and ``_deviance`` say no.
@@ -186,7 +188,8 @@ class ForecastScorer:
             values = np.where(one.observed, one.values, np.nan)
             steps = np.abs(values[lag:] - values[:-lag])
             count = (~np.isnan(steps)).sum(axis=0)
-            scale[i] = np.nansum(steps, axis=0) / np.maximum(count, 1)
+            mean = np.nansum(steps, axis=0) / np.maximum(count, 1)
+            scale[i] = np.where(is_noise(mean, one.values, one.observed), 0.0, mean)
         return scale
 
 
@@ -247,7 +250,8 @@ def _own_values(
         own, _ = forecaster._read_like_fit(X)
     except DataError:
         return series  # such as a table whose missing rows the steps fill in
-    if (own.n_series, own.channels) != (series.n_series, series.channels):
+    # Not by their names: steps of scikit-learn turn a frame into an array, which has none.
+    if (own.n_series, len(own.channels)) != (series.n_series, len(series.channels)):
         return series
     if (own.lengths != series.lengths).any():
         return series

@@ -249,10 +249,16 @@ class NeuralMemory(nn.Module):
             # A whole tile of a memory that was written before may be faster scanned.
             carried = bool(tile.momentum) or tile.weights[0].shape[1] > 1
             scanned = n_new == TILE_SIZE and carried and self.n_layers > 1
-            linear = self.n_layers == 1 and not (self.residual or self.coarse or self.first_order)
-            solved = linear and solves(n_new, self.chunk_size) and not is_exporting()
+            solved = solves(
+                n_new,
+                self.chunk_size,
+                self.n_layers,
+                residual=self.residual,
+                coarse=self.coarse,
+                first_order=self.first_order,
+            )
             if n_new > TILE_SIZE or scanned or solved:
-                reads, tile = self._long_segment(tile, queries, keys, values, gates, after_each)
+                reads, tile = self._scanned_segment(tile, queries, keys, values, gates, after_each)
                 return self._answer(reads, x), MemorySession(tile, tail)
             tile = write_tile(
                 tile,
@@ -278,7 +284,7 @@ class NeuralMemory(nn.Module):
                 reads = read_tile(tile, heads_first, range(n - 1, n), residual=self.residual)
         return self._answer(reads.transpose(0, 1), x), MemorySession(tile, tail)
 
-    def _long_segment(
+    def _scanned_segment(
         self,
         tile: MemoryTile,
         queries: Tensor,
@@ -287,7 +293,7 @@ class NeuralMemory(nn.Module):
         gates: MemoryGates,
         after_each: bool,
     ) -> tuple[Tensor, MemoryTile]:
-        """Of a segment that is longer than a tile: scanned, into a state, like a sequence."""
+        """Of a segment that goes into a state like a sequence, and not into a tile."""
         reads, state = memory_chunked(
             close_tile(tile, chunk_size=self.chunk_size),
             queries,

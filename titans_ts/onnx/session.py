@@ -11,10 +11,11 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.data.windows import CutWindows
-from titans_ts.errors import ParameterError
+from titans_ts.errors import ParameterError, SavedModelError
 from titans_ts.forecaster import TitansForecaster
 from titans_ts.onnx.extra import needed
 from titans_ts.onnx.inputs import arrays_of
+from titans_ts.onnx.writing import describe
 
 __all__ = ["OnnxForecaster"]
 
@@ -48,6 +49,8 @@ class OnnxForecaster:
     ------
     ParameterError
         The graph is of another forecaster, or onnxruntime is not installed.
+    SavedModelError
+        The file holds no graph that onnxruntime can read.
     """
 
     def __init__(
@@ -57,24 +60,40 @@ class OnnxForecaster:
         *,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
+        if not isinstance(forecaster, TitansForecaster):
+            raise ParameterError(
+                "forecaster must be the TitansForecaster that was exported, got a "
+                f"{type(forecaster).__name__}."
+            )
         check_is_fitted(forecaster)
         runtime = needed("onnxruntime")
         if not Path(path).is_file():
             raise ParameterError(f"No ONNX file at {str(path)!r}; expected one of export_onnx.")
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # not what it does not fold, node by node
-        self.session = runtime.InferenceSession(os.fspath(path), options, providers=list(providers))
+        try:
+            self.session = runtime.InferenceSession(
+                os.fspath(path), options, providers=list(providers)
+            )
+        except Exception as error:  # each failure of onnxruntime has a class of its own
+            raise SavedModelError(
+                f"onnxruntime cannot load {str(path)!r} with the providers {list(providers)}: "
+                f"{error}. Expected a file of export_onnx, and providers that are installed; if "
+                "the file is damaged, export it again."
+            ) from error
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        expected = {
-            "horizon": str(forecaster.horizon),
-            "context_length": str(forecaster.context_length_),
-            "channels": json.dumps([str(label) for label in forecaster.layout_.channels]),
-        }
+        expected = describe(forecaster)
+        # Its repr may be another once it is loaded.
+        transform = self.metadata.get("target_transform", "")
+        if bool(transform) != (forecaster.target_transform_ is not None):
+            expected["target_transform"] = repr(forecaster.target_transform)
         for name, value in expected.items():
             if self.metadata.get(name) != value:
                 raise ParameterError(
-                    f"The graph in {str(path)!r} has {name} {self.metadata.get(name, 'unknown')}, "
-                    f"but the forecaster has {value}. Give the forecaster that was exported."
+                    f"The graph in {str(path)!r} has {name} "
+                    f"{self.metadata.get(name, 'unknown') or 'none'}, "
+                    f"but the forecaster has {value or 'none'}. Give the forecaster that was "
+                    "exported."
                 )
         self.quantiles = tuple(json.loads(self.metadata["quantiles"]))
         # The same forecaster, which takes its numbers from the graph.

@@ -23,7 +23,7 @@ from titans_ts.onnx.graph import ForecastGraph, example_inputs
 from titans_ts.parameters import check_quantiles
 from titans_ts.persistence.files import write_whole
 
-__all__ = ["export_onnx"]
+__all__ = ["describe", "export_onnx"]
 
 
 def export_onnx(
@@ -50,7 +50,8 @@ def export_onnx(
     Raises
     ------
     ParameterError
-        The quantiles were not trained, or a package of the extra ``onnx`` is missing.
+        The quantiles were not trained, ``path`` cannot be a file, or a package of the extra
+        ``onnx`` is missing.
 
     Examples
     --------
@@ -69,6 +70,13 @@ def export_onnx(
             f"export_onnx writes a TitansForecaster; got {type(forecaster).__name__}."
         )
     check_is_fitted(forecaster)
+    file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():  # said now, since a graph takes minutes
+        what = "is a folder" if file.is_dir() else f"lies in {str(file.parent)!r}, no folder"
+        raise ParameterError(
+            f"{str(path)!r} {what}; expected a file in a folder that exists, such as "
+            "'station.onnx'. Choose another path, or make the folder."
+        )
     for name in ("onnx", "onnxscript"):
         needed(name)
     levels = check_quantiles("quantiles", forecaster.quantiles if quantiles is None else quantiles)
@@ -81,7 +89,7 @@ def export_onnx(
     for node in program.model.graph:  # where in our code each came from: most of the file
         node.metadata_props.clear()
     program.model.metadata_props.update(_metadata(forecaster, levels))
-    write_whole(Path(path), program.save)
+    write_whole(file, program.save)
 
 
 def _traced(graph: ForecastGraph, example: dict[str, torch.Tensor]) -> Any:
@@ -104,19 +112,25 @@ def _traced(graph: ForecastGraph, example: dict[str, torch.Tensor]) -> Any:
 
 def _metadata(forecaster: TitansForecaster, levels: tuple[float, ...] | None) -> dict[str, str]:
     """What a caller must know of the graph; lists and dicts as JSON."""
-    covariates = forecaster.layout_.covariates
-    channels = [str(label) for label in forecaster.layout_.channels]
-    entries: dict[str, Any] = {
+    return {
         "titans_ts_version": titans_ts.__version__,
         "torch_version": torch.__version__,
-        "horizon": forecaster.horizon,
-        "context_length": forecaster.context_length_,
-        "channels": channels,
-        "quantiles": list(levels or ()),
-        "freq": forecaster.freq_ or "",
+        "quantiles": json.dumps(list(levels or ())),
         "target_transform": ""
         if forecaster.target_transform_ is None
         else repr(forecaster.target_transform),
+        **describe(forecaster),
+    }
+
+
+def describe(forecaster: TitansForecaster) -> dict[str, str]:
+    """What a forecaster must share with its graph, or it would give it other numbers."""
+    covariates = forecaster.layout_.covariates
+    entries: dict[str, Any] = {
+        "horizon": forecaster.horizon,
+        "context_length": forecaster.context_length_,
+        "channels": [str(label) for label in forecaster.layout_.channels],
+        "freq": forecaster.freq_ or "",
         "past_covariates": [str(c.label) for c in covariates.past],
         "known_covariates": [str(c.label) for c in covariates.known],
         "static_covariates": [str(c.label) for c in covariates.static],
@@ -129,7 +143,11 @@ def _metadata(forecaster: TitansForecaster, levels: tuple[float, ...] | None) ->
         "calendar": forecaster.calendar,
         "holidays": forecaster.holidays or "",
     }
-    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in entries.items()}
+    # Numbers may be numpy's, as a grid has them.
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, default=lambda v: v.item())
+        for name, value in entries.items()
+    }
 
 
 @contextmanager

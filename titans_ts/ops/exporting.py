@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
-__all__ = ["is_exporting", "must_not_look"]
+__all__ = ["is_exporting", "must_not_look", "recording"]
+
+_recording: ContextVar[bool] = ContextVar("recording", default=False)
 
 _asked = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
 
@@ -18,9 +24,21 @@ def is_exporting() -> bool:
     return _asked is not None and bool(_asked())
 
 
+@contextmanager
+def recording() -> Iterator[None]:
+    """While inside, what is computed is to be done again with other numbers, in the same way."""
+    token = _recording.set(True)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
 def must_not_look(x: Tensor) -> bool:
     """Whether no branch may depend on the numbers of ``x`` now.
 
-    So it is while ``torch.export`` traces, and while a CUDA graph records.
+    So it is while ``torch.export`` traces, and while a CUDA graph is recorded.
     """
-    return is_exporting() or (x.is_cuda and torch.cuda.is_current_stream_capturing())
+    if is_exporting() or _recording.get():
+        return True
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()

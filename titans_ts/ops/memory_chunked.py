@@ -23,8 +23,8 @@ __all__ = ["memory_chunked", "slice_gates", "solves"]
 # shorter ones attend over less: with heads of 32 to 64 the two cost the same around here.
 TILE_SIZE = 64
 
-# Up to here, tiles, from a state that all sequences of a batch share: no matrix is made for any of
-# them in the first tile.
+# Up to here, tiles, from a state that all sequences of a batch share (but for linear memories of
+# many chunks, see ``solves``): no matrix is made for any of them in the first tile.
 SHORT = 2 * TILE_SIZE
 # Chunks from which on the triangular solve of a linear memory is worth its preparation.
 LEAST_SOLVED = 16
@@ -104,14 +104,15 @@ def memory_chunked(
     state = state.settled()
     # A graph is made of tiles: they are plain operations, where a scan works in memory of its own.
     # Where each sequence has matrices of its own, a scan takes a CPU 0.6 to 0.9 times as long as
-    # tiles of 64 tokens, with chunks of 1 to 64; of a linear memory, 1.3 times as long.
+    # tiles of 64 tokens, with chunks of 1 to 64.
     carried = bool(state.momentum) or len(state.weights[0]) > 1
     own = carried and keys.is_cpu and len(state.weights) > 1
     others = {"residual": residual, "coarse": coarse, "first_order": first_order}
-    linear = len(state.weights) == 1 and not any(others.values())
     short = n < TILE_SIZE if own else n <= SHORT
-    short = is_exporting() or (short and not (linear and solves(n, chunk_size)))
+    short = short and not solves(n, chunk_size, len(state.weights), **others)
+    short = short or is_exporting()
     form: Callable[..., tuple[Tensor, MemoryState | None]] = _by_tiles if short else _by_scan
+    linear = len(state.weights) == 1 and not any(others.values())
     if form is _by_scan and linear and chunk_size <= TILE_SIZE:
         form = partial(_by_whole_chunks, _solve)
     elif form is _by_scan and triton_available(keys.device):
@@ -132,12 +133,25 @@ def memory_chunked(
     )
 
 
-def solves(n_tokens: int, chunk_size: int) -> bool:
-    """Whether a linear memory takes so few tokens faster by one triangular solve than by tiles.
+def solves(
+    n_tokens: int,
+    chunk_size: int,
+    n_layers: int,
+    *,
+    residual: bool,
+    coarse: bool,
+    first_order: bool,
+) -> bool:
+    """Whether so few tokens go by the triangular solve of a linear memory, and not by tiles.
 
-    From sixteen chunks on it does: tiles go chunk by chunk (1.7 to 10 times as long at chunks of 1
-    on a CPU, as long at chunks of 4), the solve does not.
+    From sixteen chunks on that is faster on a CPU: tiles go chunk by chunk (1.7 to 10 times as long
+    at chunks of 1, as long at chunks of 4), the solve does not. A GPU has as many fewer kernels. A
+    graph is made of tiles: they are plain operations.
     """
+    if residual or coarse or first_order or n_layers > 1:
+        return False
+    if is_exporting() or torch.compiler.is_compiling():
+        return False
     return n_tokens >= LEAST_SOLVED * chunk_size and chunk_size <= TILE_SIZE
 
 

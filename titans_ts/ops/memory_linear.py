@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from titans_ts.ops.arena import Arena, Workspace, borrow, give_back
 from titans_ts.ops.memory_linear_tiles import (
@@ -29,6 +28,7 @@ from titans_ts.ops.memory_linear_tiles import (
     to_tiles,
 )
 from titans_ts.ops.memory_state import MemoryGates
+from titans_ts.ops.once import first_derivatives_only
 
 __all__ = ["linear_memory"]
 
@@ -127,7 +127,7 @@ class _Linear(torch.autograd.Function):
         return (reads, *(half.contiguous() for half in joined.split(joined.shape[-1], 1)))
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, reads_bar: Tensor, *after_bars: Tensor) -> Any:
         observed, *tensors = ctx.saved_tensors
         bars = [None if x is None else x.new_empty(x.shape) for x in tensors]

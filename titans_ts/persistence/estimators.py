@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
@@ -20,6 +21,7 @@ from titans_ts.heads.registry import find_estimator_name, get_estimator
 from titans_ts.persistence.folder import (
     FORECASTER,
     MODEL,
+    Kind,
     encoded_parameters,
     read_arrays,
     read_header,
@@ -28,7 +30,7 @@ from titans_ts.persistence.folder import (
     write_folder,
 )
 from titans_ts.persistence.forecasters import load_forecaster
-from titans_ts.persistence.place import find_whole
+from titans_ts.persistence.place import find_whole, read_whole
 from titans_ts.persistence.plain_json import decode, encode
 
 __all__ = ["SaveLoadMixin", "load_estimator", "load_model", "save_estimator"]
@@ -167,7 +169,12 @@ def load_estimator(
         The folder is missing, damaged, holds another kind of model, is from a newer version, or
         of a head that is not installed.
     """
-    folder = find_whole(Path(path), MODEL.json_file)
+    return read_whole(Path(path), MODEL.json_file, partial(_load_from, cls, device=device))
+
+
+def _load_from(
+    cls: type[Estimator] | None, folder: Path, *, device: str | None = None
+) -> Estimator:
     header = read_header(MODEL, folder)
     target = _class_of(header, cls, folder)
     arrays = read_arrays(MODEL, folder, header)
@@ -212,16 +219,23 @@ def load_model(path: str | Path, *, device: str | None = None) -> Any:
     >>> load_model(folder)
     SeasonalNaiveForecaster(context_length=8, horizon=2)
     """
+    # Looked for twice: a save may replace the folder just then.
+    kind = _kind_at(Path(path)) or _kind_at(Path(path))
+    if kind is None:
+        raise SavedModelError(
+            f"No saved model in {str(path)!r}: expected a folder, written by save, with the file "
+            f"{FORECASTER.json_file} or {MODEL.json_file}. Check the path."
+        )
+    if kind is FORECASTER:
+        return load_forecaster(None, path, device=device)
+    return load_estimator(path, device=device)
+
+
+def _kind_at(path: Path) -> Kind | None:
     for kind in (FORECASTER, MODEL):
-        folder = find_whole(Path(path), kind.json_file)
-        if (folder / kind.json_file).is_file():
-            if kind is FORECASTER:
-                return load_forecaster(None, path, device=device)
-            return load_estimator(path, device=device)
-    raise SavedModelError(
-        f"No saved model in {str(path)!r}: expected a folder, written by save, with the file "
-        f"{FORECASTER.json_file} or {MODEL.json_file}. Check the path."
-    )
+        if (find_whole(path, kind.json_file) / kind.json_file).is_file():
+            return kind
+    return None
 
 
 def _class_of(header: dict[str, Any], cls: type[Estimator] | None, folder: Path) -> type[Estimator]:

@@ -160,18 +160,33 @@ def new_folder(kind: Kind, path: str | Path) -> Iterator[Path]:
 def check_save_path(path: str | Path, kind: Kind = FORECASTER) -> None:
     """Raise ParameterError where a model cannot be saved; to be asked before a long fit."""
     goal = Path(os.path.abspath(path))
+    above = next(folder for folder in goal.parents if folder.exists())
+    if not above.is_dir():
+        raise ParameterError(
+            f"{str(path)!r} cannot be a folder: {str(above)!r} is a file. Choose another path."
+        )
     if not goal.exists() and not goal.is_symlink():
         return
     expected = "expected a folder that does not exist yet, or one that an earlier save wrote"
     if not goal.is_dir() or goal.is_symlink():
         what = "a link" if goal.is_symlink() else "a file"
         raise ParameterError(f"{str(path)!r} is {what}; {expected}. Choose another path.")
-    names = {entry.name for entry in goal.iterdir()}
-    if names and not _is_saved(kind, goal):
+    # Seen twice: another save may be replacing the folder just then.
+    names = _strangers(kind, goal) and _strangers(kind, goal)
+    if names:
         raise ParameterError(
             f"The folder {str(path)!r} is not a saved {kind.noun} (it holds "
             f"{', '.join(sorted(names)[:3])}); {expected}. Choose another path."
         )
+
+
+def _strangers(kind: Kind, folder: Path) -> set[str]:
+    """What a folder holds, unless it is empty, gone, or what a save wrote."""
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+        return set() if not names or _is_saved(kind, folder) else names
+    except FileNotFoundError:
+        return set()
 
 
 def _is_saved(kind: Kind, folder: Path) -> bool:

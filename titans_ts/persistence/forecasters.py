@@ -27,7 +27,7 @@ from titans_ts.persistence.folder import (
     restoring,
     write_folder,
 )
-from titans_ts.persistence.place import find_whole
+from titans_ts.persistence.place import read_whole
 from titans_ts.persistence.plain_json import decode, encode
 
 __all__ = ["fingerprint", "load_forecaster", "save_forecaster"]
@@ -128,7 +128,25 @@ def load_forecaster(
         The folder is missing, damaged, holds another kind of forecaster or is from a newer
         version.
     """
-    folder = find_whole(Path(path), FORECASTER.json_file)
+    read = partial(_load_from, cls, device=device)
+    return read_whole(Path(path), FORECASTER.json_file, read)
+
+
+def fingerprint(path: str | Path) -> str:
+    """Tell one saved forecaster from all others: the checksum of the file that has all checksums.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder that :func:`load_forecaster` reads.
+    """
+    name = FORECASTER.json_file
+    return read_whole(Path(path), name, lambda folder: sha256_of(folder / name))
+
+
+def _load_from(
+    cls: type[Forecaster] | None, folder: Path, *, device: str | None = None
+) -> Forecaster:
     header = read_header(FORECASTER, folder)
     target = _class_of(header, cls, folder)
     if MEMBERS in header:
@@ -141,17 +159,6 @@ def load_forecaster(
     if device is not None and to_device is not None:
         to_device(device)
     return forecaster
-
-
-def fingerprint(path: str | Path) -> str:
-    """Tell one saved forecaster from all others: the checksum of the file that has all checksums.
-
-    Parameters
-    ----------
-    path : str or Path
-        A folder that :func:`load_forecaster` reads.
-    """
-    return sha256_of(find_whole(Path(path), FORECASTER.json_file) / FORECASTER.json_file)
 
 
 def _restore(

@@ -1,4 +1,8 @@
-"""A folder in the place of another: at every moment the old one or the new one can be found."""
+"""A folder in the place of another: at every moment the old one or the new one can be found.
+
+Several saves to one name may go on at a time, and loads beside them: every save arrives, the last
+one stays, and a load reads one of them whole.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,23 @@ import os
 import re
 import shutil
 import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from titans_ts.errors import SavedModelError
 from titans_ts.persistence.files import flush
 
-__all__ = ["find_whole", "put_in_place"]
+__all__ = ["find_whole", "put_in_place", "read_whole"]
 
 # Seconds after which a folder that a save has not finished is that of one that was killed.
 ABANDONED = 24 * 3600.0
+
+# Times that a folder is read which saves keep replacing.
+MOST_READS = 10
+
+Result = TypeVar("Result")
 
 
 def put_in_place(part: Path, goal: Path) -> None:
@@ -27,22 +40,48 @@ def put_in_place(part: Path, goal: Path) -> None:
         ``NAME``; missing, or a folder to replace. Killed in between, its content is found by
         :func:`find_whole`.
     """
-    if goal.exists():
+    # Not those that come later: another save may have put this model there meanwhile.
+    left = [(name, folder, _time_of(folder)) for name, folder in _beside(goal)]
+    gone = [old for name, old, _ in left if name == "old"]
+    while True:
         # A folder that is not empty cannot be renamed over; it steps aside, and back if need be.
-        old = part.with_suffix(".old")
-        goal.rename(old)
+        old = _step_aside(goal)
         try:
             part.rename(goal)
-        except BaseException:
-            old.rename(goal)
-            raise
-    else:
-        part.rename(goal)
+        except BaseException as error:
+            taken = goal.exists()
+            if old is not None and not taken:
+                old.rename(goal)
+            if not taken or not isinstance(error, OSError):
+                raise
+            # Another save was faster, and its model steps aside next.
+        else:
+            break
+        finally:
+            gone += [] if old is None else [old]
     flush(goal.parent)
-    # The model that stepped aside, and whatever saves left that were killed.
-    for name, left in _beside(goal):
-        if name == "old" or time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+    # The models that stepped aside, and whatever saves left that were killed.
+    gone += [folder for _, folder, since in left if 0 <= since < time.time() - ABANDONED]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _step_aside(goal: Path) -> Path | None:
+    # Each time under a name of its own: what others clear away then is what they have seen.
+    old = goal.parent / f".{goal.name}.{uuid.uuid4().hex}.old"
+    try:
+        goal.rename(old)
+    except FileNotFoundError:
+        return None
+    return old
+
+
+def _time_of(folder: Path) -> float:
+    """When it was last written to; -1 if another save has just removed or renamed it."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return -1.0
 
 
 def _beside(goal: Path) -> list[tuple[str, Path]]:
@@ -63,4 +102,36 @@ def find_whole(folder: Path, sign: str) -> Path:
         return folder
     goal = Path(os.path.abspath(folder))
     old = [left for name, left in _beside(goal) if name == "old" and (left / sign).is_file()]
-    return max(old, key=lambda left: left.stat().st_mtime, default=folder)
+    return max(old, key=_time_of, default=folder)
+
+
+def read_whole(folder: Path, sign: str, read: Callable[[Path], Result]) -> Result:
+    """Read a folder, and again where a save replaced it meanwhile.
+
+    Files of two models are never taken for one: ``read`` checks that they belong together.
+
+    Parameters
+    ----------
+    folder : Path
+    sign : str
+        A file that it must have, another one after each save.
+    read : callable
+        Reads the folder that it is given.
+    """
+    for _ in range(MOST_READS - 1):
+        found = find_whole(folder, sign)
+        before = _mark(found / sign)
+        try:
+            return read(found)
+        except (SavedModelError, FileNotFoundError):
+            if before == _mark(find_whole(folder, sign) / sign):
+                raise
+    return read(find_whole(folder, sign))
+
+
+def _mark(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns

@@ -49,8 +49,9 @@ def plot_forecast(
         enclose the first, and so on inwards. Without a column ``OT``, ``OT_q0.5`` is its line.
         Columns such as ``q0.1`` are quantiles of the only channel.
     bands : like history, optional
-        What ``predict(quantiles=...)`` returned, where ``forecast`` has no quantiles; an array
-        has the shape (time, channels, quantiles).
+        What ``predict(quantiles=...)`` returned for the same times, where ``forecast`` has no
+        quantiles; an array has the shape (time, channels, quantiles), with the channels of
+        ``forecast``.
     actual : like history, optional
         What came, where that is known.
     channels : str or sequence of str, optional
@@ -76,7 +77,8 @@ def plot_forecast(
     Raises
     ------
     DataError
-        A table cannot be read, or lacks a series or channel that is to be drawn.
+        A table cannot be read, is not in order of time, or lacks a series or channel that is to be
+        drawn; or ``bands`` are of other channels or times than ``forecast``.
     ParameterError
         ``last`` makes no sense, or ``ax`` is not one Axes for each panel.
 

@@ -15,7 +15,7 @@ import pandas as pd
 from titans_ts.data.tables import Label, open_table
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.parameters import check_int
-from titans_ts.plotting.tables import Lines, Source, open_source, pick_series
+from titans_ts.plotting.tables import Lines, Source, as_numbers, open_source, pick_series
 
 __all__ = ["MAX_PANELS", "Band", "Clock", "Panel", "Request", "read_panels"]
 
@@ -126,20 +126,21 @@ def _series_panels(
     bare = _bare_channel(known, ahead, channels)
     names = _channel_names(known, ahead, channels, bare)
     levels = _quantile_columns(ahead, names, bare)
-    if isinstance(tables.bands, Lines):
-        levels |= _quantile_columns(tables.bands, names, bare)
-    elif tables.bands is not None:
-        levels |= _unnamed_quantiles(tables.bands)
+    if tables.bands is not None:
+        levels |= _band_levels(tables.bands, ahead, names, bare)
     shown = slice(max(known.n_rows - (last or HISTORY_HORIZONS * ahead.n_rows), 0), None)
     clock = _clock(known)
     x_known, x_ahead = _positions(known, clock, 0), _positions(ahead, clock, known.n_rows)
+    if isinstance(tables.bands, Lines):
+        _check_times(tables.bands, x_ahead, clock, known.n_rows)
     panels = []
     for name in names:
         own = levels.get(name, {})
         x, y = x_known[shown], known[name][shown]
         line = ahead[name] if name in ahead.columns else own.get("0.5")
         nested = _nested(own, name, ahead.n_rows)
-        if np.isfinite(y[-1]):
+        follows = np.isfinite(y[-1]) and x_ahead[0] > x[-1]
+        if follows:
             # All starts from the last known value: no hole, and a single step is a line too.
             line = None if line is None else np.insert(line, 0, y[-1])
             nested = [Band(b.label, *(np.insert(v, 0, y[-1]) for v in b[1:])) for b in nested]
@@ -149,7 +150,7 @@ def _series_panels(
         then = None
         if came is not None:
             then = _positions(came, clock, known.n_rows), came[name]
-            if np.isfinite(y[-1]):
+            if np.isfinite(y[-1]) and len(then[0]) and then[0][0] > x[-1]:
                 then = np.insert(then[0], 0, x[-1]), np.insert(then[1], 0, y[-1])
         title = name if not long else str(series) if len(names) == 1 else f"{series}: {name}"
         panels.append(Panel(title, clock, (x, y), x_all, line, then, nested))
@@ -199,11 +200,37 @@ def _quantile_columns(
         channel = None if match is None else match["channel"] or bare
         if match is not None and channel in names and column not in names:
             found.setdefault(str(channel), {})[match["level"]] = lines[column]
+    # Bands are pairs from the outside in, whatever the order of the columns.
+    return {name: dict(sorted(own.items(), key=_level)) for name, own in found.items()}
+
+
+def _level(item: tuple[str, np.ndarray]) -> float:
+    return float(item[0])
+
+
+def _band_levels(
+    bands: Lines | np.ndarray, ahead: Lines, names: Sequence[str], bare: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Quantiles of each channel by level, of a table or array that holds nothing else."""
+    if not isinstance(bands, Lines):
+        if bands.shape[1] != len(ahead.columns):
+            raise DataError(
+                f"bands has shape {bands.shape} (time, channels, quantiles), expected one channel "
+                f"for each of the {len(ahead.columns)} columns of forecast."
+            )
+        return _unnamed_quantiles(bands, list(ahead.columns))
+    found = _quantile_columns(bands, names, bare)
+    if not found:
+        raise DataError(
+            f"bands has no quantiles of {', '.join(map(repr, names))}; its columns are "
+            f"{', '.join(map(repr, bands.columns))}. Expected names such as "
+            f"{names[0] + '_q0.1'!r}, as predict(quantiles=...) returns them."
+        )
     return found
 
 
 def _band_array(bands: Any) -> np.ndarray:
-    array = np.asarray(bands, dtype=np.float64)
+    array = as_numbers(bands, "bands")
     if array.ndim != 3:
         raise DataError(
             f"bands has shape {array.shape}, expected (time, channels, quantiles) as "
@@ -212,11 +239,13 @@ def _band_array(bands: Any) -> np.ndarray:
     return array
 
 
-def _unnamed_quantiles(array: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+def _unnamed_quantiles(
+    array: np.ndarray, channels: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
     # An array does not say its levels; their order is all that is known.
     return {
-        str(i): {f"#{j}": array[:, i, j] for j in range(array.shape[2])}
-        for i in range(array.shape[1])
+        name: {f"#{j}": array[:, i, j] for j in range(array.shape[2])}
+        for i, name in enumerate(channels)
     }
 
 
@@ -246,6 +275,19 @@ def _clock(lines: Lines) -> Clock:
     return Clock(dates, index.tz if isinstance(index, pd.DatetimeIndex) else None)
 
 
+def _check_times(bands: Lines, x_ahead: np.ndarray, clock: Clock, first_row: int) -> None:
+    """Refuse bands of other times than the forecast, around which they would be drawn."""
+    x = _positions(bands, clock, first_row)
+    if len(x) != len(x_ahead) or np.array_equal(x, x_ahead):
+        return  # another number of rows is refused where they are paired
+    row = int((x != x_ahead).argmax())
+    where = f": row {row} is of {bands.index[row]}" if bands.index is not None else ""
+    raise DataError(
+        f"bands is of other times than forecast{where}. Give what predict(quantiles=...) returns "
+        "for the same rows."
+    )
+
+
 def _positions(lines: Lines, clock: Clock, first_row: int) -> np.ndarray:
     index = lines.index
     if isinstance(index, pd.PeriodIndex):
@@ -256,9 +298,21 @@ def _positions(lines: Lines, clock: Clock, first_row: int) -> np.ndarray:
             f"history has {first}, but {lines.parameter} has {then}; expected tables of one kind, "
             "as fit and predict take and return them."
         )
+    if isinstance(index, pd.DatetimeIndex) and (index.tz is None) != (clock.tz is None):
+        with_, without = ("history", lines.parameter)[:: -1 if clock.tz is None else 1]
+        raise DataError(
+            f"{with_} has a time zone, but {without} has none; expected both alike. Give the one "
+            "its zone with tz_localize(), or take the other's away with tz_localize(None)."
+        )
+    counts = index is not None and pd.api.types.is_integer_dtype(index.dtype)
+    if index is not None and (clock.dates or counts) and not index.is_monotonic_increasing:
+        raise DataError(
+            f"The rows of {lines.parameter} are not in order of time; expected the oldest row "
+            "first. Sort them, for example with sort_index()."
+        )
     if isinstance(index, pd.DatetimeIndex):
         utc = index if index.tz is None else index.tz_convert("UTC").tz_localize(None)
         return np.asarray(mdates.date2num(utc.to_numpy()))
-    if index is not None and pd.api.types.is_integer_dtype(index.dtype):
+    if index is not None and counts:
         return index.to_numpy(dtype=np.float64)
     return np.arange(first_row, first_row + lines.n_rows, dtype=np.float64)

@@ -15,7 +15,7 @@ from titans_ts.data.tables import Label, Table, open_table
 from titans_ts.data.time_column import no_such_column, read_time_column
 from titans_ts.errors import DataError
 
-__all__ = ["Lines", "Source", "open_source", "pick_series"]
+__all__ = ["Lines", "Source", "as_numbers", "open_source", "pick_series"]
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,27 @@ def pick_series(history: Source, forecast: Source, series: Any, most: int) -> li
     return list(dict.fromkeys(names))
 
 
+def as_numbers(table: Any, parameter: str) -> np.ndarray:
+    """An array, series by series or not, as float64.
+
+    Raises
+    ------
+    DataError
+        It is something else than numbers.
+    """
+    try:
+        if isinstance(table, np.ma.MaskedArray):
+            return np.ma.asarray(table, dtype=np.float64).filled(np.nan)
+        return np.asarray(table, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{parameter} is a {type(table).__name__} that makes no array of numbers ({error}); "
+            "expected an array of shape (time, channels), a Series or a DataFrame."
+        ) from error
+
+
 def _array_lines(table: Any, parameter: str) -> Lines:
-    array = np.asarray(table, dtype=np.float64)
+    array = as_numbers(table, parameter)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2:
         raise DataError(

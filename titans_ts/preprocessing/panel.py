@@ -51,6 +51,7 @@ class Panel:
     @classmethod
     def from_series(cls, series: SeriesSet, ids: Sequence[Any]) -> Panel:
         """Take the rows of a set; values that were not observed become NaN."""
+        named = len(ids) > 0
         ids = tuple(ids) or tuple(range(series.n_series))
         values, observed = series.values, series.observed
         if not observed.all():
@@ -59,7 +60,8 @@ class Panel:
 
         def where(row: int) -> str:
             number = int(np.searchsorted(offsets, row, side="right")) - 1
-            return f"row {row - offsets[number]} of series {ids[number]!r}"
+            of = f" of series {ids[number]!r}" if named or len(ids) > 1 else ""
+            return f"row {row - offsets[number]}{of}"
 
         return cls(values, offsets, ids, series.channels, where=where)
 

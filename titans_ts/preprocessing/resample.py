@@ -32,9 +32,10 @@ class Resample(TableTransformer):
     For rows at odd times, several rows of one time, or a frequency that is too fine. Spans and
     their stamps are those of :meth:`pandas.DataFrame.resample`: a span is called by its start, a
     month's end or a week by its end. Hours and days are counted from a midnight, whatever the
-    first row is; several weeks or months from the first row of each series. A span in which
-    nothing was observed is missing. Rows come out series by series, oldest first. A table without
-    time, such as an array, comes out as it is.
+    first row is (hours from that of 2000-01-01: while the clock is an hour ahead of it, spans of 12
+    hours start at 1 o'clock); several weeks or months from the first row of each series. A span in
+    which nothing was observed is missing. Rows come out series by series, oldest first. A table
+    without time, such as an array, comes out as it is.
 
     Parameters
     ----------

@@ -247,6 +247,13 @@ def _forward(step: Any, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
     """Transformed values of a panel, NaN where missing, and which of them can be learnt from."""
     if not isinstance(step, SeriesTransformer):
         values = _apply(step, step.transform, panel.values)
+        usable = _usable(step, panel.values)[:, None] & ~np.isnan(panel.values)
+        # Taken as missing, or as infinite, they would make forecasts missing.
+        panel.refuse(
+            usable & ~np.isfinite(values),
+            f"that {step!r:.80} turns into something that is not finite",
+            "Expected values that target_transform can take. Use another one, or correct them.",
+        )
         return values, ~np.isnan(values)
     values = step.transform_panel(panel)
     settled = np.empty(values.shape, dtype=bool)

@@ -11,6 +11,7 @@ from titans_ts.training.settings import TrainingSettings, uses_cuda
 if TYPE_CHECKING:
     from titans_ts.training.compiling import CompileModel
     from titans_ts.training.fit import train
+    from titans_ts.training.graphed import EagerSteps
     from titans_ts.training.learning_rate import LearningRates, find_learning_rate
     from titans_ts.training.loop import Prepared, TrainingResult, run_training
     from titans_ts.training.loop_module import LoopModule
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompileModel",
+    "EagerSteps",
     "LearningRates",
     "LoopModule",
     "Prepared",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "CompileModel": "compiling",
+    "EagerSteps": "graphed",
     "LearningRates": "learning_rate",
     "LoopModule": "loop_module",
     "Prepared": "loop",

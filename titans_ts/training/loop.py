@@ -200,6 +200,9 @@ def _run(
             if not learner.put_back(module):
                 raise
             interrupted = True
+        finally:
+            if module.graphed is not None:
+                module.graphed.forget()
         module.model.cpu().eval()
     history, _, best, _ = learner
     return TrainingResult(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from titans_ts.training.batches import first_tensor, rows_of
@@ -65,6 +66,7 @@ class LoopModule(LightningModule):
         self.replay: Replay | None = None
         self.total, self.n_seen = torch.zeros(()), 0  # of the epoch: losses, and over how many
         self.n_ranks, self.rank = 1, 0
+        self.alone = True  # on one device, without a wrapper that has to see each step
         # Of the batch that was last shared out: its examples, and how many of them are here.
         self._n_whole, self._n_here = 0, 0
         # Of the step being accumulated: targets of its first batch, and of all in units of that.
@@ -140,14 +142,13 @@ class LoopModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         self.n_ranks, self.rank = self.trainer.world_size, self.trainer.global_rank
+        self.alone = isinstance(self.trainer.strategy, SingleDeviceStrategy)
 
     def configure_model(self) -> None:
         shard_weights(self)
 
     def on_fit_end(self) -> None:
         gather_weights(self)
-        if self.graphed is not None:
-            self.graphed.forget()
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.n_ranks == 1:

@@ -54,9 +54,7 @@ class TrainingModule(LoopModule):
     ) -> None:
         super().__init__(model, settings)
         self.n_origins, self.n_validation_origins = n_origins, n_validation_origins
-        self.graphed: GraphedLoss = GraphedLoss(
-            lambda batch: (self._whole_loss(batch), None), model
-        )
+        self.graphed: GraphedLoss = GraphedLoss(self._loss_alone, model)
 
     def n_examples(self, batch: WindowBatch) -> int:
         return len(batch.context)
@@ -73,7 +71,7 @@ class TrainingModule(LoopModule):
     def training_loss(self, batch: WindowBatch) -> Tensor:
         n_parts = self._n_parts(batch)
         if n_parts == 1:
-            return self.graphed(batch)[0] if self.n_ranks == 1 else self._whole_loss(batch)
+            return self.graphed(batch)[0] if self.alone else self._whole_loss(batch)
         parts = split_batch(batch, n_parts)
         counts = [self.model.n_observed_targets(part, self.n_origins) for part in parts]
         total = torch.stack(counts).sum().clamp(min=1)
@@ -92,6 +90,9 @@ class TrainingModule(LoopModule):
 
     def _whole_loss(self, batch: WindowBatch) -> Tensor:
         return self.model.training_loss(batch, self.n_origins)
+
+    def _loss_alone(self, batch: WindowBatch) -> tuple[Tensor, None]:
+        return self._whole_loss(batch), None
 
     def _n_parts(self, batch: WindowBatch) -> int:
         """Into how many parts a batch is cut, which bounds the memory of a step on a CPU."""

@@ -64,7 +64,8 @@ class StreamModule(LoopModule):
             )
 
     def training_loss(self, batch: SegmentBatch) -> Tensor | None:
-        loss, self.trained = self._read(batch, self.trained, self.graphed)
+        loss_of = self.graphed if self.alone else self._loss_and_state
+        loss, self.trained = self._read(batch, self.trained, loss_of)
         if bool(loss.isfinite()):
             self.n_diverged = 0
             return loss
@@ -100,7 +101,9 @@ class StreamModule(LoopModule):
         state: BackboneState | None,
         loss_of: Callable[[Segment], tuple[Tensor, Any]],
     ) -> tuple[Tensor, BackboneState]:
-        n_read = 0 if state is None or batch.all_start else state.position
+        if batch.all_start:
+            state = None
+        n_read = 0 if state is None else state.position
         # How much was read changes nothing but its own count; without it segments are alike.
         alike = None if state is None else state._replace(position=0)
         loss, after = loss_of(
