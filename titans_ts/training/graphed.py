@@ -146,8 +146,9 @@ class GraphedLoss:
             return False
         try:
             self._recorded[kind] = self._make(batch, weights)
-        except RuntimeError as error:
-            # In words: the error itself would keep all that was computed until then.
+        # Whatever it is: what is not of recording, the plain step raises again. And in words, since
+        # the error itself would keep all that was computed until then.
+        except Exception as error:
             self.failed = repr(error)
         if not self.failed:
             return True
