@@ -183,6 +183,16 @@ def test_what_cannot_be_recorded_keeps_nothing_of_it():
     assert [ref() for ref in kept] == [None] * len(kept)
 
 
+def test_a_look_at_numbers_is_noticed_before_anything_is_recorded():
+    x = torch.ones(3, requires_grad=True)
+    with graphed._NoLooks():
+        (2 * x).sum().backward()
+        for look in (lambda: x.sum().item(), lambda: bool(x[0] > 0), lambda: x[x > 0]):
+            with pytest.raises(RuntimeError, match="looks at numbers"):
+                look()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+
+
 def test_a_batch_of_unknown_make_is_not_recorded():
     model, recorder = nn.Linear(2, 2), Recorder()
     loss_of = GraphedLoss(lambda batch: (model(batch[0]).mean(), None), model, recorder)

@@ -235,7 +235,10 @@ class _NoLooks(TorchDispatchMode):
     """Refuses operations whose numbers, or whose place, the processor has to wait for."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in LOOKS:
+        by_mask = func is torch.ops.aten.index.Tensor and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if func in LOOKS or by_mask:
             raise RuntimeError(f"{func} looks at numbers, which a CUDA graph cannot record.")
         return func(*args, **(kwargs or {}))
 
