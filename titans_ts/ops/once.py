@@ -23,8 +23,8 @@ def first_derivatives_only(backward: Callable[..., Any]) -> Callable[..., Any]:
         # Off in a backward pass of which no graph is wanted.
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "Second derivatives do not pass through a memory's backward pass, which is "
-                "written by hand: leave out create_graph=True."
+                "Second derivatives do not pass through this backward pass, which is not made of "
+                "operations that torch derives: leave out create_graph=True."
             )
         return backward(ctx, *cotangents)
 

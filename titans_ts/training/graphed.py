@@ -145,12 +145,13 @@ class GraphedLoss:
         if full or self.failed or self._seen[kind] <= UNRECORDED:
             return False
         try:
-            self._recorded[kind] = self._make(batch, weights)
+            made = self._make(batch, weights)
         # Whatever it is: what is not of recording, the plain step raises again. And in words, since
         # the error itself would keep all that was computed until then.
         except Exception as error:
             self.failed = repr(error)
-        if not self.failed:
+        else:
+            self._recorded[kind] = made
             return True
         # What an interrupted record leaves behind is nothing to build on.
         self.forget()

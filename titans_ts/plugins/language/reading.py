@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.restart import detach, map_tensors
-from titans_ts.plugins.language.streams import segments_of, whole_documents
+from titans_ts.plugins.language.streams import SegmentBatch, segments_of, whole_documents
 from titans_ts.plugins.language.texts import Corpus
 
 __all__ = ["Reading", "carried_state", "document_log_probabilities", "read_on"]
@@ -36,21 +35,8 @@ class Reading:
     n_tokens: int  # that were read
 
 
-class Starts(Protocol):
-    """Which rows of a batch start with a fresh memory."""
-
-    @property
-    def starts(self) -> Tensor: ...
-
-    @property
-    def all_start(self) -> bool: ...
-
-    @property
-    def any_starts(self) -> bool: ...
-
-
 def carried_state(
-    model: TokenModel, state: BackboneState | None, batch: Starts
+    model: TokenModel, state: BackboneState | None, batch: SegmentBatch
 ) -> BackboneState | None:
     """The state that each row of a batch starts from, given that after the batch before."""
     if state is None or batch.all_start:

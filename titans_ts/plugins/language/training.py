@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,20 +22,11 @@ from titans_ts.training.settings import TrainingSettings
 __all__ = ["StreamModule"]
 
 
+#: What a row reads next, and the state that it has come to.
+Segment = tuple[SegmentBatch, BackboneState | None]
+
 # Segments in a row in which a memory diverges, before training is given up.
 MOST_DIVERGED = 8
-
-
-class Segment(NamedTuple):
-    """What the loss of a segment depends on; see :class:`SegmentBatch`."""
-
-    tokens: Tensor
-    targets: Tensor
-    observed: Tensor | None
-    starts: Tensor
-    all_start: bool
-    any_starts: bool
-    state: BackboneState | None
 
 
 class StreamModule(LoopModule):
@@ -104,23 +95,15 @@ class StreamModule(LoopModule):
         if batch.all_start:
             state = None
         n_read = 0 if state is None else state.position
-        # How much was read changes nothing but its own count; without it segments are alike.
+        # Which documents these are, and how much was read, changes no number; without it segments
+        # are alike.
         alike = None if state is None else state._replace(position=0)
-        loss, after = loss_of(
-            Segment(
-                batch.tokens,
-                batch.targets,
-                batch.observed,
-                batch.starts,
-                batch.all_start,
-                batch.any_starts,
-                alike,
-            )
-        )
+        loss, after = loss_of((batch._replace(n_targets=0, stretches=()), alike))
         return loss, after._replace(position=after.position + n_read)
 
     def _loss_and_state(self, segment: Segment) -> tuple[Tensor, BackboneState]:
         assert isinstance(self.model, TokenModel)
-        before = carried_state(self.model, segment.state, segment)
-        loss, after = self.model.loss(segment.tokens, segment.targets, before, segment.observed)
+        batch, state = segment
+        before = carried_state(self.model, state, batch)
+        loss, after = self.model.loss(batch.tokens, batch.targets, before, batch.observed)
         return loss, detach(after)
