@@ -18,6 +18,7 @@ import pandas as pd
 # Whole module, not its functions: ours carry the same names.
 import sklearn.metrics as sk
 
+from titans_ts.data.arrays import filled
 from titans_ts.data.ids import ID_NAMES
 from titans_ts.errors import DataError
 from titans_ts.parameters import check_int, check_quantiles
@@ -436,7 +437,7 @@ def _numbers(name: str, values: Any) -> np.ndarray:
     _refuse_keys(name, values)
     try:
         if isinstance(values, np.ma.MaskedArray):
-            return np.ma.asarray(values, dtype=np.float64).filled(np.nan)
+            return filled(values)
         if isinstance(values, (pd.DataFrame, pd.Series)):
             return values.astype(np.float64).to_numpy()  # NA of pandas becomes NaN
         array = np.asarray(values)

@@ -21,7 +21,7 @@ from titans_ts.data.series import SeriesSet
 from titans_ts.data.tables import open_table
 from titans_ts.errors import DataError
 
-__all__ = ["read_array"]
+__all__ = ["filled", "read_array"]
 
 
 def read_array(X: Any) -> tuple[SeriesSet, Layout]:
@@ -104,11 +104,16 @@ def _with_layout(series: SeriesSet, array: np.ndarray, several: bool) -> tuple[S
     return replace(series, ids=layout.ids or None), layout
 
 
+def filled(masked: np.ma.MaskedArray, dtype: Any = np.float64) -> np.ndarray:
+    """A masked array as an array, NaN where it is masked."""
+    return np.ma.asarray(masked, dtype=dtype).filled(np.nan)
+
+
 def _as_array(X: Any) -> np.ndarray:
     if isinstance(X, np.ma.MaskedArray) and not X.dtype.names:
         # Of objects where it is no array of numbers, so that the place of others can be named.
         number = X.dtype.kind in "fiu"
-        return np.ma.asarray(X, dtype=np.float64 if number else object).filled(np.nan)
+        return filled(X, np.float64 if number else object)
     if hasattr(X, "toarray"):
         raise DataError(
             f"Sparse data not supported: X is a {type(X).__name__}, expected a dense array, "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.arrays import filled
 from titans_ts.data.roles import as_list, find_roles
 from titans_ts.data.rows import open_rows
 from titans_ts.data.tables import Label, Table, open_table
@@ -161,7 +162,7 @@ def as_numbers(table: Any, parameter: str) -> np.ndarray:
     """
     try:
         if isinstance(table, np.ma.MaskedArray):
-            return np.ma.asarray(table, dtype=np.float64).filled(np.nan)
+            return filled(table)
         return np.asarray(table, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(

@@ -10,6 +10,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.arrays import filled
 from titans_ts.data.columns import cast_column, column_words, float_dtype, to_float64
 from titans_ts.data.ids import read_ids
 from titans_ts.data.roles import Roles, find_roles, listed
@@ -251,7 +252,7 @@ def _open_array(X: Any, target: Any) -> tuple[Panel, Source]:
 
 def _as_array(X: Any) -> np.ndarray:
     if isinstance(X, np.ma.MaskedArray):
-        return np.ma.asarray(X, dtype=np.float64).filled(np.nan)
+        return filled(X)
     if hasattr(X, "toarray"):
         raise DataError(
             f"Sparse data not supported: X is a {type(X).__name__}, expected a dense array, "
