@@ -502,6 +502,54 @@ def test_a_load_during_a_save_is_of_one_model(saved, monkeypatch, load):
     pd.testing.assert_frame_equal(load(saved).predict(), other.predict())
 
 
+def test_a_load_waits_for_saves_that_are_between_their_renames(saved, monkeypatch):
+    # The old model is half cleared away, and the new one has not its name yet.
+    part = saved.rename(f"{killed_between(saved)}.part/whole")
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            part.rename(saved)
+
+    monkeypatch.setattr("titans_ts.persistence.place.time.sleep", sleep)
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), fitted().predict())
+    assert len(waited) == 3
+
+
+def test_a_load_does_not_wait_for_a_model_that_nobody_saves(tmp_path, monkeypatch):
+    monkeypatch.setattr("titans_ts.persistence.place.time.sleep", lambda _: pytest.fail("waited"))
+    with pytest.raises(SavedModelError, match="No saved forecaster"):
+        RidgeForecaster.load(tmp_path / "model")
+
+
+def test_a_save_whose_place_was_taken_and_left_again_goes_on(saved, tmp_path, monkeypatch):
+    rename, exists = Path.rename, Path.exists
+    first, second = fitted(wide_frame().iloc[:-7]), fitted(wide_frame().iloc[:-3])
+    third = tmp_path / "third"
+    steps = []
+
+    def interfere(self, target):
+        here = rename(self, target)
+        target = Path(target)
+        if target.suffix == ".old" and not steps:  # the first has just made room: the second comes
+            steps.append("second")
+            second.save(saved)
+        return here
+
+    def gone(self):
+        if self == saved and steps == ["second"]:  # and makes room for a third one
+            steps.append("third")
+            rename(self, third)
+        return exists(self)
+
+    monkeypatch.setattr(Path, "rename", interfere)
+    monkeypatch.setattr(Path, "exists", gone)
+    first.save(saved)
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(RidgeForecaster.load(saved).predict(), first.predict())
+
+
 def test_many_saves_and_loads_at_a_time_all_succeed(saved, tmp_path):
     forecaster = fitted()
     with ThreadPoolExecutor(4) as threads:

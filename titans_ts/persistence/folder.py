@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -165,11 +166,13 @@ def check_save_path(path: str | Path, kind: Kind = FORECASTER) -> None:
         raise ParameterError(
             f"{str(path)!r} cannot be a folder: {str(above)!r} is a file. Choose another path."
         )
-    if not goal.exists() and not goal.is_symlink():
+    try:
+        mode = goal.lstat().st_mode
+    except FileNotFoundError:
         return
     expected = "expected a folder that does not exist yet, or one that an earlier save wrote"
-    if not goal.is_dir() or goal.is_symlink():
-        what = "a link" if goal.is_symlink() else "a file"
+    if not stat.S_ISDIR(mode):
+        what = "a link" if stat.S_ISLNK(mode) else "a file"
         raise ParameterError(f"{str(path)!r} is {what}; {expected}. Choose another path.")
     # Seen twice: another save may be replacing the folder just then.
     names = _strangers(kind, goal) and _strangers(kind, goal)
@@ -190,16 +193,21 @@ def _strangers(kind: Kind, folder: Path) -> set[str]:
 
 
 def _is_saved(kind: Kind, folder: Path) -> bool:
-    """Whether a folder holds what a save writes, and nothing else."""
-    if folder.is_symlink() or not folder.is_dir():
+    """Whether a folder holds what a save writes, and nothing else.
+
+    FileNotFoundError tells that another save has replaced it meanwhile.
+    """
+    if folder.is_symlink():
         return False
-    names = {entry.name for entry in folder.iterdir()}
-    if kind.json_file not in names or not names <= {kind.json_file, ARRAYS_FILE, MEMBERS}:
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+        if kind.json_file not in names or not names <= {kind.json_file, ARRAYS_FILE, MEMBERS}:
+            return False
+        return MEMBERS not in names or all(
+            _is_saved(kind, member) for member in (folder / MEMBERS).iterdir()
+        )
+    except NotADirectoryError:
         return False
-    inside = folder / MEMBERS
-    return MEMBERS not in names or (
-        inside.is_dir() and all(_is_saved(kind, member) for member in inside.iterdir())
-    )
 
 
 def encoded_parameters(

@@ -6,12 +6,14 @@ one stays, and a load reads one of them whole.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,8 +25,13 @@ __all__ = ["find_whole", "put_in_place", "read_whole"]
 # Seconds after which a folder that a save has not finished is that of one that was killed.
 ABANDONED = 24 * 3600.0
 
-# Times that a folder is read which saves keep replacing.
+# Times that a folder is read which saves keep replacing, and seconds before the second of them,
+# which double from time to time.
 MOST_READS = 10
+FIRST_WAIT = 0.001
+
+# What systems say of a folder that cannot be renamed over.
+FULL = (errno.EEXIST, errno.ENOTEMPTY)
 
 Result = TypeVar("Result")
 
@@ -49,7 +56,8 @@ def put_in_place(part: Path, goal: Path) -> None:
         try:
             part.rename(goal)
         except BaseException as error:
-            taken = goal.exists()
+            # Taken then, though that model may have stepped aside for a third one by now.
+            taken = getattr(error, "errno", None) in FULL or goal.exists()
             if old is not None and not taken:
                 old.rename(goal)
             if not taken or not isinstance(error, OSError):
@@ -118,20 +126,38 @@ def read_whole(folder: Path, sign: str, read: Callable[[Path], Result]) -> Resul
     read : callable
         Reads the folder that it is given.
     """
-    for _ in range(MOST_READS - 1):
+    goal = Path(os.path.abspath(folder))
+    for attempt in range(MOST_READS):
         found = find_whole(folder, sign)
-        before = _mark(found / sign)
-        try:
-            return read(found)
-        except (SavedModelError, FileNotFoundError):
-            if before == _mark(find_whole(folder, sign) / sign):
-                raise
-    return read(find_whole(folder, sign))
+        with _held(found / sign) as before:
+            try:
+                return read(found)
+            except (SavedModelError, FileNotFoundError):
+                # What saves have left beside it may be a model that is between its renames, or
+                # one that is being cleared away. Asked first: both are there before they are gone.
+                at_work = bool(_beside(goal))
+                same = _is_still(before, find_whole(folder, sign) / sign)
+                if (same and not at_work) or attempt == MOST_READS - 1:
+                    raise
+        time.sleep(FIRST_WAIT * 2**attempt)
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _mark(file: Path) -> tuple[int, int, int] | None:
+@contextmanager
+def _held(file: Path) -> Iterator[os.stat_result | None]:
+    """What tells a file from all that come later: open, it keeps its number to itself."""
     try:
-        found = file.stat()
+        held = file.open("rb")
     except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+        yield None
+        return
+    with held:
+        yield os.fstat(held.fileno())
+
+
+def _is_still(before: os.stat_result | None, file: Path) -> bool:
+    try:
+        after = file.stat()
+    except OSError:
+        return before is None
+    return before is not None and os.path.samestat(before, after)
