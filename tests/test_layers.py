@@ -1,5 +1,6 @@
 """Small layers against torch's own."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -17,6 +18,8 @@ def test_vectors_of_unit_length_are_torchs_and_so_is_their_derivative():
     (gradient,) = torch.autograd.grad((weight * found).sum(), leaf)
     (right,) = torch.autograd.grad((weight * expected).sum(), other)
     torch.testing.assert_close(gradient, right, rtol=1e-12, atol=1e-14)
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(unit_length(leaf).sum(), leaf, create_graph=True)
 
 
 def test_a_convolution_step_by_step_is_the_convolution():

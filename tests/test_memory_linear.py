@@ -7,7 +7,7 @@ import torch
 from memory_problems import assert_same, flatten, make_problem, results_and_gradients
 
 from titans_ts.ops import memory_linear
-from titans_ts.ops.memory_chunked import memory_chunked, solves
+from titans_ts.ops.memory_chunked import solves
 from titans_ts.ops.memory_linear import linear_memory
 from titans_ts.ops.memory_reference import memory_reference
 from titans_ts.ops.memory_state import MemoryGates, MemoryState, mask_gates
@@ -225,13 +225,3 @@ def test_short_calls_are_solved_from_sixteen_chunks_on_and_never_in_a_graph(monk
     assert not solves(64, 1, 1, **plain | {"coarse": True})
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert not solves(64, 4, 1, **plain)
-
-
-def test_second_derivatives_are_refused_and_not_left_out():
-    problem = make_problem(time=32, depth=1)
-    keys = problem.keys.requires_grad_()
-    reads, _ = memory_chunked(
-        problem.state, problem.queries, keys, problem.values, problem.gates, chunk_size=1
-    )
-    with pytest.raises(RuntimeError, match="create_graph"):
-        torch.autograd.grad(reads.sum(), keys, create_graph=True)

@@ -278,6 +278,23 @@ def test_outer_gradients_match_finite_differences(form, residual, gates):
     assert torch.autograd.gradcheck(outputs, tuple(leaves.values()))
 
 
+@pytest.mark.parametrize("leaf", ["keys", "step_size"])
+@pytest.mark.parametrize(
+    ("depth", "chunk_size"),
+    [
+        pytest.param(1, 1, id="solved"),
+        pytest.param(1, 16, id="linear, in chunks"),
+        pytest.param(2, 16, id="deep"),
+    ],
+)
+def test_second_derivatives_are_refused_and_not_left_out(depth, chunk_size, leaf):
+    problem = make_problem(time=2 * LONG, depth=depth)
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in problem.leaves().items()}
+    reads, _ = problem.with_leaves(leaves).solve(memory_chunked, chunk_size=chunk_size)
+    with pytest.raises(RuntimeError, match="create_graph"):
+        torch.autograd.grad(reads.sum(), leaves[leaf], create_graph=True)
+
+
 def steady_problem(*, eta: float, chunk_size: int, share: float, time: int = 4096, **sizes):
     """One and the same pair at every token; step size ``share * (1 - eta) / chunk_size``."""
     problem = make_problem(time=time, forget=False, buffer=False, batch=1, heads=2, **sizes)

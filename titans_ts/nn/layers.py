@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from titans_ts.ops.once import first_derivatives_only
 
 __all__ = [
     "CausalConv",
@@ -70,7 +71,7 @@ class _UnitLength(torch.autograd.Function):
         return unit
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, bar: Tensor) -> Tensor:
         unit, length = ctx.saved_tensors
         along = (unit * bar).sum(-1, keepdim=True)

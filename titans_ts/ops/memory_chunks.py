@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from titans_ts.ops.arena import Arena, Workspace, borrow, give_back
 from titans_ts.ops.memory_group import GroupWork, State, make_group_work, run_group
@@ -19,6 +18,7 @@ from titans_ts.ops.memory_group_backward import GroupBackward
 from titans_ts.ops.memory_prepare import Group, Prepared, ScanOptions, prepare_group
 from titans_ts.ops.memory_scan import Matrices
 from titans_ts.ops.memory_state import MemoryGates
+from titans_ts.ops.once import first_derivatives_only
 
 __all__ = ["ScanOptions", "scan_chunks"]
 
@@ -140,7 +140,7 @@ class _Scan(torch.autograd.Function):
         return (reads, *after)
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, reads_bar: Tensor, *after_bars: Any) -> Any:
         options: ScanOptions = ctx.options
         observed, *tensors = ctx.saved_tensors

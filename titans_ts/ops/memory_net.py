@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from titans_ts.ops.exporting import is_exporting
+from titans_ts.ops.once import first_derivatives_only
 
 __all__ = [
     "bound_error",
@@ -42,7 +43,7 @@ class _SiluBackward(torch.autograd.Function):
         return torch.ops.aten.silu_backward(cotangent, x)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, Tensor]:
         cotangent, x = ctx.saved_tensors
         return torch.ops.aten.silu_backward(outer, x), silu_bend(x).mul_(cotangent).mul_(outer)

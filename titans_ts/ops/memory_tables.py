@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from titans_ts.ops.arena import Arena
 from titans_ts.ops.memory_state import MemoryGates
@@ -23,6 +22,7 @@ from titans_ts.ops.memory_table_decays import (
     ones_above,
     sums_from_here,
 )
+from titans_ts.ops.once import first_derivatives_only
 
 __all__ = [
     "GateTables",
@@ -258,7 +258,7 @@ class _Tables(torch.autograd.Function):
         return tuple(table.clone() for table in tables if table is not None)
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, *outer: Tensor) -> Any:
         given = iter(outer)
         bars = GateTables(*(next(given) if there else None for there in ctx.present))  # type: ignore[arg-type]

@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from titans_ts.ops.memory_state import MemoryGates
 from titans_ts.ops.memory_tables import GateTables, gate_tables
+from titans_ts.ops.once import first_derivatives_only
 
 __all__ = ["supports", "triton_available", "triton_scan"]
 
@@ -372,7 +372,7 @@ class _TritonScan(torch.autograd.Function):
         return reads, slots[-1].clone()
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, reads_bar: Tensor, after_bar: Tensor) -> Any:
         layout: _Layout = ctx.layout
         observed, queries, keys, values, step, log_momentum, log_keep, errors, *kept = (
