@@ -298,6 +298,15 @@ def test_a_fault_of_no_single_series_is_told_with_the_partition(plain):
     assert faults["fault"].iloc[2].startswith(message)
 
 
+def test_ids_may_not_be_called_what_reasons_are(plain, tmp_path):
+    X = plain[2].rename(columns={"unique_id": "fault"})
+    RidgeForecaster(horizon=2, context_length=12, id_column="fault").fit(X).save(tmp_path / "model")
+    lazy = split(X, 2)
+    assert len(bulk_predict(tmp_path / "model", lazy).compute()) == 2 * X["fault"].nunique()
+    with pytest.raises(DataError, match=r"ids is called .fault.*Rename it in X"):
+        find_faults(tmp_path / "model", lazy)
+
+
 def test_a_missing_step_of_the_future_names_its_series(rich):
     folder, _ = rich
     X, future = panel()

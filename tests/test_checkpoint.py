@@ -253,7 +253,8 @@ def test_where_both_are_damaged_it_says_so_and_trains_nothing(folder):
 
 def test_what_a_killed_write_left_is_cleared_away(folder):
     crash(folder, batch=8)
-    (folder / ".progress-000000010.json.part").write_text("half")
+    for part in ("part", f"{'0f' * 16}.part"):  # an earlier version's, and ours
+        (folder / f".progress-000000010.json.{part}").write_text("half")
     assert_same_fit(fit(folder), fit())
     assert listing(folder) == ["finished.json", "finished.safetensors"]
 

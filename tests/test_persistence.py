@@ -23,7 +23,7 @@ from titans_ts.base import BaseForecaster
 from titans_ts.persistence import folder as folder_module
 from titans_ts.persistence import forecasters as forecasters_module
 from titans_ts.persistence import load_forecaster, save_forecaster
-from titans_ts.persistence.files import signed_text
+from titans_ts.persistence.files import signed_text, write_whole
 from titans_ts.persistence.plain_json import decode, encode
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -558,6 +558,21 @@ def test_many_saves_and_loads_at_a_time_all_succeed(saved, tmp_path):
     for job in jobs:
         job.result()
     assert listing(tmp_path) == ["model", *(f"model{os.sep}{n}" for n in listing(saved))]
+
+
+def test_of_two_writes_of_a_file_at_a_time_both_arrive_and_the_last_one_stays(tmp_path):
+    file = tmp_path / "model.onnx"
+
+    def slowly(part):
+        part.write_text("the first, ")
+        write_whole(file, lambda other: other.write_text("the second"))
+        assert file.read_text() == "the second"
+        with part.open("a") as out:
+            out.write("which goes on")
+
+    write_whole(file, slowly)
+    assert file.read_text() == "the first, which goes on"
+    assert listing(tmp_path) == ["model.onnx"]
 
 
 def test_a_name_with_signs_of_a_pattern_is_a_name(tmp_path):

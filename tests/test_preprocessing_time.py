@@ -47,6 +47,14 @@ def test_missing_rows_are_inserted_on_the_clock(name):
     pd.testing.assert_frame_equal(found, expected, check_freq=name not in ("periods", "integers"))
 
 
+@pytest.mark.parametrize("freq", ["YS-JAN", "QE-DEC", "MS", "15min"])
+def test_a_short_table_with_a_gap_has_the_step_of_its_calendar(freq):
+    X = pd.DataFrame({"y": np.arange(9.0)}, index=pd.date_range("2003-01-01", periods=9, freq=freq))
+    fill = FillGaps().fit(X.drop(X.index[5]))
+    assert fill.freq_ == freq
+    pd.testing.assert_index_equal(fill.transform(X.drop(X.index[5])).index, X.index)
+
+
 def test_the_frequency_is_learnt_in_fit():
     X = stamped(INDICES["15 minutes"])
     fill = FillGaps().fit(X.drop(X.index[5]))

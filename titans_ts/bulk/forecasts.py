@@ -147,6 +147,11 @@ def find_faults(model: str | Path, X: Any, *, future: Any = None, shuffle: bool 
 
 
 def _faults_meta(forecast: pd.DataFrame, id_column: str) -> pd.DataFrame:
+    if id_column == FAULT:
+        raise DataError(
+            f"The column of ids is called {FAULT!r}, which is what find_faults calls the column of "
+            "reasons. Rename it in X, and fit again with id_column= of the new name."
+        )
     ids = forecast[id_column]
     dtype: Any = ids.dtype
     if isinstance(dtype, pd.CategoricalDtype):

@@ -41,8 +41,8 @@ _RENAMED = {
 _FREQ = re.compile(r"(?P<count>\d*)(?P<name>[A-Za-z]+)(?P<anchor>(-.+)?)")
 
 # Where rows are not regular, their frequency is looked for in this many stretches of this many
-# rows: long enough for a weekend to show in business days.
-_STRETCHES, _STRETCH = 32, 8
+# rows: long enough for a weekend to show in business days, or as few as tell a year from 365 days.
+_STRETCHES, _STRETCH_ROWS = 32, (8, 5, 3)
 
 
 class FittedFreq(str):
@@ -220,11 +220,12 @@ def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOf
 
 def usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
     """Return the step of most stretches of rows, or else the commonest span between rows."""
-    starts = np.unique(np.linspace(0, max(len(index) - _STRETCH, 0), _STRETCHES).astype(int))
-    stretches = (infer_offset(index[start : start + _STRETCH]) for start in starts)
-    found = Counter(offset for offset in stretches if offset is not None)
-    if found:
-        return found.most_common(1)[0][0]
+    for n_rows in _STRETCH_ROWS:
+        starts = np.unique(np.linspace(0, max(len(index) - n_rows, 0), _STRETCHES).astype(int))
+        stretches = (infer_offset(index[start : start + n_rows]) for start in starts)
+        found = Counter(offset for offset in stretches if offset is not None)
+        if found:
+            return found.most_common(1)[0][0]
     spans, counts = np.unique(np.diff(index.asi8), return_counts=True)
     return to_offset(pd.Timedelta(np.timedelta64(int(spans[counts.argmax()]), index.unit)))
 

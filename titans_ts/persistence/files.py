@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,7 +59,8 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     write : callable
         Writes the file whose path it is given.
     """
-    part = file.with_name(f".{file.name}.part")
+    # A name of its own: others may write to the same file just then, and the last one stays.
+    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
         write(part)
         flush(part)

@@ -48,7 +48,7 @@ FINISHED = "finished"
 # The last one, and the one before it for when a disk has damaged that.
 MOST_KEPT = 2
 
-_OURS = re.compile(r"\.?(progress-\d{9,}|finished)\.(json|safetensors)(\.part)?")
+_OURS = re.compile(r"\.?(progress-\d{9,}|finished)\.(json|safetensors)(\.([0-9a-f]{32}\.)?part)?")
 _NUMBERED = re.compile(r"progress-(\d{9,})\.json")
 
 
