@@ -298,6 +298,18 @@ def test_a_fault_of_no_single_series_is_told_with_the_partition(plain):
     assert faults["fault"].iloc[2].startswith(message)
 
 
+def test_a_model_that_knows_no_frequency_says_so_and_takes_one(tmp_path):
+    stamped, folder = panel()[0][[*KEY, "y"]], tmp_path / "model"
+    wide = (np.arange(60.0) % 7)[:, None]
+    RidgeForecaster(horizon=2, context_length=12).fit(wide).save(folder)
+    with pytest.raises(DataError, match=r"fitted on rows without time stamps.*freq='h'"):
+        bulk_predict(folder, split(stamped, 2))
+    local = RidgeForecaster(horizon=2, context_length=12, freq="h").fit(wide)
+    local.save(folder)
+    bulk = bulk_predict(folder, split(stamped, 2)).compute()
+    assert_same(bulk, local.predict(stamped))
+
+
 def test_ids_may_not_be_called_what_reasons_are(plain, tmp_path):
     X = plain[2].rename(columns={"unique_id": "fault"})
     RidgeForecaster(horizon=2, context_length=12, id_column="fault").fit(X).save(tmp_path / "model")

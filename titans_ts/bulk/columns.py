@@ -93,6 +93,13 @@ def make_plan(
     try:
         series, layout = forecaster._read_like_fit(row, part=True)
     except DataError as error:
+        if _lacks_only_a_frequency(forecaster, row):
+            raise DataError(
+                f"The model was fitted on rows without time stamps, and X has some: the "
+                f"{type(forecaster).__name__} does not know how far apart rows are, and partitions "
+                "may not guess it each for itself. Fit on stamped rows, or an array with freq= of their "
+                "frequency, such as freq='h', and save the model again."
+            ) from None
         raise DataError(f"The columns of X do not fit the model, tried on a row: {error}") from None
     known = [covariate.label for covariate in layout.covariates.known]
     if series.known is None or future is None:
@@ -113,6 +120,16 @@ def make_plan(
         [label for label in meta.columns if label in {*keys, *layout.labels, *others}],
         None if future is None else _read_of_future(future, [*keys, *known]),
     )
+
+
+def _lacks_only_a_frequency(forecaster: BaseForecaster, row: pd.DataFrame) -> bool:
+    if forecaster.freq_ is not None or forecaster.freq is not None:
+        return False
+    try:
+        forecaster._read(row, "D", forecaster.layout_.covariates, part=True)
+    except DataError:
+        return False
+    return True
 
 
 def _read_of_future(future: pd.DataFrame, labels: list[Any]) -> list[str]:
