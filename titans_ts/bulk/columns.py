@@ -97,8 +97,8 @@ def make_plan(
             raise DataError(
                 f"The model was fitted on rows without time stamps, and X has some: the "
                 f"{type(forecaster).__name__} does not know how far apart rows are, and partitions "
-                "may not guess it each for itself. Fit on stamped rows, or an array with freq= of their "
-                "frequency, such as freq='h', and save the model again."
+                "may not guess it each for itself. Fit on stamped rows, or an array with freq= of "
+                "their frequency, such as freq='h', and save the model again."
             ) from None
         raise DataError(f"The columns of X do not fit the model, tried on a row: {error}") from None
     known = [covariate.label for covariate in layout.covariates.known]
