@@ -2,28 +2,31 @@
 
     python -m benchmarks.speed.render
 
-Reads every file in ``benchmarks/speed/results`` and writes ``docs/user_guide/speed.md``.
+Reads every file in ``benchmarks/speed/results`` and writes ``docs/user_guide/speed.md``. What was
+measured on another kind of processor before lies in ``results/elsewhere``, and stands beside it in
+the table of bars.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.speed.afresh import ROOT
 from benchmarks.speed.bars import Bar, read_bars
 from benchmarks.speed.report import NAMES, ON_A_GPU, RESULTS, Cell, Report
 
-__all__ = ["render"]
+__all__ = ["ELSEWHERE", "read_reports", "render"]
 
 PAGE = ROOT / "docs" / "user_guide" / "speed.md"
+ELSEWHERE = RESULTS / "elsewhere"
 INTRODUCTION = Path(__file__).with_name("page.md")
 
 
-def render(reports: list[Report], bars: list[Bar]) -> str:
+def render(reports: list[Report], bars: list[Bar], elsewhere: Sequence[Report] = ()) -> str:
     """The page, as Markdown."""
     reports = sorted(reports, key=lambda report: (*_place(report), report.name))
-    figures = {name: value for report in reports for name, value in report.figures.items()}
-    parts = [INTRODUCTION.read_text(), *_bars(bars, figures)]
+    parts = [INTRODUCTION.read_text(), *_bars(bars, [reports, *([elsewhere] if elsewhere else [])])]
     for report in reports:
         parts += [f"## {report.title}", _machine(report)]
         for table in report.tables:
@@ -34,6 +37,11 @@ def render(reports: list[Report], bars: list[Bar]) -> str:
             if table.note:
                 parts.append(table.note)
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def read_reports(folder: Path) -> list[Report]:
+    """Every file of a folder."""
+    return [Report.load(path) for path in sorted(folder.glob("*.json"))]
 
 
 def show(cell: Cell) -> str:
@@ -55,16 +63,31 @@ def _place(report: Report) -> tuple[int]:
     return (names.index(report.name) if report.name in names else len(names),)
 
 
-def _bars(bars: list[Bar], figures: dict[str, float]) -> list[str]:
-    rows = ["| what | to reach | measured | |", "|---|---|---|---|"]
+def _bars(bars: list[Bar], machines: list[Sequence[Report]]) -> list[str]:
+    head = ["what", "to reach", *(f"measured{_vectors(reports)}" for reports in machines)]
+    rows = [head, ["---"] * len(head)]
     for bar in bars:
         sign = "≥" if bar.at_least is not None else "≤"
-        found, verdict = "–", "not measured yet"
-        if bar.figure in figures:
-            found = show(float(figures[bar.figure]))
-            verdict = "reached" if bar.holds(figures[bar.figure]) else "**missed**"
-        rows.append(f"| {bar.what} | {sign} {bar.limit:g} | {found} | {verdict} |")
-    return ["## What it is held to", "\n".join(rows)]
+        rows.append([bar.what, f"{sign} {bar.limit:g}", *(_found(bar, each) for each in machines)])
+    return ["## What it is held to", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _found(bar: Bar, reports: Sequence[Report]) -> str:
+    for report in reports:
+        if bar.figure in report.figures:
+            value = report.figures[bar.figure]
+            return f"{show(float(value))}{'' if bar.holds(value) else ', **missed**'}"
+    return "–"
+
+
+def _vectors(reports: Sequence[Report]) -> str:
+    """What a processor's vectors are called, for all its reports."""
+    known = {
+        "AVX-512" if "avx512f" in report.machine["vectors"] else "AVX2"
+        for report in reports
+        if report.name in NAMES
+    }
+    return f" ({' and '.join(sorted(known))})" if known else ""
 
 
 def _machine(report: Report) -> str:
@@ -90,8 +113,8 @@ def _machine(report: Report) -> str:
 
 
 def main() -> None:
-    reports = [Report.load(path) for path in sorted(Path(RESULTS).glob("*.json"))]
-    PAGE.write_text(render(reports, read_bars()))
+    reports = read_reports(RESULTS)
+    PAGE.write_text(render(reports, read_bars(), read_reports(ELSEWHERE)))
     print(f"{PAGE.relative_to(ROOT)}: {len(reports)} benchmarks")
 
 
