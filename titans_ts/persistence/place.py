@@ -147,12 +147,15 @@ def read_whole(folder: Path, sign: str, read: Callable[[Path], Result]) -> Resul
 def _held(file: Path) -> Iterator[os.stat_result | None]:
     """What tells a file from all that come later: open, it keeps its number to itself."""
     try:
-        held = file.open("rb")
+        # A pipe that lies there instead is not waited for.
+        held = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         yield None
         return
-    with held:
-        yield os.fstat(held.fileno())
+    try:
+        yield os.fstat(held)
+    finally:
+        os.close(held)
 
 
 def _is_still(before: os.stat_result | None, file: Path) -> bool:
