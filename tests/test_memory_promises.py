@@ -280,15 +280,16 @@ def test_outer_gradients_match_finite_differences(form, residual, gates):
 
 @pytest.mark.parametrize("leaf", ["keys", "step_size"])
 @pytest.mark.parametrize(
-    ("depth", "chunk_size"),
+    ("depth", "chunk_size", "time"),
     [
-        pytest.param(1, 1, id="solved"),
-        pytest.param(1, 16, id="linear, in chunks"),
-        pytest.param(2, 16, id="deep"),
+        pytest.param(1, 1, 2 * LONG, id="solved"),
+        pytest.param(1, 1, 32, id="solved, few tokens"),
+        pytest.param(1, 16, 2 * LONG, id="linear, in chunks"),
+        pytest.param(2, 16, 2 * LONG, id="deep"),
     ],
 )
-def test_second_derivatives_are_refused_and_not_left_out(depth, chunk_size, leaf):
-    problem = make_problem(time=2 * LONG, depth=depth)
+def test_second_derivatives_are_refused_and_not_left_out(depth, chunk_size, time, leaf):
+    problem = make_problem(time=time, depth=depth)
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in problem.leaves().items()}
     reads, _ = problem.with_leaves(leaves).solve(memory_chunked, chunk_size=chunk_size)
     with pytest.raises(RuntimeError, match="create_graph"):

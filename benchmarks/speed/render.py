@@ -31,9 +31,9 @@ def render(reports: list[Report], bars: list[Bar], elsewhere: Sequence[Report] =
         parts += [f"## {report.title}", _machine(report)]
         for table in report.tables:
             parts.append(f"### {table.title}")
-            head = [table.columns, ["---"] * len(table.columns)]
-            rows = [*head, *([show(cell) for cell in row] for row in table.rows)]
-            parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+            parts.append(
+                _table(table.columns, [[show(cell) for cell in row] for row in table.rows])
+            )
             if table.note:
                 parts.append(table.note)
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -58,6 +58,10 @@ def show(cell: Cell) -> str:
     return whole if abs(cell) >= 100 else f"{cell:.3g}"
 
 
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
 def _place(report: Report) -> tuple[int]:
     names = (*NAMES, *ON_A_GPU)
     return (names.index(report.name) if report.name in names else len(names),)
@@ -65,11 +69,11 @@ def _place(report: Report) -> tuple[int]:
 
 def _bars(bars: list[Bar], machines: list[Sequence[Report]]) -> list[str]:
     head = ["what", "to reach", *(f"measured{_vectors(reports)}" for reports in machines)]
-    rows = [head, ["---"] * len(head)]
+    rows = []
     for bar in bars:
         sign = "≥" if bar.at_least is not None else "≤"
         rows.append([bar.what, f"{sign} {bar.limit:g}", *(_found(bar, each) for each in machines)])
-    return ["## What it is held to", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    return ["## What it is held to", _table(head, rows)]
 
 
 def _found(bar: Bar, reports: Sequence[Report]) -> str:
