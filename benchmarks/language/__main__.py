@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from benchmarks.language.plan import Group
     from benchmarks.language.training import Run
 
 # Before torch is loaded. Two threads wait for each other in every small kernel.
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path
     parser.add_argument("--tokens", type=int, default=20_000_000, help="of a run; default 20 M")
     parser.add_argument("--corpus", default="wikitext-2", help="wikitext-2 or shakespeare")
     parser.add_argument("--rows", type=int, default=16, help="of a step; default 16")
+    parser.add_argument("--depth", type=int, default=4, help="blocks of a model; default 4")
     parser.add_argument("--seeds", type=int, default=3, help="of each run; default 3")
     parser.add_argument("--together", action="store_true", help="on a GPU, runs side by side")
     parser.add_argument("--page", action="store_true", help="train nothing")
@@ -98,6 +100,12 @@ def check(given: argparse.Namespace) -> None:
         )
 
 
+def group_asked(given: argparse.Namespace) -> Group:
+    from benchmarks.language.plan import Group
+
+    return Group(given.corpus, given.tokens, given.rows, depth=given.depth)
+
+
 def go_together(given: argparse.Namespace, results: Path) -> None:
     """All contenders at once, then all ablations of the best: what is cut short is not kept."""
     import torch
@@ -115,8 +123,7 @@ def go_together(given: argparse.Namespace, results: Path) -> None:
     while True:
         records = read_records(file)
         done = done_keys(records)
-        choice = given.corpus, given.tokens, given.only
-        all_runs = wanted(records, *choice, rows=given.rows, n_seeds=given.seeds)
+        all_runs = wanted(records, group_asked(given), given.only, n_seeds=given.seeds)
         runs = [run for run in all_runs if run.key not in done]
         found = runs and train_together(runs, texts, torch.device("cuda"), until=until)
         if not found:
@@ -132,14 +139,8 @@ def next_run(given: argparse.Namespace, results: Path) -> Iterator[Run | None]:
     from benchmarks.language.records import read_records
 
     file = results / "runs.jsonl"
-    for run in wanted(
-        read_records(file),
-        given.corpus,
-        given.tokens,
-        given.only,
-        rows=given.rows,
-        n_seeds=given.seeds,
-    ):
+    all_runs = wanted(read_records(file), group_asked(given), given.only, n_seeds=given.seeds)
+    for run in all_runs:
         with claimed(results / "progress" / f"{run.key}.lock") as ours:
             # Read again: another process may have done it a moment ago.
             if ours and run.key not in done_keys(read_records(file)):

@@ -22,7 +22,6 @@ WINDOW = 128
 COMMON = BackboneConfig(
     variant="mag",
     dim=128,
-    depth=3,
     n_heads=4,
     memory_depth=1,
     chunk_size=1,
@@ -130,18 +129,18 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def configuration(name: str) -> tuple[BackboneConfig, type[nn.Module] | None]:
+def configuration(name: str, depth: int) -> tuple[BackboneConfig, type[nn.Module] | None]:
     """Of a contender, or of one with an ablation behind a colon: "titans-mag:no-momentum"."""
     contender, _, ablation = name.partition(":")
     changes, other = CONTENDERS[contender]
     if ablation:
         changes = changes | ABLATIONS[ablation]
-    return replace(COMMON, **changes), other
+    return replace(COMMON, depth=depth, **changes), other
 
 
-def make(name: str, n_tokens: int, n_weights: int) -> TokenModel:
+def make(name: str, n_tokens: int, n_weights: int, depth: int) -> TokenModel:
     """A contender whose feed-forward layers are as wide as makes it ``n_weights`` large."""
-    common, other = configuration(name)
+    common, other = configuration(name, depth)
 
     def build(expansion: float) -> TokenModel:
         config = replace(common, mlp_expansion=expansion)

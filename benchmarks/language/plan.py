@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from benchmarks.language.contenders import ABLATIONS, CONTENDERS
 from benchmarks.language.records import Record
-from benchmarks.language.training import CARRIED, ROWS_A_STEP, Run
+from benchmarks.language.training import Run
 
-__all__ = ["best_titans", "check_names", "current", "done_keys", "group_of", "run_of", "wanted"]
+__all__ = [
+    "Group",
+    "best_titans",
+    "check_names",
+    "current",
+    "done_keys",
+    "group_of",
+    "run_of",
+    "wanted",
+]
 
 SEEDS = 3
 
@@ -23,35 +33,29 @@ def current(records: list[Record]) -> list[Record]:
 
 
 def run_of(record: Record) -> Run:
-    rows, carried = record.get("rows", ROWS_A_STEP), record.get("carried", CARRIED)
-    return Run(
-        record["name"],
-        record["corpus"],
-        record["seed"],
-        record["tokens"],
-        rows=rows,
-        carried=carried,
-    )
+    return Run(**{key: record[key] for key in ("name", "seed", *Group._fields)})
 
 
-def group_of(record: Record) -> tuple[str, int, int, int]:
-    """What runs of one table have in common: corpus, tokens, rows and carried segments."""
-    run = run_of(record)
-    return run.corpus, run.tokens, run.rows, run.carried
+class Group(NamedTuple):
+    """What runs of one table have in common."""
+
+    corpus: str
+    tokens: int
+    rows: int = Run.rows
+    carried: int = Run.carried
+    depth: int = Run.depth
 
 
-def best_titans(
-    records: list[Record],
-    corpus: str,
-    tokens: int,
-    rows: int = ROWS_A_STEP,
-    carried: int = CARRIED,
-) -> str | None:
+def group_of(record: Record) -> Group:
+    return Group(*(record[key] for key in Group._fields))
+
+
+def best_titans(records: list[Record], group: Group) -> str | None:
     """The Titans contender of fewest bits on validation at seed 0; None until all are there."""
     found = {
         record["name"]: record.get("validation", float("inf"))
         for record in records
-        if group_of(record) == (corpus, tokens, rows, carried)
+        if group_of(record) == group
         and record["seed"] == 0
         and record["name"] in CONTENDERS
     }
@@ -74,11 +78,9 @@ def check_names(names: list[str]) -> None:
 
 def wanted(
     records: list[Record],
-    corpus: str,
-    tokens: int,
+    group: Group,
     only: list[str] | None = None,
     *,
-    rows: int = ROWS_A_STEP,
     n_seeds: int = SEEDS,
 ) -> Iterator[Run]:
     """Runs, the most wanted first: seed 0 of all contenders, ablations of the best, other seeds.
@@ -87,17 +89,15 @@ def wanted(
     ----------
     records : list of dict
         What is done; ablations are those of the best so far.
-    corpus : str
-    tokens : int
+    group : Group
+        The table that they are for.
     only : list of str, optional
         Contenders and ablations; an ablation named alone is that of the best Titans, one behind a
         contender and a colon that of this one.
-    rows : int, optional
-        Of a step.
     n_seeds : int, optional
         Of each contender and ablation.
     """
-    best = best_titans(records, corpus, tokens, rows)
+    best = best_titans(records, group)
     named = [name for name in only or () if ":" in name]
     ablated = [f"{best}:{ablation}" for ablation in ABLATIONS] if best else []
 
@@ -109,4 +109,4 @@ def wanted(
     for seeds in (range(1), range(1, n_seeds)):
         for names in (contenders, ablations):
             for seed in seeds:
-                yield from (Run(name, corpus, seed, tokens, rows) for name in names)
+                yield from (Run(name, seed=seed, **group._asdict()) for name in names)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.language.plan import SEEDS, best_titans, current, group_of, run_of
+from benchmarks.language.plan import SEEDS, Group, best_titans, current, group_of, run_of
 from benchmarks.language.records import Record
 from benchmarks.language.training import Run
 
@@ -20,16 +20,15 @@ def render(records: list[Record]) -> str:
     """The page of the documentation."""
     parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
     latest = {run_of(record).key: record for record in current(records)}
-    groups: dict[tuple[str, int, int, int], list[Record]] = {}
+    groups: dict[Group, list[Record]] = {}
     for record in latest.values():
         groups.setdefault(group_of(record), []).append(record)
     for group, found in sorted(groups.items(), key=lambda each: (-each[0][1], each[0])):
-        corpus, tokens, rows_a_step, carried = group
-        parts.append(f"## {corpus}, {tokens:,} tokens a run")
+        parts.append(f"## {group.corpus}, {group.tokens:,} tokens a run, {group.depth} blocks")
         devices = sorted({record.get("device", "one core of a CPU") for record in found})
         parts.append(
-            f"`{command(*group)}`: {rows_a_step} rows a step; states carried through {carried} "
-            f"segments in training, {carried * Run.length:,} bytes. Trained on "
+            f"`{command(group)}`: {group.rows} rows a step; states carried through "
+            f"{group.carried} segments in training, {group.carried * Run.length:,} bytes. Trained on "
             f"{' and '.join(devices)}."
         )
         contenders = by_name([r for r in found if ":" not in r["name"]])
@@ -45,24 +44,21 @@ def render(records: list[Record]) -> str:
                 if name.startswith(f"{base}:")
             ]
             parts += [f"### Ablations of {base}", table(rows)]
-        if best := best_titans(found, *group):
+        if best := best_titans(found, group):
             parts.append(f"On validation, at seed 0, {best} is the best Titans.")
     if not groups:
         parts.append("No run is done yet.")
     return "\n\n".join(parts) + "\n"
 
 
-def command(corpus: str, tokens: int, rows_a_step: int, carried: int) -> str:
+def command(group: Group) -> str:
     """What makes the runs of a table."""
     words = ["python -m benchmarks.language"]
-    if corpus != Run.corpus:
-        words.append(f"--corpus {corpus}")
-    if tokens != Run.tokens:
-        words.append(f"--tokens {tokens}")
-    if rows_a_step != Run.rows:
-        words.append(f"--rows {rows_a_step}")
-    if carried != Run.carried:
-        words.append(f"with CARRIED = {carried}")
+    for key in ("corpus", "tokens", "rows", "depth"):
+        if getattr(group, key) != getattr(Run, key):
+            words.append(f"--{key} {getattr(group, key)}")
+    if group.carried != Run.carried:
+        words.append(f"with CARRIED = {group.carried}")
     return " ".join(words)
 
 

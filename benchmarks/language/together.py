@@ -97,7 +97,7 @@ class Learner:
         self.run, self.texts, self.device = run, texts, texts.train.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            self.model = make(run.name, 256, run.weights).to(self.device)
+            self.model = make(run.name, 256, run.weights, run.depth).to(self.device)
         self.n_steps = run.n_stretches * run.carried
         self.rate = torch.tensor(run.peak, device=self.device)
         rates = [run.peak * rate_at(step, self.n_steps) for step in range(self.n_steps)]

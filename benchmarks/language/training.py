@@ -60,13 +60,15 @@ class Run:
     peak: float = 3e-3
     decay: float = 0.1
     weights: int = 900_000
+    depth: int = 4  # blocks
 
     @property
     def key(self) -> str:
         """Names the run among all others, in files too."""
         name = f"{self.name.replace(':', '.')}-{self.corpus}-{self.seed}-{self.tokens}"
-        others = (("rows", self.rows, ROWS_A_STEP), ("carried", self.carried, CARRIED))
-        return "-".join([name, *(f"{n}{each}" for n, each, usual in others if each != usual)])
+        others = {key: getattr(self, key) for key in ("rows", "carried", "depth")}
+        changed = (f"{key}{value}" for key, value in others.items() if value != getattr(Run, key))
+        return "-".join([name, *changed])
 
     @property
     def n_stretches(self) -> int:
@@ -80,7 +82,7 @@ class Run:
 
     def shape(self) -> dict[str, Any]:
         """The model's part of the recipe; the rest is the run itself."""
-        config, other = configuration(self.name)
+        config, other = configuration(self.name, self.depth)
         return asdict(config) | {"reader": other and other.__name__}
 
     def has_shape(self, kept: dict[str, Any]) -> bool:
@@ -147,7 +149,7 @@ class Training:
         self.run, self.texts, self.file = run, texts, file
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            self.model = make(run.name, 256, run.weights)
+            self.model = make(run.name, 256, run.weights, run.depth)
         self.optimizer = make_optimizer(self.model, run, lr=run.peak)
         self.stretch, self.seconds = 0, 0.0
         self.curve: list[list[float]] = []
