@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,19 +13,20 @@ from benchmarks.language import __main__ as command
 from benchmarks.language import contenders, training
 from benchmarks.language.contenders import ABLATIONS, CONTENDERS, make
 from benchmarks.language.corpora import Splits, read_splits
-from benchmarks.language.plan import best_titans, check_names, done_keys, wanted
+from benchmarks.language.plan import Group, best_titans, check_names, done_keys, wanted
 from benchmarks.language.records import add_record, read_records
 from benchmarks.language.render import render
 from benchmarks.language.together import train_together
 from benchmarks.language.training import Run, Training, bits_per_byte, train
 
 TITANS = [name for name in CONTENDERS if name.startswith("titans-")]
-TINY = Run("titans-lmm", rows=2, length=32, carried=2, tokens=640, weights=12_000)
+SHORT = Group("wikitext-2", 1_000)
+TINY = Run("titans-lmm", rows=2, length=32, carried=2, tokens=640, weights=12_000, depth=1)
 
 
 @pytest.fixture(autouse=True)
 def _tiny_models(monkeypatch):
-    sizes = {"dim": 16, "depth": 1, "n_heads": 2}
+    sizes = {"dim": 16, "n_heads": 2}
     lengths = {"chunk_size": 8, "segment_length": 16, "window": 16}
     common = replace(contenders.COMMON, **sizes, **lengths)
     monkeypatch.setattr(contenders, "COMMON", common)
@@ -40,8 +41,8 @@ def texts():
 def record(name, seed=0, bits=2.0, tokens=1_000, **others):
     run = Run(name, seed=seed, tokens=tokens)
     outcome = {"validation": bits, "test": bits, "test_cut": bits + 0.5, "seconds": 10.0}
-    about = {"name": run.name, "corpus": run.corpus, "seed": seed, "tokens": tokens}
-    return about | {"shape": run.shape(), "parameters": 900_000} | outcome | others
+    about = {"shape": run.shape(), "parameters": 900_000}
+    return asdict(run) | about | outcome | others
 
 
 def test_a_record_counts_while_its_name_stands_for_the_same_model():
@@ -55,9 +56,12 @@ def test_a_record_counts_while_its_name_stands_for_the_same_model():
 
 
 def test_a_table_says_what_makes_its_runs():
-    page = render([record("titans-mal"), record("lstm", tokens=20_000_000, rows=8)])
+    deeper = replace(Run("lstm", rows=8), depth=6)
+    longest = record("lstm", tokens=20_000_000, rows=8)
+    page = render([record("titans-mal"), longest, longest | {"depth": 6, "shape": deeper.shape()}])
     assert "`python -m benchmarks.language --tokens 1000`" in page
     assert "`python -m benchmarks.language --rows 8`" in page
+    assert "`python -m benchmarks.language --rows 8 --depth 6`" in page
 
 
 def test_a_page_is_not_emptied_where_no_run_is_done(tmp_path):
@@ -70,7 +74,7 @@ def test_a_page_is_not_emptied_where_no_run_is_done(tmp_path):
 
 @pytest.mark.parametrize("name", [*CONTENDERS, *(f"titans-mac:{each}" for each in ABLATIONS)])
 def test_models_have_the_weights_that_were_asked_for(name):
-    model = make(name, 256, 14_000)
+    model = make(name, 256, 14_000, depth=1)
     assert 0.97 * 14_000 < model.n_parameters <= 14_000
     tokens = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(0))
     loss, _ = model.loss(tokens[:, :-1], tokens[:, 1:])
@@ -78,14 +82,14 @@ def test_models_have_the_weights_that_were_asked_for(name):
 
 
 def test_the_most_wanted_runs_come_first_and_ablations_are_of_the_best():
-    todo = [run.name for run in wanted([], "wikitext-2", 1_000)]
+    todo = [run.name for run in wanted([], SHORT)]
     assert todo[:7] == list(CONTENDERS)
     assert not any(":" in name for name in todo)
     done = [record(name, bits=3.0 - 0.1 * i) for i, name in enumerate(TITANS)]
-    assert best_titans(done[:-1], "wikitext-2", 1_000) is None
-    assert best_titans(done, "wikitext-2", 1_000) == TITANS[-1]
-    assert best_titans(done, "wikitext-2", 2_000) is None
-    todo = [(run.name, run.seed) for run in wanted(done, "wikitext-2", 1_000)]
+    assert best_titans(done[:-1], SHORT) is None
+    assert best_titans(done, SHORT) == TITANS[-1]
+    assert best_titans(done, Group("wikitext-2", 2_000)) is None
+    todo = [(run.name, run.seed) for run in wanted(done, SHORT)]
     n = len(ABLATIONS)
     assert todo[7 : 7 + n] == [(f"{TITANS[-1]}:{each}", 0) for each in ABLATIONS]
     assert todo[7 + n : 14 + n] == [(name, 1) for name in CONTENDERS]
@@ -95,23 +99,22 @@ def test_the_most_wanted_runs_come_first_and_ablations_are_of_the_best():
 def test_the_best_is_that_of_its_own_table():
     here = [record(name, bits=2.0 + i) for i, name in enumerate(TITANS)]
     there = [record(name, bits=1.0 - i / 9, carried=8) for i, name in enumerate(TITANS)]
-    about = "wikitext-2", 1_000
-    assert best_titans(here + there, *about) == TITANS[0]
-    assert best_titans(here + there, *about, carried=8) == TITANS[-1]
-    assert best_titans(there, *about) is None
+    assert best_titans(here + there, SHORT) == TITANS[0]
+    assert best_titans(here + there, SHORT._replace(carried=8)) == TITANS[-1]
+    assert best_titans(there, SHORT) is None
 
 
 def test_a_diverged_run_is_never_the_best():
     done = [record(name) for name in TITANS[1:]]
     diverged = record(TITANS[0], test=None)
     del diverged["validation"]
-    assert best_titans([diverged, *done], "wikitext-2", 1_000) == TITANS[1]
+    assert best_titans([diverged, *done], SHORT) == TITANS[1]
 
 
 def test_names_choose_among_runs_and_unknown_ones_are_told():
     def todo(*only):
         done = [record(name) for name in TITANS]
-        return [(run.name, run.seed) for run in wanted(done, "wikitext-2", 1_000, list(only))]
+        return [(run.name, run.seed) for run in wanted(done, SHORT, list(only))]
 
     assert todo("lstm") == [("lstm", seed) for seed in range(3)]
     assert todo("no-momentum")[0] == (f"{TITANS[0]}:no-momentum", 0)
@@ -181,7 +184,7 @@ def _diverge(self):
 
 
 def test_bits_of_a_model_that_guesses_are_eight(texts):
-    model = make("titans-lmm", 256, 12_000)
+    model = make("titans-lmm", 256, 12_000, depth=1)
     with torch.no_grad():
         model.gain.zero_()
     for carry in (True, False):
@@ -190,7 +193,7 @@ def test_bits_of_a_model_that_guesses_are_eight(texts):
 
 @pytest.mark.parametrize("name", list(CONTENDERS))
 def test_a_state_that_is_not_carried_leaves_each_segment_by_itself(name, texts):
-    model, text = make(name, 256, 14_000), texts.test[:97]
+    model, text = make(name, 256, 14_000, depth=1), texts.test[:97]
     cut = [bits_per_byte(model, text[i : i + 33], 32, carry=True) for i in (0, 32, 64)]
     assert bits_per_byte(model, text, 32, carry=False) == pytest.approx(np.mean(cut), abs=1e-6)
     assert bits_per_byte(model, text, 32, carry=True) != pytest.approx(np.mean(cut), abs=1e-6)
@@ -211,7 +214,7 @@ def test_one_command_goes_through_what_is_not_done(texts, tmp_path, monkeypatch,
     command.main(["--tokens", "1000"], tmp_path, page)
     assert len(trained) == len(set(trained)) == 3 * (len(CONTENDERS) + len(ABLATIONS))
     assert trained[6:11] == [(n, 0) for n in CONTENDERS if n not in ("lstm", "titans-mag")]
-    assert "## wikitext-2, 1,000 tokens a run" in page.read_text()
+    assert "## wikitext-2, 1,000 tokens a run, 4 blocks" in page.read_text()
     with pytest.raises(SystemExit, match=r"no corpus 'pile'; expected one of wikitext-2"):
         command.main(["--corpus", "pile"], tmp_path, page)
 
@@ -251,7 +254,7 @@ def test_shakespeare_is_split_and_a_missing_corpus_is_told(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", list(CONTENDERS))
 def test_runs_side_by_side_learn_what_each_learns_alone(name, texts, tmp_path):
-    run = Run(name, tokens=16 * 32 * 4 * 2, rows=16, length=32, carried=4, weights=14_000)
+    run = Run(name, tokens=16 * 32 * 4 * 2, length=32, carried=4, weights=14_000, depth=1)
     other = replace(run, seed=1)
     for together, each in zip(
         train_together([run, other], texts, torch.device("cpu")), (run, other), strict=True
