@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from titans_ts.errors import ParameterError
+from titans_ts.persistence import files
 
 __all__ = [
     "check_folder",
@@ -120,12 +120,10 @@ def write_whole(path: Path, content: str | bytes) -> None:
         The disk is full or the folder not writable.
     """
     goal = path.resolve()  # a link stays a link
-    part = goal.with_name(f".{goal.name}.{uuid.uuid4().hex}.part")
-    try:
+
+    def write(part: Path) -> None:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         if goal.exists():
             shutil.copymode(goal, part)
-        part.replace(goal)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+
+    files.write_whole(goal, write)
