@@ -55,9 +55,7 @@ def best_titans(records: list[Record], group: Group) -> str | None:
     found = {
         record["name"]: record.get("validation", float("inf"))
         for record in records
-        if group_of(record) == group
-        and record["seed"] == 0
-        and record["name"] in CONTENDERS
+        if group_of(record) == group and record["seed"] == 0 and record["name"] in CONTENDERS
     }
     if any(name not in found for name in CONTENDERS if name.startswith("titans-")):
         return None

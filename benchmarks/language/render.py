@@ -28,8 +28,8 @@ def render(records: list[Record]) -> str:
         devices = sorted({record.get("device", "one core of a CPU") for record in found})
         parts.append(
             f"`{command(group)}`: {group.rows} rows a step; states carried through "
-            f"{group.carried} segments in training, {group.carried * Run.length:,} bytes. Trained on "
-            f"{' and '.join(devices)}."
+            f"{group.carried} segments in training, {group.carried * Run.length:,} bytes. "
+            f"Trained on {' and '.join(devices)}."
         )
         contenders = by_name([r for r in found if ":" not in r["name"]])
         n_done = sum(len(runs) for runs in contenders.values())
@@ -53,10 +53,9 @@ def render(records: list[Record]) -> str:
 
 def command(group: Group) -> str:
     """What makes the runs of a table."""
-    words = ["python -m benchmarks.language"]
-    for key in ("corpus", "tokens", "rows", "depth"):
-        if getattr(group, key) != getattr(Run, key):
-            words.append(f"--{key} {getattr(group, key)}")
+    asked = {key: getattr(group, key) for key in ("corpus", "tokens", "rows", "depth")}
+    changed = (f"--{key} {value}" for key, value in asked.items() if value != getattr(Run, key))
+    words = ["python -m benchmarks.language", *changed]
     if group.carried != Run.carried:
         words.append(f"with CARRIED = {group.carried}")
     return " ".join(words)
