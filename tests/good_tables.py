@@ -53,6 +53,13 @@ TIME_COLUMNS = {
     "periods": pd.period_range("2016-07", periods=ROWS, freq="M"),
 }
 
+
+def santiago(start, freq="D"):
+    """Rows at midnight, but for 2024-09-08, a day that summer time lets begin at one o'clock."""
+    naive = pd.date_range(start, periods=ROWS, freq=freq)
+    return naive.tz_localize("America/Santiago", nonexistent="shift_forward")
+
+
 INDICES = {
     "15 minutes": pd.date_range("2016-07-01", periods=ROWS, freq="15min"),
     "hours, named": pd.date_range("2016-07-01", periods=ROWS, freq="h", name="date"),
@@ -86,6 +93,11 @@ INDICES = {
     "24 hours, not days": pd.date_range(
         "2021-10-25 22:00", periods=ROWS, freq="24h", tz="UTC"
     ).tz_convert("Europe/Berlin"),
+    "days from one without a midnight": santiago("2024-09-08"),
+    "days up to one without a midnight": santiago("2024-08-28"),
+    "days over one without a midnight": santiago("2024-09-03"),
+    "days before one without a midnight": santiago("2024-08-26"),
+    "weeks over a day without a midnight": santiago("2024-08-11", "W-SUN"),
     "periods": pd.period_range("2016-01", periods=ROWS, freq="M", name="month"),
     "quarters in pairs": pd.period_range("1990Q1", periods=ROWS, freq="2Q"),
     "range": pd.RangeIndex(ROWS),

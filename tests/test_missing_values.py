@@ -253,11 +253,39 @@ def test_validation_rows_that_are_wholly_missing_are_no_trouble():
 
 
 def test_statistics_of_channels_ignore_what_is_missing():
-    from titans_ts.data.moments import channel_scale
+    from titans_ts.data.moments import channel_scale, moments
 
     values = gappy(part=0.4)
     seen = ~np.isnan(values)
     data = SeriesSet.from_rows(np.where(seen, values, 0), seen, np.array([0, ROWS]), ("a", "b"))
-    np.testing.assert_allclose(channel_scale(data)[0], np.nanstd(values, axis=0))
+    np.testing.assert_allclose(channel_scale(moments(data))[0], np.nanstd(values, axis=0))
     forecaster = RidgeForecaster(horizon=HORIZON, validation_fraction=0).fit(values)
     np.testing.assert_allclose(forecaster.channel_mean_, np.nanmean(values, axis=0))
+
+
+@pytest.mark.parametrize("normalisation", ["running", "window"])
+@pytest.mark.parametrize("channel_mixing", [False, True])
+def test_a_channel_of_which_nothing_is_seen_is_forecast_at_its_typical_level(
+    normalisation, channel_mixing, tmp_path
+):
+    levels, noise = np.array([100.0, -3.0]), np.random.default_rng(0).normal(size=(ROWS, 2))
+    titans = tiny(
+        horizon=HORIZON,
+        context_length=CONTEXT,
+        normalisation=normalisation,
+        channel_mixing=channel_mixing,
+        quantiles=(0.1, 0.5, 0.9),
+        trainer_kwargs=QUICK,
+    ).fit(levels + noise)
+    dead = levels + noise
+    dead[-CONTEXT:, 1] = np.nan
+    forecast = titans.predict(dead)
+    np.testing.assert_allclose(forecast, np.tile(levels, (HORIZON, 1)), atol=3)
+    low, _, high = np.moveaxis(titans.predict(dead, quantiles=(0.1, 0.5, 0.9)), -1, 0)
+    assert (low[:, 1] < high[:, 1]).all()
+    alive = titans.predict(levels + noise)
+    if not channel_mixing:
+        np.testing.assert_allclose(forecast[:, 0], alive[:, 0], rtol=1e-9)
+    titans.save(tmp_path / "model")
+    again = TitansForecaster.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(dead), forecast)

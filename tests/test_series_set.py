@@ -332,7 +332,7 @@ def test_moments_do_not_depend_on_how_many_rows_are_held(monkeypatch):
 def test_pooled_moments_are_those_of_all_rows_together():
     data = plain((29, 2, 31), 3)
     rows = np.where(data.observed, data.values, np.nan)
-    mean, scale = pooled_moments(data)
+    mean, scale = pooled_moments(moments(data))
     np.testing.assert_allclose(mean, np.nanmean(rows, axis=0))
     np.testing.assert_allclose(scale, np.nanstd(rows, axis=0))
 
@@ -347,21 +347,21 @@ def test_a_column_that_never_changes_or_is_never_seen_keeps_its_unit():
 def test_every_series_is_measured_by_its_own_spread():
     rng = np.random.default_rng(0)
     small, large = rng.normal(size=(41, 1)), 1e6 * rng.normal(size=(37, 1))
-    scale = channel_scale(SeriesSet.from_arrays([small, large], ("a",)))
+    scale = channel_scale(moments(SeriesSet.from_arrays([small, large], ("a",))))
     np.testing.assert_allclose(scale, [[small.std()], [large.std()]])
 
 
 def test_a_series_that_hardly_moves_does_not_outweigh_the_others():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(41, 1))
-    scale = channel_scale(SeriesSet.from_arrays([noise, 5 + 1e-6 * noise], ("a",)))
+    scale = channel_scale(moments(SeriesSet.from_arrays([noise, 5 + 1e-6 * noise], ("a",))))
     assert scale[1, 0] == pytest.approx(1e-3 * noise.std() / np.sqrt(2))
 
 
 def test_a_series_that_cannot_tell_its_spread_gets_that_of_all():
     wave = np.array([[1.0], [3.0]] * 10)
     series = [wave, np.full((19, 1), 7.0), np.array([[100.0]])]
-    scale = channel_scale(SeriesSet.from_arrays(series, ("a",)))
+    scale = channel_scale(moments(SeriesSet.from_arrays(series, ("a",))))
     pooled = np.sqrt(20 * 1.0 / 40)  # within series: their levels are no spread
     np.testing.assert_allclose(scale[:, 0], [1.0, pooled, pooled])
 
@@ -369,4 +369,4 @@ def test_a_series_that_cannot_tell_its_spread_gets_that_of_all():
 @pytest.mark.parametrize(("level", "scale"), [(7.0, 7.0), (0.0, 1.0)])
 def test_series_that_are_all_constant_are_measured_by_their_size(level, scale):
     data = SeriesSet.from_arrays([np.full((11, 1), level)] * 2, ("a",))
-    assert channel_scale(data).tolist() == [[scale], [scale]]
+    assert channel_scale(moments(data)).tolist() == [[scale], [scale]]

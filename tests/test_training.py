@@ -371,3 +371,13 @@ def test_judged_origins_stand_a_patch_apart_from_the_first_validation_row_on(n_o
         assert judged[-1] <= last
         # What is left over at the end is less than one window's worth of origins.
         assert last - judged[-1] < 3 * n
+
+
+def test_every_series_with_validation_rows_is_judged_however_short():
+    data = SeriesSet.from_arrays([np.zeros((n, 1)) for n in (400, 90, 52, 30)], ("a",))
+    first = data.lengths * 4 // 5
+    index, n = _spread(WindowIndex(data, 16, 7, first_origin=first), 3, 12)
+    series, _ = index.locate(np.arange(len(index)))
+    # Of 52 rows there are 4 origins, of 30 none: its forecast would end beyond the last row.
+    assert set(series) == {0, 1, 2}
+    assert n == 2

@@ -18,7 +18,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.base import BaseForecaster
-from titans_ts.data.moments import pooled_moments
+from titans_ts.data.moments import moments, pooled_moments
 from titans_ts.data.parquet import ParquetFolder
 from titans_ts.data.roles import find_roles
 from titans_ts.data.rows import open_rows
@@ -341,7 +341,7 @@ def _judge(
     train = series.head(np.full(series.n_series, split.n_train))
     # The mean cancels in an error; a channel without spread keeps its unit, as in
     # scikit-learn's StandardScaler, rounding noise included.
-    _, scale = pooled_moments(train)
+    _, scale = pooled_moments(moments(train))
 
     first = np.full(series.n_series, split.n_train + split.n_validation)
     windows = WindowIndex(

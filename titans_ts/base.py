@@ -191,7 +191,7 @@ class BaseForecaster(BaseEstimator):
             validation,
             horizon=self.horizon,
             fraction=self.validation_fraction,
-            read=lambda later: self._read(later, self._found(layout.freq), layout.covariates),
+            read=lambda later: self._read_later(later, layout),
         )
 
         least = self._shortest_context()
@@ -210,6 +210,7 @@ class BaseForecaster(BaseEstimator):
         half = (int(n_train.max()) - self.horizon) // 2
         self.context_length_ = self._round_context(min(self.context_length, max(half, least)))
 
+        self.horizon_ = self.horizon
         self.n_features_in_ = len(layout.channels)
         if layout.named:
             self.feature_names_in_ = np.array(layout.channels, dtype=object)
@@ -378,6 +379,7 @@ class BaseForecaster(BaseEstimator):
         from titans_ts.persistence import save_forecaster
 
         check_is_fitted(self)
+        self._check_horizon()
         save_forecaster(self, path)
 
     @classmethod
@@ -461,6 +463,7 @@ class BaseForecaster(BaseEstimator):
         freq: str | None = None,
         schema: CovariateSchema | None = None,
         *,
+        time_form: str = "index",
         part: bool = False,
     ) -> tuple[SeriesSet, Layout]:
         self._check_freq()
@@ -474,6 +477,7 @@ class BaseForecaster(BaseEstimator):
             future_covariates=self.future_covariates,
             static_covariates=self.static_covariates,
             schema=schema,
+            time_form=time_form,
             part=part,
         )
         return replace(series, ids=layout.ids or None), layout
@@ -492,9 +496,8 @@ class BaseForecaster(BaseEstimator):
         )
 
     def _read_like_fit(self, X: Any, *, part: bool = False) -> tuple[SeriesSet, Layout]:
-        # The frequency of fit, so that two rows are enough and another frequency is noticed.
-        freq = self._found(self.freq_)
-        series, layout = self._read(X, freq, self.layout_.covariates, part=part)
+        self._check_horizon()
+        series, layout = self._read_later(X, self.layout_, part=part)
         expected = self.n_features_in_
         if len(layout.channels) != expected:
             raise DataError(
@@ -502,16 +505,35 @@ class BaseForecaster(BaseEstimator):
                 f"X has {len(layout.channels)} features, but {type(self).__name__} is expecting "
                 f"{expected} features as input. Give the same columns as in fit."
             )
+        # Numbers tell columns apart as names do, unless an array went in or comes in.
+        fitted = self.layout_
+        moved = layout.labels != fitted.labels and set(layout.labels) == set(fitted.labels)
+        moved &= not any("numpy" in each.container for each in (layout, fitted))
         names = getattr(self, "feature_names_in_", None)
-        if names is not None and layout.named and tuple(names) != layout.channels:
+        if moved or (names is not None and layout.named and tuple(names) != layout.channels):
             raise DataError(
                 f"X has the columns {list(layout.channels)}, but {type(self).__name__} was fitted "
-                f"on {list(names)}. Give the same columns in the same order."
+                f"on {list(fitted.channels)}. Give the same columns in the same order."
             )
         return series, layout
 
+    def _check_horizon(self) -> None:
+        """Raise ParameterError where ``set_params`` changed the horizon after ``fit``."""
+        if self.horizon != self.horizon_:
+            raise ParameterError(
+                f"horizon was {self.horizon_} in fit and is {self.horizon} now, but a forecaster "
+                "learns for one horizon. Fit it again, or set horizon back."
+            )
+
+    def _read_later(self, X: Any, fitted: Layout, *, part: bool = False) -> tuple[SeriesSet, Layout]:
+        """Read a table as that of ``fit`` was read, which cannot always be told from few rows."""
+        # The frequency of fit, so that two rows are enough and another frequency is noticed.
+        freq = self._found(fitted.freq)
+        return self._read(X, freq, fitted.covariates, time_form=fitted.time_form, part=part)
+
     def _series_to_continue(self, X: Any) -> tuple[SeriesSet, Layout]:
         """What ``predict(X)`` reads: the last rows of each series."""
+        self._check_horizon()
         if X is None:
             return self.context_, self.layout_
         series, layout = self._read_like_fit(X)

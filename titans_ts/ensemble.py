@@ -292,6 +292,7 @@ class EnsembleForecaster(_BaseComposition, BaseForecaster):
         first = members[0]
         self.members_ = members
         self.context_length_ = max(member.context_length_ for member in members)
+        self.horizon_ = first.horizon_
         self.n_features_in_ = first.n_features_in_
         self.__dict__.pop("feature_names_in_", None)
         if hasattr(first, "feature_names_in_"):

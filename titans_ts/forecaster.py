@@ -13,7 +13,7 @@ import torch
 
 from titans_ts.base import BaseForecaster
 from titans_ts.config import BackboneConfig
-from titans_ts.data.moments import channel_scale, pooled_moments, table_moments
+from titans_ts.data.moments import channel_scale, moments, pooled_moments, table_moments
 from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
@@ -357,20 +357,21 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
             seed = progress.seed
         self._forget_device()
         rows = windows.train.series
-        scale = channel_scale(rows)
+        of_channels = moments(rows)
         head, backbone, n_origins = self._configs(rows)
         with OwnRandom(seed):
             model = ForecastModel(head, backbone)
+        model.head.set_typical(*pooled_moments(of_channels))
         if model.head.covariates is not None:
             for name, columns in (("past", rows.past), ("known", rows.known)):
                 if columns is not None:
-                    model.head.covariates.set_statistics(name, *pooled_moments(columns))
+                    model.head.covariates.set_statistics(name, *pooled_moments(moments(columns)))
             if rows.static is not None:
                 model.head.covariates.set_statistics("static", *table_moments(rows.static))
         result = train(
             model,
             windows,
-            scale,
+            channel_scale(of_channels),
             self._settings(),
             n_origins=n_origins,
             seed=seed,
@@ -399,7 +400,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
                 now = slice(start, start + many)
                 batch = to_batch(_part(windows, now, channels), np.ones((1, 1)), channels[None])
                 with torch.inference_mode():
-                    parameters = model(batch.to(device))
+                    parameters = model.forecast(batch.to(device))
                     output = model.head.to_output(parameters, quantiles)
                 forecast[now, :, channels[0] : channels[-1] + 1] = output[:, -1].cpu().numpy()
         return forecast

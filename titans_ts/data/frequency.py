@@ -94,19 +94,31 @@ def parse_freq(freq: Any) -> BaseOffset:
     )
 
 
-def regular_stamps(start: pd.Timestamp, periods: int, offset: BaseOffset) -> pd.DatetimeIndex:
+def regular_stamps(
+    start: pd.Timestamp, periods: int, offset: BaseOffset, *, like: pd.Timestamp | None = None
+) -> pd.DatetimeIndex:
     """Return ``periods`` stamps from ``start`` on, in the time zone and unit of ``start``.
 
-    A start that does not lie on the offset (the 15th, for months' ends) is rolled forward.
+    A start that does not lie on the offset (the 15th, for months' ends) is rolled forward. Where
+    summer time begins at midnight, the start of that day is one o'clock; that the days before and
+    after it start at midnight, only another stamp of the series can tell: ``like``.
     """
     if start.tz is None:
         return _naive_stamps(start, periods, offset)
     if _is_fixed(offset):
         return _naive_stamps(start.tz_convert("UTC"), periods, offset).tz_convert(start.tz)
-    naive = _naive_stamps(start.tz_localize(None), periods, offset)
+    naive = _naive_stamps(_meant(start, start if like is None else like), periods, offset)
     # An hour that comes twice is taken the first time; one that is skipped becomes its end.
     first_time = np.ones(periods, dtype=bool)
     return naive.tz_localize(start.tz, ambiguous=first_time, nonexistent="shift_forward")
+
+
+def _meant(start: pd.Timestamp, like: pd.Timestamp) -> pd.Timestamp:
+    """What a clock without summer time shows at ``start``, if it shows the hour of ``like``."""
+    wall, other = start.tz_localize(None), like.tz_localize(None)
+    at = (wall.normalize() + (other - other.normalize())).as_unit(start.unit)
+    shown = at.tz_localize(start.tz, ambiguous=True, nonexistent="shift_forward")
+    return at if shown == start else wall
 
 
 def fixed_steps_differ(one: str | None, other: str | None) -> bool:
@@ -147,7 +159,12 @@ def _naive_stamps(start: pd.Timestamp, periods: int, offset: BaseOffset) -> pd.D
 
 
 def _follows(index: pd.DatetimeIndex, offset: BaseOffset) -> bool:
-    return bool((index == regular_stamps(index[0], len(index), offset)).all())
+    return bool((index == _walked(index, len(index), offset)).all())
+
+
+def _walked(index: pd.DatetimeIndex, periods: int, offset: BaseOffset) -> pd.DatetimeIndex:
+    """Stamps from the first of ``index`` on, at the hour of its second."""
+    return regular_stamps(index[0], periods, offset, like=index[min(1, len(index) - 1)])
 
 
 def infer_offset(index: pd.DatetimeIndex) -> BaseOffset | None:
@@ -215,7 +232,11 @@ def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOf
             f"{' and '.join(map(str, regular_stamps(index[0], len(index), given)))}. "
             "Correct freq, or the time stamps."
         )
-    raise explain_irregular(index, given or usual_offset(index), where)
+    usual = given or usual_offset(index)
+    # pandas infers no step of days of which one, by summer time, starts at another hour.
+    if given is None and _follows(index, usual):
+        return usual
+    raise explain_irregular(index, usual, where)
 
 
 def usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
@@ -270,5 +291,5 @@ def _positions(index: pd.DatetimeIndex, offset: BaseOffset) -> np.ndarray:
         position, rest = np.divmod(index.asi8 - index.asi8[0], step)
         return np.where(rest == 0, position, -1)
     start, end = index[0].tz_localize(None), index[-1].tz_localize(None)
-    n = len(pd.date_range(start, end, freq=offset))
-    return np.asarray(regular_stamps(index[0], n, offset).get_indexer(index))
+    n = len(pd.date_range(start.normalize(), end, freq=offset))
+    return np.asarray(_walked(index, n, offset).get_indexer(index))

@@ -64,17 +64,21 @@ def moments(series: SeriesSet) -> Moments:
     )
 
 
-def channel_scale(series: SeriesSet) -> np.ndarray:
+def channel_scale(each: Moments) -> np.ndarray:
     """What errors are measured in: the standard deviation of each channel of each series.
 
     A series that is constant, or has too few rows to tell, gets that of all series; and 1 where
     those are constant too.
 
+    Parameters
+    ----------
+    each : Moments
+        Of the training rows.
+
     Returns
     -------
     ndarray of shape (n_series, channels)
     """
-    each = moments(series)
     spread = np.sqrt(each.variance)
     pooled = np.sqrt(
         (each.variance * each.n_observed).sum(0) / np.maximum(each.n_observed.sum(0), 1)
@@ -89,9 +93,8 @@ def channel_scale(series: SeriesSet) -> np.ndarray:
     return np.where(tells, np.maximum(spread, least), pooled)
 
 
-def pooled_moments(columns: SeriesSet) -> tuple[np.ndarray, np.ndarray]:
+def pooled_moments(each: Moments) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column over the rows of all series; 1 where constant."""
-    each = moments(columns)
     total = np.maximum(each.n_observed.sum(0), 1)
     mean = (each.mean * each.n_observed).sum(0) / total
     between = (each.mean - mean) ** 2
@@ -109,4 +112,4 @@ def table_moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         np.array([0, len(table)]),
         tuple(str(i) for i in range(table.shape[1])),
     )
-    return pooled_moments(columns)
+    return pooled_moments(moments(columns))

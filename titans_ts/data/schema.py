@@ -40,6 +40,7 @@ def read_table(
     future_covariates: Names = None,
     static_covariates: Names = None,
     schema: CovariateSchema | None = None,
+    time_form: str = "index",
     part: bool = False,
 ) -> tuple[SeriesSet, Layout]:
     """Read a table of regularly spaced series.
@@ -78,6 +79,8 @@ def read_table(
         a series. Numbers, True and False, or categories (text).
     schema : CovariateSchema, optional
         What the covariates were in ``fit``. Default: learnt from X.
+    time_form : str, optional
+        How the table of ``fit`` wrote its times, as its layout says: tried first on text.
     part : bool, default False
         Whether a frame is part of a larger one: all values of a target may be missing then.
 
@@ -135,7 +138,7 @@ def read_table(
     }
     if isinstance(X, ParquetFolder):
         return read_parquet_folder(X, **roles)
-    series, layout, _ = read_rows(X, part=part, **roles)
+    series, layout, _ = read_rows(X, time_form=time_form, part=part, **roles)
     return series, layout
 
 
@@ -150,6 +153,7 @@ def read_rows(
     future_covariates: Names = None,
     static_covariates: Names = None,
     schema: CovariateSchema | None = None,
+    time_form: str = "index",
     part: bool = False,
 ) -> tuple[SeriesSet, Layout, np.ndarray | None]:
     """Read a table as :func:`read_table` does, and tell where its rows went.
@@ -184,7 +188,7 @@ def read_rows(
         future_covariates=future_covariates,
         static_covariates=static_covariates,
     )
-    rows = open_rows(table, roles)
+    rows = open_rows(table, roles, time_form)
     axis = rows.time_axis(freq)
     labels = tuple(table.labels[i] for i in roles.target)
     values, observed = _read_targets(rows, part)

@@ -140,7 +140,8 @@ class TimeAxis:
         last = self.last[series]
         if self.kind == "stamps":
             offset = parse_freq(self.freq)
-            index = regular_stamps(self._stamp(last), horizon + 1, offset)[1:]
+            start, first = self._stamp(last), self._stamp(self.first[series])
+            index = regular_stamps(start, horizon + 1, offset, like=first)[1:]
             # A skipped hour moves a stamp: right, but then the index has no pandas frequency.
             with contextlib.suppress(ValueError):
                 index.freq = offset  # type: ignore[misc]

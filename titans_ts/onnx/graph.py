@@ -76,7 +76,7 @@ class ForecastGraph(nn.Module):
             batch = batch._replace(past=past, past_observed=~past.isnan())
         if known is not None:
             batch = batch._replace(known=known, known_observed=~known.isnan())
-        head, parameters = self.model.head, self.model(batch)
+        head, parameters = self.model.head, self.model.forecast(batch)
         point = head.to_output(parameters)[:, -1]
         if self.levels is None:
             return (point,)

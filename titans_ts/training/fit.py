@@ -119,11 +119,12 @@ def _by_column(windows: TrainingWindows) -> TrainingWindows:
 def _spread(windows: WindowIndex, patch_length: int, n_origins: int) -> tuple[WindowIndex, int]:
     """Windows whose last ``n`` origins together stand at every ``patch_length``-th origin."""
     first = np.asarray(windows.first_origin)
-    room = int((windows.series.lengths - windows.horizon - first).max())
-    n_judged = room // patch_length + 1
-    most = max(min(n_origins, n_judged), 1)
+    room = windows.series.lengths - windows.horizon - first
+    n_judged = room[room >= 0] // patch_length + 1
+    # No more than the shortest series has room for: a longer window would leave it out.
+    most = min(n_origins, int(n_judged.min()))
     # What is left over at the end is not judged; with half as many a window it may be far less.
-    n = min(range(most, most // 2, -1), key=lambda n: n_judged % n)
+    n = min(range(most, most // 2, -1), key=lambda n: int((n_judged % n).sum()))
     spread = WindowIndex(
         windows.series,
         windows.context_length,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,7 +52,7 @@ class ForecastConfig:
     season : int
         Steps after which a series may repeat itself: what long gaps are filled from; 0 for none.
     n_channels : int
-        Matters with covariates only, where every channel is told from the others.
+        Told from each other by covariates, and where a context tells nothing of one.
     """
 
     horizon: int
@@ -112,6 +113,9 @@ class ForecastHead(nn.Module):
         On the vectors before decoding, in training.
     """
 
+    typical_level: Tensor
+    typical_spread: Tensor
+
     def __init__(self, config: ForecastConfig, dim: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
@@ -143,11 +147,25 @@ class ForecastHead(nn.Module):
             if config.highway_length
             else None
         )
+        n_channels = config.n_channels
+        self.register_buffer("typical_level", torch.zeros(n_channels, dtype=torch.float64))
+        self.register_buffer("typical_spread", torch.ones(n_channels, dtype=torch.float64))
         # From zero: the first forecast is the context's level, and nothing has to be unlearnt.
         for layer in (self.project, self.highway):
             if layer is not None:
                 nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.project.bias)
+
+    def set_typical(self, level: np.ndarray, spread: np.ndarray) -> None:
+        """Say where a channel is forecast of which a context tells nothing.
+
+        Parameters
+        ----------
+        level, spread : ndarray of shape (channels,)
+            Mean and standard deviation over the training rows.
+        """
+        self.typical_level.copy_(torch.from_numpy(level))
+        self.typical_spread.copy_(torch.from_numpy(spread))
 
     def encode(self, batch: WindowBatch) -> Encoded:
         """Cut contexts into normalised patches.
@@ -268,6 +286,32 @@ class ForecastHead(nn.Module):
         each = self.loss_function.loss(values, torch.where(mask, z, 0.0), weight)
         # Masked by selection: a step that is not observed must not leave a NaN behind.
         return torch.where(mask, each, 0.0).sum() / mask.sum().clamp(min=1)
+
+    def place_unseen(
+        self, parameters: ForecastParameters, batch: WindowBatch
+    ) -> ForecastParameters:
+        """Place forecasts at a channel's typical level where its whole context was missing.
+
+        Not in training: such a context looks like one of a constant series, and the model would
+        learn for both what is right for one.
+
+        Parameters
+        ----------
+        parameters : ForecastParameters
+            After the last patch.
+        batch : WindowBatch
+        """
+        if batch.context_complete or batch.channel is None:
+            return parameters
+        unseen = ~batch.observed.any(1)[:, None, None]
+
+        def placed(x: Tensor, typical: Tensor) -> Tensor:
+            return torch.where(unseen, typical[batch.channel][:, None, None].to(x.dtype), x)
+
+        return parameters._replace(
+            location=placed(parameters.location, self.typical_level),
+            scale=placed(parameters.scale, self.typical_spread),
+        )
 
     def to_output(
         self, parameters: ForecastParameters, quantiles: tuple[float, ...] | None = None

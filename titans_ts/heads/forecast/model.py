@@ -37,6 +37,10 @@ class ForecastModel(nn.Module):
             vectors, _ = self.backbone(encoded.tokens, observed=encoded.observed, need_state=False)
         return self.head.decode(vectors, encoded, n_origins)
 
+    def forecast(self, batch: WindowBatch) -> ForecastParameters:
+        """Forecast after the context, also where nothing of it was observed."""
+        return self.head.place_unseen(self(batch), batch)
+
     def training_loss(self, batch: WindowBatch, n_origins: int = 1) -> Tensor:
         """Loss over the forecasts after each of the last ``n_origins`` patches.
 

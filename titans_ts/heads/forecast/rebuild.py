@@ -44,6 +44,11 @@ def rebuild_model(
     """
     refuse_larger(head, weights, lengths=LENGTHS)
     refuse_larger(backbone or {}, weights, lengths=LENGTHS)
+    # Written before there were any: a context that tells nothing led to a forecast of zero.
+    for name, value in (("head.typical_level", 0.0), ("head.typical_spread", 1e-8)):
+        if name not in weights:
+            every = torch.full((head.get("n_channels", 1),), value, dtype=torch.float64)
+            weights = {**weights, name: every}
     configs = ForecastConfig(**head), None if backbone is None else BackboneConfig(**backbone)
     refuse_other_shapes(lambda: ForecastModel(*configs), weights)
     with OwnRandom():  # first weights are drawn, for nothing
