@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from crashes import Crash, CrashAt, assert_same_fit, listing, save_after_every_step
 from lightning.pytorch import Callback
@@ -195,11 +196,22 @@ def test_a_missing_value_is_other_data(folder):
         fit(folder, X=gap)
 
 
+def test_rows_of_another_frequency_are_another_fit(folder):
+    values = pd.DataFrame(waves(), columns=["a", "b"][: waves().shape[1]])
+    hours, days = (
+        values.set_axis(pd.date_range("2024-01-01", periods=len(values), freq=freq))
+        for freq in ("h", "D")
+    )
+    crash(folder, hours, batch=7)
+    with pytest.raises(CheckpointError, match="their frequency"):
+        fit(folder, days)
+
+
 def test_another_version_is_refused(folder, monkeypatch):
     crash(folder, batch=1)
     monkeypatch.setattr(checkpoint, "CHECKPOINT_VERSION", 1)
     with pytest.raises(
-        CheckpointError, match=r"in format 2; this is .* from format 1 only.*Delete"
+        CheckpointError, match=r"in format 3; this is .* from format 1 only.*Delete"
     ):
         fit(folder)
 

@@ -10,7 +10,8 @@ from command_line import HORIZON, TINY, TINY_OPTIONS, files, run, succeed, words
 from titans_ts import ParquetFolder, RidgeForecaster, SeasonalNaiveForecaster, TitansForecaster
 from titans_ts.backtesting import fraction_split, long_horizon_protocol
 from titans_ts.cli import forecast as forecast_command
-from titans_ts.cli.sources import open_file
+from titans_ts.cli.columns import Columns
+from titans_ts.cli.sources import is_parquet, open_file, read_source
 
 LENGTHS = {"north": 89, "south": 101}
 COVARIATES = [
@@ -228,6 +229,19 @@ def test_evaluate_splits_each_series_and_gives_covariates_to_our_model_alone(fol
     assert "Fitted on the first 72 rows of 2 series; 5 steps forecast from each of 13" in text
 
 
+def test_a_folder_of_parquet_is_read_into_memory_as_it_is_on_disk(folder):
+    long = pd.read_csv("usual.csv", parse_dates=["ds"])
+    for number, (_, own) in enumerate(long.groupby("unique_id")):
+        (folder / "parts" / f"store=0{number}").mkdir(parents=True)
+        path = folder / "parts" / f"store=0{number}" / ("a.parquet" if number else "a.pq")
+        own.drop(columns="unique_id").to_parquet(path, index=False)
+    (folder / "parts" / "forecast.csv").write_text("written beside them")
+    columns = Columns(id_column="store")
+    layouts = [read_source(folder / "parts", columns, whole=whole).layout for whole in (0, 1)]
+    assert layouts[0].ids == layouts[1].ids == ("00", "01")
+    assert is_parquet(folder / "parts" / "store=00" / "a.pq")
+
+
 def test_evaluate_reads_parquet_into_memory(folder):
     pd.read_csv("usual.csv", parse_dates=["ds"]).to_parquet("usual.parquet", index=False)
     options = ["--horizon=5", "--models=seasonal-naive"]
@@ -287,6 +301,14 @@ REFUSED = [
     (["forecast", "steps.csv", "--calendar", "--max-epochs=1"], r"--calendar needs time stamps"),
     (["forecast", "usual.parquet", "--plot=f.png"], r"--plot draws what was known, but the rows"),
     (["forecast", "broken.parquet"], r"broken\.parquet"),
+    (
+        ["forecast", "panel.csv", "--future=future.csv", "--out=future.csv"],
+        r"--out names the same file as --future",
+    ),
+    (
+        ["forecast", "usual.csv", "--out=same", "--model-out=same"],
+        r"--out names the same file as --model-out",
+    ),
     (["evaluate", "usual.csv"], r"--horizon 96 is longer than the 17 test rows, the last of 89"),
     (["demo", "usual.csv"], r"demo shows one series, but usual\.csv has 2, told apart by"),
 ]

@@ -69,6 +69,21 @@ def test_a_study_of_another_model_is_not_joined(folder):
     assert "its variant is 'lmm', and here it is 'mac'" in words(result.stderr)
 
 
+def test_a_study_of_other_rows_is_not_joined(folder):
+    succeed(*QUICK, "--trials=1", "--storage=study.log")
+    (1000 * station()).to_csv("station.csv")
+    result = run(*QUICK, "--trials=1", "--storage=study.log")
+    assert "is of other data" in words(result.stderr)
+
+
+def test_the_study_is_not_overwritten_by_the_table_of_its_trials(folder):
+    succeed(*QUICK, "--trials=1", "--storage=study.log")
+    before = (folder / "study.log").read_bytes()
+    result = run(*QUICK, "--trials=1", "--storage=study.log", "--csv=study.log")
+    assert "--csv names the same file as --storage" in words(result.stderr)
+    assert (folder / "study.log").read_bytes() == before
+
+
 def test_quiet_is_quiet(folder):
     assert succeed(*QUICK, "--trials=1", "--quiet") == ""
 
@@ -88,6 +103,7 @@ def test_quiet_is_quiet(folder):
         (["--storage=no/such/folder.log"], "there is no folder"),
         (["--csv=station.csv"], "--csv names the same file as the data"),
         (["--out=station.csv"], "station.csv"),
+        (["--out=same", "--csv=same"], "--csv names the same file as --out"),
         (["--splits=0"], "--splits must be a whole number"),
         (["--ensemble=0", "--out=model"], "--ensemble must be a whole number"),
         (["--ensemble=3"], "--ensemble 3 is about the model that --out saves; give --out FOLDER"),

@@ -13,6 +13,8 @@ from titans_ts.data.schema import Layout, read_table
 
 ROWS = 11
 HOURS = pd.date_range("2024-01-01", periods=ROWS, freq="h")
+pa = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+ARROW_TEXT = pd.ArrowDtype(pa.large_string())
 KINDS = {
     "integers": (np.arange(ROWS), Covariate("x", "numeric"), np.arange(ROWS)),
     "floats": (np.arange(ROWS) / 4, Covariate("x", "numeric"), np.arange(ROWS) / 4),
@@ -29,6 +31,19 @@ KINDS = {
     ),
     "text": (
         ["wet", "dry", None, *["wet"] * (ROWS - 3)],
+        Covariate("x", "categorical", ("dry", "wet")),
+        np.array([1, 0, np.nan, *[1] * (ROWS - 3)]),
+    ),
+    "text in arrow": (
+        pd.array(["wet", "dry", None, *["wet"] * (ROWS - 3)], dtype=ARROW_TEXT),
+        Covariate("x", "categorical", ("dry", "wet")),
+        np.array([1, 0, np.nan, *[1] * (ROWS - 3)]),
+    ),
+    "text in arrow by a dictionary": (
+        pd.array(
+            ["wet", "dry", None, *["wet"] * (ROWS - 3)],
+            dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())),
+        ),
         Covariate("x", "categorical", ("dry", "wet")),
         np.array([1, 0, np.nan, *[1] * (ROWS - 3)]),
     ),

@@ -299,6 +299,8 @@ def test_y_that_says_something_else_than_x_is_refused():
     forecaster = tiny(target="load").fit(frame, frame["load"])
     with pytest.raises(DataError, match=r"'price', which is none of X's target columns \['load'\]"):
         forecaster.fit(frame, frame["price"])
+    with pytest.raises(DataError, match="y is no array"):
+        tiny().fit(waves(), [[1.0], [2.0, 3.0]])
     with pytest.raises(DataError, match="y is called 'price'"):
         forecaster.score(frame, frame[["load", "price"]])
 

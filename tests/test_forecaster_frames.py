@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from tiny_fits import tiny
 
-from titans_ts import RidgeForecaster
+from titans_ts import DataError, ParameterError, RidgeForecaster
 
 HORIZON, LEVELS = 5, (0.1, 0.5, 0.9)
 LENGTHS = {"south": 67, "north": 53, "east": 41}
@@ -283,3 +283,43 @@ def test_what_fit_keeps_is_no_view_of_the_table():
     forecast = fitted.predict()
     values[:] = 1e6
     np.testing.assert_array_equal(fitted.predict(), forecast)
+
+
+def test_columns_named_by_numbers_may_not_change_places():
+    days = pd.date_range("2024-01-01", periods=60)
+    for labels in ([0, 1], ["a", 1]):
+        table = pd.DataFrame(numbers(60, 2) * [1, 100], index=days, columns=labels)
+        ridge = RidgeForecaster(horizon=HORIZON, context_length=16).fit(table)
+        with pytest.raises(DataError, match="Give the same columns in the same order"):
+            ridge.predict(table[labels[::-1]])
+        ridge.predict(table.to_numpy())  # which has no labels
+    fitted = RidgeForecaster(horizon=HORIZON, context_length=16).fit(table.to_numpy())
+    assert len(fitted.predict(table[labels[::-1]])) == HORIZON
+
+
+@pytest.mark.parametrize("learner", [RidgeForecaster, tiny])
+def test_another_horizon_after_fit_asks_for_another_fit(learner, tmp_path):
+    table = numbers(80, 1)
+    forecaster = learner(horizon=6, context_length=16).fit(table)
+    forecaster.set_params(horizon=3)
+    for ask in (
+        forecaster.predict,
+        lambda: forecaster.predict(table),
+        lambda: forecaster.score(table),
+        lambda: forecaster.save(tmp_path / "model"),
+    ):
+        with pytest.raises(ParameterError, match="horizon was 6 in fit and is 3 now"):
+            ask()
+    assert not list(tmp_path.iterdir())
+    assert len(forecaster.set_params(horizon=6).predict()) == 6
+    assert len(forecaster.set_params(horizon=3).fit(table).predict()) == 3
+
+
+def test_few_dates_are_read_as_the_many_of_fit_were_written():
+    days = pd.date_range("2024-01-01", periods=60)
+    table = pd.DataFrame({"date": days.strftime("%d/%m/%Y"), "y": numbers(60)})
+    ridge = RidgeForecaster(horizon=2, context_length=16).fit(table, validation=0)
+    assert ridge.predict(table[:1])["date"].tolist() == ["02/01/2024", "03/01/2024"]
+    assert ridge.predict(table[:8])["date"].tolist() == ["09/01/2024", "10/01/2024"]
+    later = RidgeForecaster(horizon=2, context_length=16).fit(table[:57], validation=table[57:])
+    assert later.predict()["date"].tolist() == ridge.predict(table[:57])["date"].tolist()

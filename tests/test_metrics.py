@@ -324,3 +324,9 @@ def test_bounds_the_wrong_way_round_are_refused():
         m.coverage([1.0, 2.0], [3.0, 3.0], [0.0, 0.0])
     # Quantiles that cross at some step are those of the forecaster.
     assert m.coverage([1.0, 2.0], [0.0, 3.0], [2.0, 0.0]) == 0.5
+
+
+def test_a_mask_that_is_masked_itself_hides_what_it_masks():
+    observed = np.ma.masked_array([True, True, False], [False, True, False])
+    errors = m.mean_absolute_error([1.0, 2.0, 3.0], [2.0, 9.0, 9.0], observed=observed)
+    assert errors == 1.0

@@ -487,13 +487,16 @@ def test_a_study_of_another_search_is_refused(tmp_path):
     search(2, storage=storage).fit(X)
     for options in (
         {"param_distributions": {"value": FloatDistribution(-5, 5)}},
-        {"cv": 2},
         {"latency": True},
         {"scoring": "mae"},
         {"estimator__season_length": 4},
     ):
         with pytest.raises(ParameterError, match=r"of another search: its \w+ is .*study_name"):
             search(2, storage=storage).set_params(**options).fit(X)
+    # Of as many rows, but other ones; or of the same, in other folds.
+    for options, rows in (({}, X + 1), ({"cv": 2}, X)):
+        with pytest.raises(ParameterError, match="of other data, or of other folds"):
+            search(2, storage=storage).set_params(**options).fit(rows)
     search(2, storage=storage, study_name="second", cv=2).fit(X)
 
 

@@ -11,7 +11,7 @@ from titans_ts.errors import ParameterError
 from titans_ts.preprocessing import Difference
 from titans_ts.tuning import default_space
 from titans_ts.tuning.choices import read_choice
-from titans_ts.tuning.space import candidate, own_values, read_space
+from titans_ts.tuning.space import candidate, fixed_values, own_values, read_space
 
 TITANS = TitansForecaster(horizon=24)
 
@@ -186,3 +186,19 @@ def test_where_there_is_no_default_space_the_user_is_asked_for_one():
         default_space(SeasonalNaiveForecaster(), 1000)
     with pytest.raises(ParameterError, match="100 rows are too few"):
         default_space(RidgeForecaster(), 100)
+
+
+def test_what_is_not_varied_tells_searches_apart_option_by_option():
+    space = read_space({"backbone_options__dropout": [0.0, 0.1]}, TitansForecaster(horizon=2))
+
+    def fixed(**options):
+        return fixed_values(TitansForecaster(horizon=2, **options), space)
+
+    plain = fixed()
+    assert fixed(backbone_options={"dropout": 0.3}) == plain
+    assert fixed(backbone_options={"momentum": False}) != plain
+    assert fixed(trainer_kwargs={"max_steps": 3}) != plain
+    assert fixed(trainer_kwargs={"callbacks": [], "num_nodes": 2}, verbose=1) == plain
+    whole = read_space({"backbone_options": [{"dropout": 0.1}, None]}, TitansForecaster(horizon=2))
+    named = fixed_values(TitansForecaster(horizon=2), whole)
+    assert not any(name.startswith("backbone_options") for name in named)

@@ -1,5 +1,6 @@
 """Workers that share a study: nothing is lost or run twice, whoever is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -225,6 +226,8 @@ def test_ctrl_c_leaves_the_trial_for_the_next_session(storage):
         ("data.log", b"date,OT\n2024-01-01,3\n", "is not a journal of Optuna"),
         ("data.log", b'{"op_code": 77}\n', "is not a journal of Optuna"),
         ("data.log", b"\x00\xff\n\n", "is not a journal of Optuna"),
+        ("data.log", b"hello\n", "is not a journal of Optuna"),
+        ("data.log", b"hello", "is not a journal of Optuna"),
         ("sqlite:///there/is/none.db", None, "cannot be opened"),
         ("sqlite:///data.log", b"date,OT\n2024-01-01,3\n" * 99, "cannot be opened"),
         ("nosuch://user:secret@host/name", None, r"nosuch://user:\*\*\*@host/name cannot"),
@@ -241,6 +244,17 @@ def test_a_storage_that_cannot_be_opened_is_told_in_a_sentence(
     assert "secret" not in str(refusal.value)
     if content is not None:
         assert Path("data.log").read_bytes() == content
+
+
+@pytest.mark.parametrize("lost", [1, 10, 400])
+def test_a_journal_that_a_power_cut_left_cut_goes_on(lost, tmp_path):
+    storage = tmp_path / "study.log"
+    search(3, storage=storage).fit(X)
+    storage.write_bytes(storage.read_bytes()[:-lost])
+    for n_trials in (3, 5):
+        found = search(n_trials, storage=storage).fit(X)
+        assert (found.cv_results_["trial_state"] == "complete").sum() == n_trials
+    assert all(json.loads(line)["op_code"] >= 0 for line in storage.read_text().splitlines())
 
 
 def test_a_name_in_a_journal_leads_to_no_other_file(tmp_path):

@@ -525,7 +525,9 @@ class BaseForecaster(BaseEstimator):
                 "learns for one horizon. Fit it again, or set horizon back."
             )
 
-    def _read_later(self, X: Any, fitted: Layout, *, part: bool = False) -> tuple[SeriesSet, Layout]:
+    def _read_later(
+        self, X: Any, fitted: Layout, *, part: bool = False
+    ) -> tuple[SeriesSet, Layout]:
         """Read a table as that of ``fit`` was read, which cannot always be told from few rows."""
         # The frequency of fit, so that two rows are enough and another frequency is noticed.
         freq = self._found(fitted.freq)

@@ -345,20 +345,20 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
         from titans_ts.training import train  # imports Lightning
 
         seed, progress = draw_seed(self.random_state), None
+        rows = windows.train.series
+        head, backbone, n_origins = shape = self._configs(rows)
         if checkpoint is not None:
             named = None if self.random_state is None else seed
             progress = CheckpointFolder.open(
                 checkpoint,
                 self.get_params(deep=False),
-                fingerprint_of_windows(windows),
+                fingerprint_of_windows(windows, *shape),
                 named,
                 draw=seed,
             )
             seed = progress.seed
         self._forget_device()
-        rows = windows.train.series
         of_channels = moments(rows)
-        head, backbone, n_origins = self._configs(rows)
         with OwnRandom(seed):
             model = ForecastModel(head, backbone)
         model.head.set_typical(*pooled_moments(of_channels))

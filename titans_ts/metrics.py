@@ -422,7 +422,8 @@ def _labels(values: Any, what: str) -> list[Any] | None:
 
 
 def _mask(observed: Any, shape: tuple[int, ...]) -> np.ndarray:
-    mask = np.ones(shape, dtype=bool) if observed is None else np.asarray(observed)
+    # What a masked array masks is not observed.
+    mask = np.ones(shape, dtype=bool) if observed is None else np.ma.filled(observed, False)
     if mask.dtype != bool or mask.shape != shape:
         raise DataError(
             f"observed must be True or False for each value of y_true, so of shape {shape}; got "

@@ -19,7 +19,7 @@ from titans_ts.errors import DataError, ParameterError, SavedModelError
 from titans_ts.plugins.genomics import TitansSequenceClassifier, reverse_complement
 from titans_ts.plugins.genomics.coding import encode_sequences
 from titans_ts.plugins.genomics.labels import hold_out, read_labels
-from titans_ts.plugins.genomics.training import JudgedBatches
+from titans_ts.plugins.genomics.training import ClassifierModule, JudgedBatches
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +246,32 @@ def test_validation_rows_may_be_given_and_their_labels_must_be_known():
     assert "validation_loss" in classifier.fit(*boxes(40), validation=boxes(20)).history_[0]
     with pytest.raises(DataError, match=r"validation labels \['other'\]"):
         classifier.fit(*boxes(40), validation=(["ACGT"], ["other"]))
+    for none in (0.2, (["ACGT"],)):
+        with pytest.raises(ParameterError, match="must be a pair"):
+            classifier.fit(*boxes(40), validation=none)
+
+
+@pytest.mark.parametrize("dtype", ["M8[ns]", "m8[s]"])
+@pytest.mark.parametrize("container", [np.asarray, pd.Series])
+def test_labels_that_no_saved_model_could_write_down_are_refused(dtype, container):
+    sequences, labels = boxes(40)
+    moments = container(np.where(labels == "box", 1, 2).astype(dtype))
+    with pytest.raises(DataError, match="expected text, numbers, or True and False"):
+        tiny_classifier(max_epochs=1).fit(sequences, moments)
+
+
+def test_a_batch_weighs_what_its_classes_do():
+    sequences, labels = encode_sequences(["ACGT", "GG", "TTA"]), np.array([0, 1, 1])
+    (batch,) = JudgedBatches(sequences, labels, 3)
+    module = ClassifierModule(
+        torch.nn.Linear(1, 1),
+        None,
+        readings=(),
+        class_weights=torch.tensor([0.25, 20.0]),
+        mask_fraction=0.0,
+        label_smoothing=0.0,
+    )
+    assert float(module.n_targets(batch)) == 40.25
 
 
 def test_so_few_rows_that_none_can_be_held_out_are_learnt_nevertheless():

@@ -140,6 +140,13 @@ def test_tables_are_joined_and_files_of_classes_judge(folder, tmp_path):
     assert both[0]["validation_loss"] == pytest.approx(alike[0]["validation_loss"], rel=1e-4)
 
 
+def test_a_label_before_a_table_is_refused_rather_than_dropped(folder, tmp_path):
+    files = f"pos={folder / 'table.csv'}", f"neg={folder / 'box.fa.gz'}"
+    result = run("train", *files, "--out", tmp_path / "m", *FEW)
+    assert "gives the label 'pos' to a table" in " ".join(result.stderr.split())
+    assert not (tmp_path / "m").exists()
+
+
 SIZES = {
     "variant": "mal",
     "dim": 12,

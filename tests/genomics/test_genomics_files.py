@@ -202,6 +202,7 @@ def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):
         (">a\nAC\n", ParameterError, "in which no label stands"),
         ("sequence,label\nAC,1\n\xff", DataFileError, "not text in UTF-8"),
         ('sequence,label\n"AC,1\n', DataError, "is no table"),
+        ("sequence,label\nAC,a,x\nGG,c,y\n", DataError, "more fields than its header"),
         (
             "sequence,label\nAC,1\nGG,\nTT\n",
             DataError,

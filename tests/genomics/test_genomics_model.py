@@ -11,12 +11,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from titans_ts.errors import DataError, ParameterError
+from titans_ts.errors import DataError, DataTypeError, ParameterError
 from titans_ts.plugins.genomics import TitansSequenceModel, reverse_complement, variant_effects
 from titans_ts.plugins.genomics import sequence_model as module
-from titans_ts.plugins.genomics.coding import encode_sequences
+from titans_ts.plugins.genomics.coding import LETTERS, encode_sequences
 from titans_ts.plugins.genomics.pretraining import cut_pieces
 from titans_ts.plugins.genomics.words import to_words
+from titans_ts.training.estimators import draw_seed
 
 REPEAT = "ACGGTTA" * 200
 
@@ -119,6 +120,27 @@ def test_long_sequences_are_cut_and_pieces_held_out():
     assert max(*training.lengths, *judged.lengths) == 100
 
 
+def test_pieces_without_a_word_are_neither_learnt_nor_judged():
+    # Of 1,003 bases, 3 are left over; of N, there is no word.
+    sequences = encode_sequences([REPEAT[:1003], "N" * 200])
+    training, judged = cut_pieces(sequences, 100, 0.2, seed=0, k=5)
+    assert len(training) + len(judged) == 10
+    with pytest.raises(DataError, match="No sequence holds 5 letters"):
+        cut_pieces(encode_sequences(["ACGTNACGTN"]), 100, 0.2, seed=0, k=5)
+
+
+def test_losses_are_means_over_words_however_they_lie_in_batches():
+    sequences = [REPEAT[:64], *["N" * 60 + REPEAT[: 4 + i] for i in range(9)]]
+    model = tiny_model(k=1, context_length=64, batch_size=4, validation_fraction=0.9)
+    losses = model.set_params(max_epochs=1, both_strands=False).fit(sequences).history_[0]
+    _, judged = cut_pieces(encode_sequences(sequences), 64, 0.9, draw_seed(model.random_state), k=1)
+    letters = dict(zip(LETTERS.values(), LETTERS, strict=True))
+    texts = ["".join(letters[code] for code in judged[i]) for i in range(len(judged))]
+    n_words = sum(letter != "N" for text in texts for letter in text)
+    total = model.log_likelihood(texts).sum()
+    assert losses["validation_loss"] == pytest.approx(-total / n_words, rel=1e-4)
+
+
 def test_a_sequence_shorter_than_two_words_is_refused():
     with pytest.raises(DataError, match="Sequence 0 has 5 letters; expected at least 6"):
         tiny_model(k=3).fit(["ACGTA"])
@@ -199,3 +221,20 @@ def test_a_sequence_that_is_not_there_and_a_column_that_is_missing_are_named(fit
         variant_effects(fitted, {"a": REPEAT}, [("b", 1, "A", "C")])
     with pytest.raises(DataError, match=r"lacks the columns \['alt'\]"):
         variant_effects(fitted, REPEAT, pd.DataFrame({"position": [1], "ref": ["A"]}))
+
+
+def test_u_is_t_in_a_variant_as_in_a_sequence(fitted):
+    as_dna = variant_effects(fitted, REPEAT[:70], [(4, "G", "T")])
+    as_rna = variant_effects(fitted, REPEAT[:70].replace("T", "U"), [(4, "G", "U")])
+    assert as_dna["log_likelihood_ratio"].equals(as_rna["log_likelihood_ratio"])
+    at = REPEAT.index("T") + 1
+    assert len(variant_effects(fitted, REPEAT[:70].replace("T", "U"), [(at, "T", "G")])) == 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "variants", "words"),
+    [([REPEAT], [(1, "A", "C")], "must be a str, or a dict"), (REPEAT, 5, "list of tuples")],
+)
+def test_what_is_no_reference_or_no_table_of_variants_is_told(fitted, reference, variants, words):
+    with pytest.raises(DataTypeError, match=words):
+        variant_effects(fitted, reference, variants)

@@ -64,6 +64,13 @@ def test_training_says_what_came_of_it(folder, tmp_path):
     assert re.search(r"weights, trained for 2 epochs; validation loss \d\.\d+ nats", said)
 
 
+def test_a_line_that_is_called_as_a_file_is_a_line(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "names.txt").write_text("rhyme.txt\n" * 40)
+    succeed("train", "names.txt", "--lines", "--out", tmp_path / "m", *TINY)
+    assert "perplexity" in succeed("perplexity", tmp_path / "m", "names.txt", "--lines")
+
+
 SIZES = {
     "context_length": 16,
     "carried_segments": 3,

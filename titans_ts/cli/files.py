@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,25 @@ __all__ = [
 ]
 
 
-def check_outputs(source: Path | None, outputs: dict[str, Path | None]) -> None:
-    """Raise ParameterError where a file could not be written, or would destroy the data.
+def check_outputs(
+    source: Path | None,
+    outputs: Mapping[str, Path | None],
+    *,
+    others: Mapping[str, Path | None] | None = None,
+) -> None:
+    """Raise ParameterError where a file could not be written, or would destroy another.
 
     Parameters
     ----------
     source : Path or None
         The file that is read.
-    outputs : dict of str to Path
+    outputs : mapping of str to Path
         Files by the option that names them; an existing file will be replaced.
+    others : mapping of str to Path, optional
+        What else the command reads, and folders that it writes.
     """
     seen: dict[Path, str] = {} if source is None else {source.resolve(): "the data"}
+    seen |= {path.resolve(): option for option, path in (others or {}).items() if path is not None}
     for option, path in outputs.items():
         if path is None:
             continue

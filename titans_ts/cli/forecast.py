@@ -78,7 +78,11 @@ def run(request: Request) -> None:
 
 def _check(request: Request) -> None:
     """Refuse at once what would otherwise fail after minutes of work."""
-    check_outputs(request.file, {"--out": request.out, "--plot": request.plot})
+    check_outputs(
+        request.file,
+        {"--out": request.out, "--plot": request.plot},
+        others={"--future": request.future, "--model-out": request.model_out},
+    )
     if request.plot is not None:
         from titans_ts.plotting import check_picture_path
 

@@ -16,6 +16,7 @@ from titans_ts.data.csv import read_csv
 from titans_ts.data.ids import ID_NAMES
 from titans_ts.data.layout import Layout
 from titans_ts.data.parquet import ParquetFolder
+from titans_ts.data.parquet.files import ParquetFiles
 from titans_ts.data.schema import read_table
 from titans_ts.data.series import SeriesSet
 
@@ -41,11 +42,14 @@ class Source:
         return f"{self.file}: {rows:,} rows{panel}{step}{span(layout)}"
 
 
+PARQUET = (".parquet", ".pq")
+
+
 def is_parquet(file: Path) -> bool:
     """Tell whether it is a Parquet file, or a folder that holds some."""
     if file.is_dir():
-        return any(file.rglob("*.parquet"))
-    return file.suffix.lower() == ".parquet"
+        return any(any(file.rglob(f"*{kind}")) for kind in PARQUET)
+    return file.suffix.lower() in PARQUET
 
 
 def open_file(
@@ -79,7 +83,11 @@ def open_file(
     if is_parquet(file):
         folder = ParquetFolder(file)
         len(folder)  # says what is wrong with the files
-        return (pd.read_parquet(file) if whole else folder), time_column
+        if not whole:
+            return folder, time_column
+        # By the same reader: pandas' own takes folders named store=08 for numbers.
+        files = ParquetFiles(file)
+        return files.head(files.n_rows).to_pandas(), time_column
     covariates = () if schema is None else (*schema.past, *schema.known, *schema.static)
     text = [str(c.label) for c in covariates if any(isinstance(n, str) for n in c.categories)]
     frame = read_csv(file, time_column=time_column, text_columns=text)

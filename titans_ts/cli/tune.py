@@ -46,7 +46,11 @@ class Request:
 
 def run(request: Request) -> None:
     """Do it; what is written is written when the study's budget is used up."""
-    check_outputs(request.file, {"--csv": request.csv})
+    storage = request.storage
+    journal = None if storage is None or "://" in storage else Path(storage)
+    check_outputs(
+        request.file, {"--csv": request.csv}, others={"--storage": journal, "--out": request.out}
+    )
     check_int("--horizon", request.horizon)
     check_int("--trials", request.trials, optional=True)
     check_int("--splits", request.splits)
@@ -68,10 +72,11 @@ def run(request: Request) -> None:
     with terminal.training():
         search.fit(source.table)
     table = search.results_table()
-    if request.csv is not None:
-        write_whole(request.csv, table.to_csv(index=False, lineterminator="\n"))
+    # The model first: it took longest.
     if request.out is not None:
         search.best_estimator_.save(request.out)
+    if request.csv is not None:
+        write_whole(request.csv, table.to_csv(index=False, lineterminator="\n"))
     _show(terminal, request, source, search, table)
 
 
@@ -122,10 +127,11 @@ def _show(
     counts = table["state"].value_counts()
     states = ", ".join(f"{counts[name]} {name}" for name in counts.index)
     many = f"{len(table)} trial{'s' * (len(table) != 1)}"
-    first = search.cv_results_["mean_test_score"][0]
     gain = ""
-    if first == first and first:  # the defaults were tried, and not stopped
-        gain = f", {100 * (search.best_score_ / first - 1):+.1f} % against the defaults"
+    if search._own_place is not None:
+        own = search.cv_results_["mean_test_score"][search._own_place]
+        if own == own and own:  # not stopped, and no perfect score
+            gain = f", {100 * (search.best_score_ / own - 1):+.1f} % against the defaults"
     saved = ""
     if request.ensemble > 1:
         saved = f"the mean of {len(search.ensemble_params_)} candidates"

@@ -30,7 +30,10 @@ def refuse_other_target(y: Any, X: Any, series: SeriesSet, layout: Layout) -> No
             f"y is called {strange[0]!r}, which is none of X's target columns "
             f"{list(layout.labels)}. {help_}"
         )
-    shape = np.shape(y)
+    try:
+        shape = np.shape(y)
+    except ValueError as error:  # rows of unequal length
+        raise DataError(f"y is no array: {error}. {help_}") from error
     if shape and shape[0] == len(X):
         return
     if np.array_equal(np.ravel(y), series.values.ravel()):

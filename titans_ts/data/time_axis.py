@@ -147,8 +147,8 @@ class TimeAxis:
                 index.freq = offset  # type: ignore[misc]
             return index
         if self.kind == "periods":
-            start = pd.Period(ordinal=last, freq=self.freq)
-            return pd.period_range(start, periods=horizon + 1, freq=self.freq)[1:]
+            end = pd.Period(ordinal=last, freq=self.freq)
+            return pd.period_range(end, periods=horizon + 1, freq=self.freq)[1:]
         labels = range(last + self.step, last + (horizon + 1) * self.step, self.step)
         if self.dtype == "range":
             return pd.RangeIndex(labels)

@@ -166,7 +166,8 @@ def forecast_figure(
 
 def check_picture_path(path: str | Path) -> None:
     """Raise ParameterError unless the name of a file ends as a picture that can be written."""
-    known = sorted(FigureCanvasAgg.get_supported_filetypes())
+    # pgf needs LaTeX, and raw bytes are no picture that can be looked at.
+    known = sorted(set(FigureCanvasAgg.get_supported_filetypes()) - {"pgf", "raw", "rgba"})
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in known:
         raise ParameterError(

@@ -40,7 +40,7 @@ from titans_ts.training.identity import difference, identity_of
 __all__ = ["CHECKPOINT_VERSION", "CheckpointFolder", "Record", "check_checkpoint_path"]
 
 #: Raised when a fit of today could not go on from a record of yesterday.
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 
 FORMAT_NAME = "titans_ts checkpoint"
 FINISHED = "finished"

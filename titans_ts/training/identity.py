@@ -11,7 +11,7 @@ from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.persistence.plain_json import encode
 
-__all__ = ["difference", "fingerprint_of_windows", "identity_of"]
+__all__ = ["difference", "fingerprint_of_series", "fingerprint_of_windows", "identity_of"]
 
 # Of an estimator's parameters, those that change nothing about what is learnt; and those that
 # the data tell: what a transform makes of them is what is fingerprinted.
@@ -28,9 +28,19 @@ def identity_of(parameters: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     }
 
 
-def fingerprint_of_windows(windows: TrainingWindows) -> str:
-    """A checksum of all that training reads; one pass over the rows, some at a time."""
+def fingerprint_of_series(series: SeriesSet) -> str:
+    """A checksum of series and their covariates; one pass over the rows, some at a time."""
     digest = hashlib.blake2b(digest_size=20)
+    _add(digest, series)
+    return digest.hexdigest()
+
+
+def fingerprint_of_windows(windows: TrainingWindows, *shape: Any) -> str:
+    """A checksum of all that training reads; one pass over the rows, some at a time.
+
+    ``shape`` is what else the data say of the model, such as its season by their frequency.
+    """
+    digest = hashlib.blake2b(repr(shape).encode(), digest_size=20)
     rows = windows.train if windows.validation is None else windows.validation
     _add(digest, rows.series)
     for index in windows:
@@ -75,7 +85,10 @@ def difference(header: dict[str, Any], mine: dict[str, Any]) -> str | None:
         if its.get(name) != mine["parameters"].get(name):
             return f"{name} was {its.get(name)!r} there and is {mine['parameters'].get(name)!r} now"
     if header["data"] != mine["data"]:
-        return "the data, or the rows that are set aside for validation, were others"
+        return (
+            "the data, or the rows that are set aside for validation, or their frequency were "
+            "others"
+        )
     if mine["seed"] is not None and header["seed"] != mine["seed"]:
         return "random_state was another"
     return None

@@ -52,6 +52,8 @@ class LoopModule(LightningModule):
 
     # What to do about a loss that is no number, as the start of "; or lower learning_rate".
     remedy = "Look at the data for extreme values"
+    # Whether a batch weighs in the mean of an epoch what it has targets, and not examples.
+    weighs_targets = False
     # On several devices, the loss of the last batch over all of them.
     whole_loss: Tensor | None = None
     # Where a subclass records its loss on a GPU: what is recorded.
@@ -89,11 +91,11 @@ class LoopModule(LightningModule):
         return loss
 
     def n_examples(self, batch: Any) -> int:
-        """Number of examples in a batch, which is what it weighs in the mean of an epoch."""
+        """Number of examples in a batch, which devices share."""
         return len(first_tensor(batch))
 
     def n_targets(self, batch: Any) -> Tensor | int:
-        """Over how many targets :meth:`training_loss` is a mean."""
+        """Over how many targets, or what weight of them, :meth:`training_loss` is a mean."""
         return self.n_examples(batch)
 
     def n_validation_targets(self, batch: Any) -> Tensor | int:
@@ -171,12 +173,14 @@ class LoopModule(LightningModule):
             return None
         loss = self._using_all(loss)
         whole, n, share = loss.detach(), self.n_examples(batch), None
+        n_targets = self._count(self.n_targets(batch), loss)
         if self.n_ranks > 1:
-            whole, n_targets, share = self._over_ranks(whole, self.n_targets(batch))
+            whole, n_targets, share = self._over_ranks(whole, n_targets)
             n, self.whole_loss = self._n_whole, whole
+        if self.weighs_targets:
+            n = int(n_targets)
         self.total, self.n_seen = self.total + n * whole, self.n_seen + n
         if self._n_accumulated() > 1:
-            n_targets = n_targets if share is not None else self._count(self.n_targets(batch), loss)
             share = self._accumulate(n_targets, share)
         return loss if share is None else loss * share.to(loss.dtype)
 
@@ -193,9 +197,12 @@ class LoopModule(LightningModule):
                 self.log("validation_loss", loss, batch_size=1, prog_bar=True)
             return
         loss, n = self.validation_loss(batch), self.n_examples(batch)
+        n_targets = self._count(self.n_validation_targets(batch), loss)
         if self.n_ranks > 1:
-            loss, _, _ = self._over_ranks(loss, self.n_validation_targets(batch))
+            loss, n_targets, _ = self._over_ranks(loss, n_targets)
             n = self._n_whole
+        if self.weighs_targets:
+            n = int(n_targets)
         self.log("validation_loss", loss, batch_size=n, prog_bar=True)
 
     def _replay_step(self) -> Tensor | None:
@@ -221,17 +228,17 @@ class LoopModule(LightningModule):
         weight, self._weight, self._unit = self._weight, None, None
         return None if weight is None else self._n_accumulated() / weight
 
-    def _over_ranks(self, loss: Tensor, n_targets: Tensor | int) -> tuple[Tensor, Tensor, Tensor]:
+    def _over_ranks(self, loss: Tensor, n_targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss of the whole batch, its targets, and what this share's gradient weighs in a mean."""
-        here = self._count(n_targets if self._n_here else 0, loss)
+        here = n_targets if self._n_here else torch.zeros_like(n_targets)
         sums = torch.stack([torch.where(here > 0, loss.double() * here, 0.0), here])
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        total = sums[1].clamp(min=1)
+        total = _or_one(sums[1])
         return (sums[0] / total).to(loss.dtype), total, here * self.n_ranks / total
 
     def _accumulate(self, n_targets: Tensor, share: Tensor | None) -> Tensor:
         if self._unit is None:
-            self._unit = n_targets.clamp(min=1)
+            self._unit = _or_one(n_targets)
         weight = n_targets / self._unit
         self._weight = weight if self._weight is None else self._weight + weight
         return weight if share is None else share * weight
@@ -241,3 +248,8 @@ class LoopModule(LightningModule):
 
     def _n_accumulated(self) -> int:
         return 1 if self._trainer is None else self.trainer.accumulate_grad_batches
+
+
+def _or_one(weight: Tensor) -> Tensor:
+    """A weight to divide by; class weights may add up to less than one."""
+    return torch.where(weight > 0, weight, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sized
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import check_scoring
@@ -15,6 +16,7 @@ from titans_ts.base import BaseForecaster
 from titans_ts.data.other_target import refuse_other_target
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.model_selection import RollingOriginSplit, forecast_scorer
+from titans_ts.training.identity import fingerprint_of_series
 from titans_ts.tuning.folding import JUDGED, Fold, find_folds
 
 __all__ = ["SearchData", "read_data"]
@@ -28,6 +30,7 @@ class SearchData(NamedTuple):
     folds: list[Fold]
     scorer: Callable[..., float]  # of an estimator and what ``part`` returns; larger is better
     n_rows: int  # to learn from, in the first fold; of the longest series
+    checksum: str  # of X, y and the folds: equal for workers that may share a study
 
     def part(self, rows: np.ndarray) -> tuple[Any, ...]:
         """Some rows, as ``fit`` and a scorer take them."""
@@ -61,9 +64,9 @@ def _series(estimator: BaseForecaster, X: Any, y: Any, cv: Any, scoring: Any) ->
     refuse_other_target(y, X, series, layout)
     scorer = _forecast_scorer(scoring, cv)
     folds = find_folds(cv, X, estimator)
-    return SearchData(
-        X, None, folds, scorer, int(series.lengths.max()) * len(folds[0][0]) // len(X)
-    )
+    n_rows = int(series.lengths.max()) * len(folds[0][0]) // len(X)
+    checksum = joblib.hash((fingerprint_of_series(series), folds))
+    return SearchData(X, None, folds, scorer, n_rows, checksum)
 
 
 def _forecast_scorer(scoring: Any, cv: Any) -> Callable[..., float]:
@@ -95,7 +98,7 @@ def _examples(estimator: BaseEstimator, X: Any, y: Any, cv: Any, scoring: Any) -
         scorer = check_scoring(estimator, scoring)
     except ValueError as error:
         raise ParameterError(f"cv={cv!r} or scoring={scoring!r} cannot be used: {error}") from error
-    return SearchData(X, y, folds, scorer, len(folds[0][0]))
+    return SearchData(X, y, folds, scorer, len(folds[0][0]), joblib.hash((X, y, folds)))
 
 
 def _splitter(estimator: BaseEstimator, y: Any, cv: Any) -> Any:

@@ -372,7 +372,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                     "estimator": type(self.estimator).__name__,
                     "parameters": fixed_values(self.estimator, space),
                     "scoring": _words(self.scorer_),
-                    "rows": [[len(train), len(test)] for train, test in data.folds],
+                    "data": data.checksum,
                     "space": space.words(),
                 },
             )
@@ -438,9 +438,10 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         self.best_params_ = results["params"][self.best_index_]
         self.best_score_ = float(results["mean_test_score"][self.best_index_])
         self.ensemble_params_ = [self.best_params_]
+        # Among trials, wherever other workers and starts put it.
+        self._own_place = own_place(trials, space, self.estimator)
         if self.ensemble_size > 1:
-            own = own_place(trials, space, self.estimator)
-            self.ensemble_params_ = best_params(results, self.ensemble_size, own)
+            self.ensemble_params_ = best_params(results, self.ensemble_size, self._own_place)
 
     def _final(self) -> Any:
         """What is to be fitted to all rows."""

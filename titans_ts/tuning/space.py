@@ -28,8 +28,19 @@ __all__ = [
 # Parameters that hold further ones: theirs are named with two underscores between.
 MAPPINGS = ("backbone_options", "trainer_kwargs")
 
-# Parameters that may differ from worker to worker.
-ELSEWHERE = {"accelerator", "devices", "precision", "random_state", "trainer_kwargs", "verbose"}
+# Parameters that may differ from worker to worker, those of Lightning's Trainer among them.
+ELSEWHERE = {
+    *("accelerator", "devices", "precision", "random_state", "verbose"),
+    *(
+        f"trainer_kwargs__{name}"
+        for name in (
+            *("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins"),
+            *("callbacks", "logger", "log_every_n_steps", "profiler", "default_root_dir"),
+            *("enable_checkpointing", "enable_model_summary", "enable_progress_bar"),
+            *("benchmark", "deterministic", "sync_batchnorm", "use_distributed_sampler"),
+        )
+    ),
+}
 
 Queued = tuple[dict[str, Any], dict[str, BaseDistribution]]
 
@@ -226,13 +237,20 @@ def own_values(estimator: BaseEstimator, names: Any) -> dict[str, Any]:
 
 def fixed_values(estimator: BaseEstimator, space: Space) -> dict[str, str]:
     """What all candidates have in common and accuracy depends on, as text."""
-    varied = {name.partition("__")[0] for name in space.names()}
-    values = {
+    varied, values = space.names(), own_values(estimator, None)
+    for owner in MAPPINGS:  # which are named option by option
+        values.pop(owner, None)
+
+    def within(name: str, other: str) -> bool:
+        return f"{name}__".startswith(f"{other}__")
+
+    words = {
         name: repr(value)
-        for name, value in estimator.get_params(deep=False).items()
-        if name not in varied | ELSEWHERE
+        for name, value in values.items()
+        if name not in ELSEWHERE
+        and not any(within(name, other) or within(other, name) for other in varied)
     }
-    return {name: words for name, words in sorted(values.items()) if " at 0x" not in words}
+    return {name: said for name, said in sorted(words.items()) if " at 0x" not in said}
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:

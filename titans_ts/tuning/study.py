@@ -68,6 +68,12 @@ def open_study(
         else:
             pairs.append((key, here, there))
     for what, here, there in pairs:
+        if here != there and what == "data":
+            raise ParameterError(
+                f"The study {name!r} in this storage is of other data, or of other folds of them, "
+                "so scores there cannot be compared with scores here. Search the same, or choose "
+                "another study_name."
+            )
         if here != there:
             raise ParameterError(
                 f"The study {name!r} in this storage is of another search: its {what} is {there}, "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 import time
@@ -9,12 +11,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import (
+    JournalFileBackend,
+    JournalFileOpenLock,
+    JournalFileSymlinkLock,
+)
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
@@ -211,17 +217,76 @@ def _open_journal(path: Path) -> JournalStorage:
             "another."
         )
     # Windows lets few users make the symbolic links of Optuna's own choice.
-    lock = JournalFileOpenLock(str(path)) if sys.platform == "win32" else None
+    kind = JournalFileOpenLock if sys.platform == "win32" else JournalFileSymlinkLock
+    lock = kind(str(path))
     try:
+        if path.exists() and path.stat().st_size:
+            _check_journal(path, lock)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    except DataFileError:
+        raise
     except OSError as error:
         raise DataFileError(f"The journal {path} cannot be opened: {error.strerror}.") from error
     # Whatever a file of other contents leads to in the replay of a journal.
     except Exception as error:
-        raise DataFileError(
-            f"{path} is not a journal of Optuna, or is damaged ({type(error).__name__}: {error}). "
-            "Give another file name; a journal is made where there is none."
-        ) from error
+        raise _no_journal(path, f"{type(error).__name__}: {error}") from error
+
+
+def _check_journal(path: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
+    """Refuse a file that is no journal before anything is written to it, and mend a cut one.
+
+    Optuna passes over a last line that a power cut left half-written, and then writes on behind it:
+    the two would be one line that nobody can read. Nothing was said to be in it, so it goes.
+
+    Raises
+    ------
+    DataFileError
+        The first line is none of a journal.
+    """
+    lock.acquire()  # another worker may be writing just now
+    try:
+        with path.open("rb+") as file:
+            first = file.readline()
+            if first.endswith(b"\n") and not _is_entry(first):
+                raise _no_journal(path, f"it starts with {first[:60]!r}")
+            if not first.endswith(b"\n") and b'"op_code"' not in first[:60]:
+                raise _no_journal(path, f"it is {first[:60]!r}")
+            end = file.seek(0, os.SEEK_END)
+            start = _start_of_last_line(file, end)
+            file.seek(start)
+            last = file.read()
+            if not (last.endswith(b"\n") and _is_entry(last)):
+                file.truncate(start)
+    finally:
+        lock.release()
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and "op_code" in entry
+
+
+def _start_of_last_line(file: BinaryIO, end: int) -> int:
+    """Where the last line starts, be it whole or cut."""
+    start, block = end - 1, 1 << 16  # a line feed at the very end belongs to it
+    while start > 0:
+        begin = max(start - block, 0)
+        file.seek(begin)
+        found = file.read(start - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        start = begin
+    return 0
+
+
+def _no_journal(path: Path, why: str) -> DataFileError:
+    return DataFileError(
+        f"{path} is not a journal of Optuna, or is damaged ({why}). Give another file name; a "
+        "journal is made where there is none."
+    )
 
 
 def _open_database(url: str, worker_timeout: float) -> RDBStorage:

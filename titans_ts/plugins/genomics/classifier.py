@@ -254,6 +254,11 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             judged, judged_labels = sequences.take(held), labels[held]
             sequences, labels = sequences.take(rows), labels[rows]
         else:
+            if not isinstance(validation, tuple | list) or len(validation) != 2:
+                raise ParameterError(
+                    "validation must be a pair, (sequences, labels), got "
+                    f"{validation!r:.80}. For a share of X, set validation_fraction."
+                )
             judged = encode_sequences(validation[0])
             _, judged_labels = read_labels(validation[1], len(judged), classes)
         config = self._network_config(len(classes), sequences)

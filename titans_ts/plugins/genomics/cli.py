@@ -316,6 +316,7 @@ def embed(
 
 def _read_classes(files: list[str], sequence_column: str, label_column: str) -> NamedSequences:
     """Read sequences with labels from tables, or from files of records that each hold a class."""
+    from titans_ts.errors import ParameterError
     from titans_ts.plugins.genomics.fasta import first_line, holds_records
     from titans_ts.plugins.genomics.tables import NamedSequences, label_of, read_labelled
 
@@ -326,6 +327,12 @@ def _read_classes(files: list[str], sequence_column: str, label_column: str) -> 
             part = _read_unlabelled(file, sequence_column)
             labels += [label] * len(part.sequences)
         else:
+            if file != Path(text) and not holds_records(first_line(file)):
+                raise ParameterError(
+                    f"{text!r} gives the label {label!r} to a table, whose labels are in its "
+                    f"column {label_column!r}. Leave {label + '='!r} out; another column is named "
+                    "with --label-column."
+                )
             part = read_labelled([text], sequence_column, label_column)
             _check_records(file, part)
             labels += part.labels or []

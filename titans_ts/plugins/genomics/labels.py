@@ -56,6 +56,11 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise ValueError("Input y contains infinity")
         check_classification_targets(y)
+        if y.dtype.kind not in "biufUSO":  # which no saved model could write down
+            raise DataError(
+                f"The labels are of the type {type(y[0]).__name__}, such as {y[0]!r}; expected "
+                "text, numbers, or True and False. Write them as text."
+            )
     except DataError:
         raise
     except TypeError as error:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
+from titans_ts.errors import DataError
 from titans_ts.heads.tokens.model import TokenModel
-from titans_ts.plugins.genomics.coding import COMPLEMENT, CodedSequences
+from titans_ts.plugins.genomics.coding import COMPLEMENT, CodedSequences, kmer_ids
 from titans_ts.plugins.genomics.words import Words, to_words
 from titans_ts.training import LoopModule
 
@@ -16,7 +17,7 @@ __all__ = ["WordBatches", "WordModule", "cut_pieces"]
 
 
 def cut_pieces(
-    sequences: CodedSequences, length: int, fraction: float, seed: int
+    sequences: CodedSequences, length: int, fraction: float, seed: int, *, k: int = 1
 ) -> tuple[CodedSequences, CodedSequences]:
     """Cut long sequences, and draw pieces to judge by.
 
@@ -28,11 +29,19 @@ def cut_pieces(
     fraction : float
         Of the pieces that are held out.
     seed : int
+    k : int, default 1
+        Bases in a word. Pieces without a word of A, C, G and T are left out: their loss is that of
+        nothing, and a validation of such alone would seem perfect.
 
     Returns
     -------
     training, validation : CodedSequences
         There is always a piece to learn from.
+
+    Raises
+    ------
+    DataError
+        No sequence holds a word of A, C, G and T.
     """
     starts = [
         np.arange(start, stop, length)
@@ -40,9 +49,24 @@ def cut_pieces(
     ]
     offsets = np.append(np.concatenate(starts), sequences.offsets[-1])
     pieces = CodedSequences(sequences.codes, offsets)
+    holds = np.array([_holds_a_word(pieces[i], k) for i in range(len(pieces))])
+    if not holds.any():
+        raise DataError(
+            f"No sequence holds {k} letters of A, C, G and T, or U, from the first on, in a word: "
+            "there is nothing to learn. Give other sequences, or a smaller k."
+        )
+    if not holds.all():
+        pieces = pieces.take(np.flatnonzero(holds))
     order = np.random.default_rng(seed).permutation(len(pieces))
     n_held = min(round(fraction * len(pieces)), len(pieces) - 1)
     return pieces.take(np.sort(order[n_held:])), pieces.take(np.sort(order[:n_held]))
+
+
+def _holds_a_word(codes: np.ndarray, k: int) -> bool:
+    if len(codes) < k:
+        return False
+    words = kmer_ids(codes[None], k, stride=k)[0, : len(codes) // k]
+    return bool((words < 4**k).any())
 
 
 class WordBatches:
@@ -90,6 +114,7 @@ class WordModule(LoopModule):
     """Cross-entropy of the next word, over words of A, C, G and T alone."""
 
     remedy = "Look at the sequences"
+    weighs_targets = True  # losses are in nats per word
     model: TokenModel
 
     def training_loss(self, batch: Words) -> Tensor:
@@ -97,3 +122,6 @@ class WordModule(LoopModule):
             batch.tokens, batch.targets, None, batch.inside, mask=batch.known, need_state=False
         )
         return loss
+
+    def n_targets(self, batch: Words) -> Tensor:
+        return batch.known.sum()

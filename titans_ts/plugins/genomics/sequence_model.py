@@ -170,7 +170,7 @@ trainer_kwargs, random_state, verbose
         sequences = encode_sequences(X, min_length=2 * self.k)
         seed = draw_seed(self.random_state)
         training, judged = cut_pieces(
-            sequences, self.k * self.context_length, self.validation_fraction, seed
+            sequences, self.k * self.context_length, self.validation_fraction, seed, k=self.k
         )
         with OwnRandom(seed):
             model = word_model(backbone_config(self), self.k)

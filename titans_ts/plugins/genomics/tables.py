@@ -110,7 +110,7 @@ def _content(file: Path) -> Iterator[Iterator[Record] | pd.DataFrame]:
 def _table(file: Path, content: bytes, separator: str) -> pd.DataFrame:
     try:
         # As text: NA is a sequence of two letters, and 1 a label.
-        return pd.read_csv(io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False)
+        table = pd.read_csv(io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False)
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{str(file)!r} is not text in UTF-8 ({error.reason}). Expected FASTA, FASTQ, or a "
@@ -118,6 +118,13 @@ def _table(file: Path, content: bytes, separator: str) -> pd.DataFrame:
         ) from error
     except pd.errors.ParserError as error:
         raise DataError(f"{str(file)!r} is no table: {str(error).strip()}.") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(
+            f"Rows of {str(file)!r} have more fields than its header, which names "
+            f"{', '.join(map(str, table.columns[:10]))}: what they are cannot be told. Name every "
+            "column, or put quotation marks around a field that holds the separator."
+        )
+    return table
 
 
 def _column(table: pd.DataFrame, name: str, option: str, file: Path) -> list[str]:

@@ -119,6 +119,10 @@ class ClassifierModule(LoopModule):
         self.mask_fraction, self.label_smoothing = mask_fraction, label_smoothing
         self._some_weigh_nothing = bool((class_weights == 0).any())
 
+    def n_targets(self, batch: SequenceBatch) -> Tensor:
+        assert batch.labels is not None
+        return self.class_weights.to(batch.labels.device)[batch.labels].sum()
+
     def training_loss(self, batch: SequenceBatch) -> Tensor:
         codes = batch.codes
         if self.mask_fraction:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from titans_ts.errors import DataError, ParameterError
+from titans_ts.errors import DataError, DataTypeError, ParameterError
 from titans_ts.parameters import check_int
 
 if TYPE_CHECKING:
@@ -72,8 +72,14 @@ def variant_effects(
     ['position', 'ref', 'alt', 'log_likelihood_ratio']
     """
     check_is_fitted(model)
-    check_int("context", context, minimum=2)
+    check_int("context", context, minimum=2 * model.k_)
     several = isinstance(reference, Mapping)
+    for sequence in reference.values() if isinstance(reference, Mapping) else (reference,):
+        if not isinstance(sequence, str):
+            raise DataTypeError(
+                f"The reference must be a str, or a dict of str by name, got "
+                f"{type(sequence).__name__} ({sequence!r:.60})."
+            )
     table = _read_variants(variants, several)
     rows = table.to_dict("records")
     for number, row in enumerate(rows):
@@ -97,6 +103,10 @@ def _read_variants(variants: Any, several: bool) -> pd.DataFrame:
                 f"{list(variants.columns)[:10]}. Rename them to {', '.join(wanted)}."
             )
         return variants
+    if not isinstance(variants, Iterable):
+        raise DataTypeError(
+            f"variants must be a DataFrame or a list of tuples, got {variants!r:.80}."
+        )
     rows = list(variants)
     for number, row in enumerate(rows):
         if not isinstance(row, tuple | list) or len(row) != len(wanted):
@@ -125,6 +135,10 @@ def _check_letters(ref: Any, alt: Any, k: int, number: int) -> None:
         )
 
 
+def _as_dna(letters: str) -> str:
+    return letters.upper().replace("U", "T")
+
+
 def _windows(
     row: Mapping[Any, Any], reference: str | Mapping[str, str], context: int, number: int
 ) -> tuple[str, str]:
@@ -150,7 +164,7 @@ def _windows(
             f"{len(sequence) - len(ref) + 1}, counted in {where}."
         )
     found = sequence[start : start + len(ref)]
-    if found.upper() != ref.upper():
+    if _as_dna(found) != _as_dna(ref):
         raise DataError(
             f"Variant {number} says that {ref!r} stands at position {position} of {where}, but "
             f"{found!r} does. See whether positions count from 1, and whether this is the "

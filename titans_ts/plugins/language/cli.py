@@ -215,6 +215,9 @@ def _documents(files: list[Path], lines: bool) -> Any:
 def _lines(files: list[Path]) -> Iterator[str]:
     from titans_ts.plugins.language.texts import iter_texts
 
+    # Before the first line, an empty document, which is left out: one that is called as a file is
+    # would be refused as the first of all texts.
+    yield ""
     for text in iter_texts(files):
         # Not splitlines(), which cuts at form feeds and the like within a line too.
         yield from (line.removesuffix("\r") for line in text.split("\n"))

@@ -313,7 +313,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         if self.max_tokens is not None:
             most = DEFAULT_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
             n_steps = max(round(self.max_tokens / self._tokens_a_step(learnt, most)), 1)
-            settings = replace(settings, max_epochs=min(self.max_epochs, n_steps))
+            settings = replace(settings, max_epochs=min(settings.max_epochs, n_steps))
 
         def prepare(rows: int) -> Prepared:
             streams = TextStreams(

@@ -106,6 +106,11 @@ class _ByteStream:
         return self._decoder.decode(b"", final=True)
 
 
+def _checked(text: str) -> str:
+    utf8(text)
+    return text
+
+
 class BPETokenizer:
     """Byte-pair encoding by the library ``tokenizers``, which is the extra ``text``.
 
@@ -170,7 +175,7 @@ class BPETokenizer:
             initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        own.train_from_iterator(texts, trainer)
+        own.train_from_iterator(map(_checked, texts), trainer)
         return cls(own.to_str())
 
     def encode(self, text: str) -> np.ndarray:

@@ -73,18 +73,29 @@ class StreamModule(LoopModule):
         return batch.n_targets
 
     def carried(self) -> list[Tensor]:
+        # Within a chunk or segment, all rows have come to an end: the next batch starts anew.
+        if self.trained is None or self.trained.position % self._unit_length():
+            return []
         return tensors_of(self.trained)
 
     def restore_carried(self, tensors: list[Tensor]) -> None:
         # A state's form, from reading a few tokens, and in their places what was kept.
         assert isinstance(self.model, TokenModel)
-        config = self.model.backbone.config
-        length = math.lcm(config.chunk_size, config.segment_length)
-        tokens = torch.zeros(1, length, dtype=torch.int64, device=self.device)
+        tokens = torch.zeros(1, self._unit_length(), dtype=torch.int64, device=self.device)
         with torch.no_grad():
             _, form = self.model.vectors(tokens)
+        if len(tensors_of(form)) != len(tensors):
+            # An earlier version kept states within a segment, from which nothing goes on.
+            self.trained = None
+            return
         kept = iter(tensors)
         self.trained = map_tensors(lambda _: next(kept), form)
+
+    def _unit_length(self) -> int:
+        """Tokens after which a state is one that the next segment may start from."""
+        assert isinstance(self.model, TokenModel)
+        config = self.model.backbone.config
+        return math.lcm(config.chunk_size, config.segment_length)
 
     def _read(
         self,

@@ -35,6 +35,7 @@ class TestEstimator(EstimatorContract):
                 "a label too few": (X, y[1:]),
                 "one class": (X, np.full(len(X), "walking")),
                 "a missing label": (X, np.array([None, *y[1:]], dtype=object)),
+                "a missing number": (X, np.array([np.nan, *np.arange(len(X) - 1) % 2])),
             },
             bad_parameters={"max_epochs": 0, "variant": "mad", "patch_length": 33},
         )

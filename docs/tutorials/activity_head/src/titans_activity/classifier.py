@@ -238,4 +238,6 @@ def _read_labels(y: Any, n: int) -> np.ndarray:
             f"y must hold one label for each of the {n} windows, all of them text or all numbers; "
             f"got shape {labels.shape} of type {labels.dtype}."
         )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError("y holds NaN or infinite numbers. Leave these windows out.")
     return labels
