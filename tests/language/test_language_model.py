@@ -278,8 +278,8 @@ def test_a_saved_model_with_byte_pairs_brings_its_tokenizer(tmp_path):
 @pytest.mark.parametrize("variant", ["mag", "mac"])
 @pytest.mark.parametrize("short", [False, True])
 def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch, variant, short):
-    # The last batch of short texts ends within a segment, where MAC has written nothing.
-    texts = [RHYME[: 3 + i] for i in range(24)] if short else [RHYME * 5] * 12
+    # Short texts end within a segment, where MAC has written nothing yet.
+    texts = [RHYME[i : i + 3 + i % 3] for i in range(24)] if short else [RHYME * 5] * 12
     options = {**TINY, "max_epochs": 2, "variant": variant}
     dies_at = 9 if short else 27
     whole = TitansLanguageModel(**options).fit(texts)

@@ -173,14 +173,16 @@ class LoopModule(LightningModule):
             return None
         loss = self._using_all(loss)
         whole, n, share = loss.detach(), self.n_examples(batch), None
-        n_targets = self._count(self.n_targets(batch), loss)
-        if self.n_ranks > 1:
+        alone, accumulated = self.n_ranks == 1, self._n_accumulated() > 1
+        if not alone or accumulated or self.weighs_targets:  # else nobody needs to count them
+            n_targets = self._count(self.n_targets(batch), loss)
+        if not alone:
             whole, n_targets, share = self._over_ranks(whole, n_targets)
             n, self.whole_loss = self._n_whole, whole
         if self.weighs_targets:
             n = int(n_targets)
         self.total, self.n_seen = self.total + n * whole, self.n_seen + n
-        if self._n_accumulated() > 1:
+        if accumulated:
             share = self._accumulate(n_targets, share)
         return loss if share is None else loss * share.to(loss.dtype)
 
@@ -197,7 +199,8 @@ class LoopModule(LightningModule):
                 self.log("validation_loss", loss, batch_size=1, prog_bar=True)
             return
         loss, n = self.validation_loss(batch), self.n_examples(batch)
-        n_targets = self._count(self.n_validation_targets(batch), loss)
+        if self.n_ranks > 1 or self.weighs_targets:
+            n_targets = self._count(self.n_validation_targets(batch), loss)
         if self.n_ranks > 1:
             loss, n_targets, _ = self._over_ranks(loss, n_targets)
             n = self._n_whole
