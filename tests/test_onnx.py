@@ -41,6 +41,13 @@ def with_gaps(table):
     return table
 
 
+def dead(table):
+    """The same table, of which one column ended long before the context begins."""
+    table = table.copy()
+    table.iloc[1:, 1] = np.nan
+    return table
+
+
 def assert_same(got, expected):
     """To 1e-4 of how far forecasts lie from the level, the promise; measured are about 1e-6."""
     pd.testing.assert_index_equal(got.index, expected.index)
@@ -58,7 +65,7 @@ def check(tmp_path, fitted, table, quantiles=None, **options):
     export_onnx(fitted, tmp_path / "model.onnx", quantiles=quantiles)
     graph = OnnxForecaster(tmp_path / "model.onnx", fitted)
     levels = list(graph.quantiles) or None
-    for context in (table, with_gaps(table), table.tail(5)):
+    for context in (table, with_gaps(table), dead(table), table.tail(5)):
         assert_same(graph.predict(context, **options), fitted.predict(context, **options))
         if levels:
             got = graph.predict(context, quantiles=levels, **options)
