@@ -16,7 +16,7 @@ from titans_ts.data.csv import read_csv
 from titans_ts.data.ids import ID_NAMES
 from titans_ts.data.layout import Layout
 from titans_ts.data.parquet import ParquetFolder
-from titans_ts.data.parquet.files import ParquetFiles
+from titans_ts.data.parquet.files import SUFFIXES, ParquetFiles
 from titans_ts.data.schema import read_table
 from titans_ts.data.series import SeriesSet
 
@@ -42,14 +42,11 @@ class Source:
         return f"{self.file}: {rows:,} rows{panel}{step}{span(layout)}"
 
 
-PARQUET = (".parquet", ".pq")
-
-
 def is_parquet(file: Path) -> bool:
     """Tell whether it is a Parquet file, or a folder that holds some."""
     if file.is_dir():
-        return any(any(file.rglob(f"*{kind}")) for kind in PARQUET)
-    return file.suffix.lower() in PARQUET
+        return any(any(file.rglob(f"*{suffix}")) for suffix in SUFFIXES)
+    return file.suffix.lower() in SUFFIXES
 
 
 def open_file(

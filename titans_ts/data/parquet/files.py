@@ -14,7 +14,10 @@ from titans_ts.errors import DataError, DataFileError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Batch", "ParquetFiles", "import_pyarrow"]
+__all__ = ["SUFFIXES", "Batch", "ParquetFiles", "import_pyarrow"]
+
+#: What names of Parquet files end in.
+SUFFIXES = (".parquet", ".pq")
 
 # What a batch may take as float64, and the most rows of narrow tables: larger ones are not faster.
 BATCH_BYTES = 32 << 20
@@ -143,7 +146,7 @@ class ParquetFiles:
 def _find(path: str | Path) -> tuple[Path, ...]:
     place = Path(path).expanduser()
     if place.is_dir():
-        found = [p for kind in ("*.parquet", "*.pq") for p in place.rglob(kind)]
+        found = [p for suffix in SUFFIXES for p in place.rglob(f"*{suffix}")]
         found = [p for p in found if not _hidden(p.relative_to(place))]
         what = "no file that ends in .parquet or .pq"
     elif place.exists():
