@@ -100,6 +100,12 @@ def days_at(i, n, *, hours):
     return wall.tz_localize("Europe/Berlin", nonexistent="shift_forward")
 
 
+def days_in_santiago(i, n):
+    """Days from one on that summer time lets begin at one o'clock, or from the next."""
+    wall = pd.date_range("2024-09-08", periods=n, freq="D") + pd.Timedelta(i, "D")
+    return wall.tz_localize("America/Santiago", nonexistent="shift_forward")
+
+
 STAMPS = {
     "hours": "h",
     "97 seconds": "97s",
@@ -112,6 +118,7 @@ STAMPS = {
     "hours across summer time": berlin("h"),
     "days across summer time": berlin("D"),
     "days at half past two, which one day lacks": lambda i, n: days_at(i, n, hours=2.5),
+    "days from one without a midnight": days_in_santiago,
     "days that begin at different hours": lambda i, n: days_at(i, n, hours=2 * i),
     "milliseconds": lambda i, n: pd.date_range("2024-01-01", periods=n, freq="h").as_unit("ms"),
     "nanoseconds": lambda i, n: pd.date_range("2024-01-01", periods=n, freq="h").as_unit("ns"),

@@ -29,6 +29,7 @@ __all__ = [
     "parse_freq",
     "plural",
     "regular_stamps",
+    "stamps_until",
     "usual_offset",
 ]
 
@@ -111,6 +112,18 @@ def regular_stamps(
     # An hour that comes twice is taken the first time; one that is skipped becomes its end.
     first_time = np.ones(periods, dtype=bool)
     return naive.tz_localize(start.tz, ambiguous=first_time, nonexistent="shift_forward")
+
+
+def stamps_until(
+    start: pd.Timestamp, end: pd.Timestamp, offset: BaseOffset, *, like: pd.Timestamp | None = None
+) -> pd.DatetimeIndex:
+    """Return the stamps from ``start`` to ``end`` at most, one at least, along the calendar.
+
+    As :func:`regular_stamps` does, with ``end`` as what tells the hour that is meant, or ``like``.
+    """
+    like = end if like is None else like
+    naive = pd.date_range(_meant(start, like), end.tz_localize(None), freq=offset)
+    return regular_stamps(start, max(len(naive), 1), offset, like=like)
 
 
 def _meant(start: pd.Timestamp, like: pd.Timestamp) -> pd.Timestamp:

@@ -15,7 +15,7 @@ from titans_ts.data.frequency import (
     infer_offset,
     parse_freq,
     plural,
-    regular_stamps,
+    stamps_until,
     usual_offset,
 )
 from titans_ts.data.tables import Label
@@ -270,7 +270,8 @@ class _Stamps:
         ends = self.labels[self.offsets[1:] - 1]
         while len(left):
             earliest = int(left[starts[left].argmin()])
-            grid = self._grid(int(starts[earliest]), int(ends[left].max()), offset)
+            own = self.stamps(np.array([starts[earliest], ends[left].max(), ends[earliest]]))
+            grid = stamps_until(own[0], own[1], offset, like=own[2]).as_unit(self.like.unit).asi8
             on_grid = np.array([], dtype=bool)
             place = np.searchsorted(grid, starts[left])
             place = np.minimum(place, len(grid) - 1)
@@ -283,11 +284,6 @@ class _Stamps:
                 return bad
             left = left[~on_grid]
         return None
-
-    def _grid(self, start: int, end: int, offset: BaseOffset) -> np.ndarray:
-        first, last = self.stamps(np.array([start, end]))
-        naive = pd.date_range(first.tz_localize(None), last.tz_localize(None), freq=offset)
-        return regular_stamps(first, max(len(naive), 1), offset).as_unit(self.like.unit).asi8
 
     def _off_grid(self, series: np.ndarray, place: np.ndarray, grid: np.ndarray) -> int | None:
         lengths = np.diff(self.offsets)[series]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.offsets import BaseOffset, Day
 
-from titans_ts.data.frequency import fixed_span, parse_freq, plural, regular_stamps, usual_offset
+from titans_ts.data.frequency import fixed_span, parse_freq, plural, stamps_until, usual_offset
 from titans_ts.data.time_axis import labels_of
 from titans_ts.errors import DataError
 from titans_ts.preprocessing.panel import Panel
@@ -149,20 +149,17 @@ def _calendar_places(panel: Panel, step: BaseOffset | int) -> np.ndarray:
     place = np.empty(len(panel.values), dtype=np.int64)
     for start, stop in zip(panel.offsets[:-1], panel.offsets[1:], strict=True):
         own = panel.stamps[start:stop]
-        n = len(pd.date_range(own[0].tz_localize(None), own[-1].tz_localize(None), freq=step))
-        place[start:stop] = regular_stamps(own[0], max(n, 1), step).get_indexer(own)
+        place[start:stop] = stamps_until(own[0], own[-1], step).get_indexer(own)
     return place
 
 
 def _grid_stamps(panel: Panel, step: BaseOffset | int, lengths: np.ndarray) -> pd.Index:
     stamps = panel.stamps
     assert stamps is not None
-    first = panel.offsets[:-1]
+    first, last = panel.offsets[:-1], panel.offsets[1:] - 1
     if not _is_even(stamps, step):
         assert isinstance(step, BaseOffset)
-        parts = [
-            regular_stamps(stamps[i], int(n), step) for i, n in zip(first, lengths, strict=True)
-        ]
+        parts = [stamps_until(stamps[i], stamps[j], step) for i, j in zip(first, last, strict=True)]
         return parts[0].append(parts[1:])
     within = np.concatenate([np.arange(n) for n in lengths])
     labels = np.repeat(labels_of(stamps)[first], lengths) + within * _label_step(stamps, step)

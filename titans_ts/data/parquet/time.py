@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from titans_ts.data.frequency import fixed_span, parse_freq, regular_stamps
+from titans_ts.data.frequency import fixed_span, parse_freq, stamps_until
 from titans_ts.data.parquet.files import Batch
 from titans_ts.data.time_column import read_time_column
 from titans_ts.errors import DataError
@@ -146,11 +146,11 @@ class Steps:
         self._grid, self._start = np.zeros(len(first), np.int64), np.zeros(len(first), np.int64)
         left = np.arange(len(first))
         while len(left):
-            ends = clock.index(np.array([first[left].min(), last[left].max()]))
-            start, end = ends.tz_localize(None)  # type: ignore[attr-defined]
-            n = max(len(pd.date_range(start, end, freq=offset)), 1)
-            grid = regular_stamps(ends[0], n, offset).as_unit(clock.unit).asi8  # type: ignore[arg-type]
-            at = np.searchsorted(grid, first[left]).clip(max=n - 1)
+            earliest = left[first[left].argmin()]
+            own = clock.index(np.array([first[earliest], last[left].max(), last[earliest]]))
+            stamps = stamps_until(own[0], own[1], offset, like=own[2])
+            grid = stamps.as_unit(clock.unit).asi8  # type: ignore[arg-type]
+            at = np.searchsorted(grid, first[left]).clip(max=len(grid) - 1)
             here = grid[at] == first[left]
             # A start that no grid holds, the 15th for months' ends: told by its second row.
             here |= first[left] == first[left].min()
