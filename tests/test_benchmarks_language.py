@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.language import __main__ as command
 from benchmarks.language import contenders, training
-from benchmarks.language.contenders import ABLATIONS, CONTENDERS, make
+from benchmarks.language.contenders import ABLATIONS, CONTENDERS, depth_of, make
 from benchmarks.language.corpora import Splits, read_splits
 from benchmarks.language.plan import Group, best_titans, check_names, done_keys, wanted
 from benchmarks.language.records import add_record, read_records
@@ -39,7 +39,7 @@ def texts():
 
 
 def record(name, seed=0, bits=2.0, tokens=1_000, **others):
-    run = Run(name, seed=seed, tokens=tokens)
+    run = Run(name, seed=seed, tokens=tokens, depth=others.pop("depth", depth_of(name)))
     outcome = {"validation": bits, "test": bits, "test_cut": bits + 0.5, "seconds": 10.0}
     about = {"shape": run.shape(), "parameters": 900_000}
     return asdict(run) | about | outcome | others
@@ -56,12 +56,26 @@ def test_a_record_counts_while_its_name_stands_for_the_same_model():
 
 
 def test_a_table_says_what_makes_its_runs():
-    deeper = replace(Run("lstm", rows=8), depth=6)
-    longest = record("lstm", tokens=20_000_000, rows=8)
-    page = render([record("titans-mal"), longest, longest | {"depth": 6, "shape": deeper.shape()}])
+    page = render([record("titans-mal"), record("lstm", tokens=20_000_000, rows=8)])
     assert "`python -m benchmarks.language --tokens 1000`" in page
     assert "`python -m benchmarks.language --rows 8`" in page
-    assert "`python -m benchmarks.language --rows 8 --depth 6`" in page
+
+
+def test_models_of_different_depth_are_rows_of_their_own():
+    own = record("titans-lmm", bits=2.0)
+    other = record("titans-lmm", bits=2.25, depth=3)
+    ablated = record("titans-lmm:no-momentum", bits=2.5, depth=3)
+    lines = render([own, other, ablated]).splitlines()
+    assert "| titans-lmm | 8 | 1 | 2.000 | – | 2.500 | 900,000 | 100 |" in lines
+    below = lines[lines.index("### Ablations of titans-lmm, 3 blocks") :]
+    assert "| titans-lmm | 3 | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in below
+    assert not any("| 8 |" in line for line in below)
+    todo = {run.name: run.depth for run in wanted([], SHORT)}
+    assert todo["titans-lmm"] == 8
+    assert {run.depth for run in wanted([], SHORT, depth=3)} == {3}
+    shallow = [record(name, depth=3) for name in TITANS]
+    assert best_titans(shallow, SHORT) is None
+    assert best_titans(shallow, SHORT, depth=3) == TITANS[0]
 
 
 def test_a_page_is_not_emptied_where_no_run_is_done(tmp_path):
@@ -214,7 +228,7 @@ def test_one_command_goes_through_what_is_not_done(texts, tmp_path, monkeypatch,
     command.main(["--tokens", "1000"], tmp_path, page)
     assert len(trained) == len(set(trained)) == 3 * (len(CONTENDERS) + len(ABLATIONS))
     assert trained[6:11] == [(n, 0) for n in CONTENDERS if n not in ("lstm", "titans-mag")]
-    assert "## wikitext-2, 1,000 tokens a run, 4 blocks" in page.read_text()
+    assert "## wikitext-2, 1,000 tokens a run" in page.read_text()
     with pytest.raises(SystemExit, match=r"no corpus 'pile'; expected one of wikitext-2"):
         command.main(["--corpus", "pile"], tmp_path, page)
 
@@ -231,10 +245,10 @@ def test_the_page_gives_means_and_spread_over_seeds_and_ablations():
     records = [record("titans-mag", seed, bits=2.0 + seed / 10) for seed in range(3)]
     records += [record("lstm", bits=2.5), record("titans-mag:no-momentum", bits=2.25)]
     lines = render([*records, records[0]]).splitlines()
-    assert "| titans-mag | 3 | 2.100 | 2.000 – 2.200 | 2.600 | 900,000 | 100 |" in lines
-    assert "| lstm | 1 | 2.500 | – | 3.000 | 900,000 | 100 |" in lines
-    assert "| no-momentum | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in lines
-    assert "### Ablations of titans-mag" in lines
+    assert "| titans-mag | 4 | 3 | 2.100 | 2.000 – 2.200 | 2.600 | 900,000 | 100 |" in lines
+    assert "| lstm | 4 | 1 | 2.500 | – | 3.000 | 900,000 | 100 |" in lines
+    assert "| no-momentum | 4 | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in lines
+    assert "### Ablations of titans-mag, 4 blocks" in lines
     assert "No run is done yet." in render([])
 
 

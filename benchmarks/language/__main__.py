@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.language.plan import Group
+    from benchmarks.language.records import Record
     from benchmarks.language.training import Run
 
 # Before torch is loaded. Two threads wait for each other in every small kernel.
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path
     parser.add_argument("--tokens", type=int, default=20_000_000, help="of a run; default 20 M")
     parser.add_argument("--corpus", default="wikitext-2", help="wikitext-2 or shakespeare")
     parser.add_argument("--rows", type=int, default=16, help="of a step; default 16")
-    parser.add_argument("--depth", type=int, default=4, help="blocks of a model; default 4")
+    parser.add_argument("--depth", type=int, help="blocks of all; default: of each its own")
     parser.add_argument("--seeds", type=int, default=3, help="of each run; default 3")
     parser.add_argument("--together", action="store_true", help="on a GPU, runs side by side")
     parser.add_argument("--page", action="store_true", help="train nothing")
@@ -100,10 +100,11 @@ def check(given: argparse.Namespace) -> None:
         )
 
 
-def group_asked(given: argparse.Namespace) -> Group:
-    from benchmarks.language.plan import Group
+def runs_asked(given: argparse.Namespace, records: list[Record]) -> Iterator[Run]:
+    from benchmarks.language.plan import Group, wanted
 
-    return Group(given.corpus, given.tokens, given.rows, depth=given.depth)
+    group = Group(given.corpus, given.tokens, given.rows)
+    return wanted(records, group, given.only, n_seeds=given.seeds, depth=given.depth)
 
 
 def go_together(given: argparse.Namespace, results: Path) -> None:
@@ -111,7 +112,7 @@ def go_together(given: argparse.Namespace, results: Path) -> None:
     import torch
 
     from benchmarks.language.corpora import read_splits
-    from benchmarks.language.plan import done_keys, wanted
+    from benchmarks.language.plan import done_keys
     from benchmarks.language.records import add_record, read_records
     from benchmarks.language.together import train_together
 
@@ -123,7 +124,7 @@ def go_together(given: argparse.Namespace, results: Path) -> None:
     while True:
         records = read_records(file)
         done = done_keys(records)
-        all_runs = wanted(records, group_asked(given), given.only, n_seeds=given.seeds)
+        all_runs = runs_asked(given, records)
         runs = [run for run in all_runs if run.key not in done]
         found = runs and train_together(runs, texts, torch.device("cuda"), until=until)
         if not found:
@@ -135,12 +136,11 @@ def go_together(given: argparse.Namespace, results: Path) -> None:
 @contextmanager
 def next_run(given: argparse.Namespace, results: Path) -> Iterator[Run | None]:
     """The most wanted run that is neither done nor in the hands of another process."""
-    from benchmarks.language.plan import done_keys, wanted
+    from benchmarks.language.plan import done_keys
     from benchmarks.language.records import read_records
 
     file = results / "runs.jsonl"
-    all_runs = wanted(read_records(file), group_asked(given), given.only, n_seeds=given.seeds)
-    for run in all_runs:
+    for run in runs_asked(given, read_records(file)):
         with claimed(results / "progress" / f"{run.key}.lock") as ours:
             # Read again: another process may have done it a moment ago.
             if ours and run.key not in done_keys(read_records(file)):

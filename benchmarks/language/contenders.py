@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -103,23 +103,42 @@ class LSTMBackbone(nn.Module):
         return self.norm(x), BackboneState(tuple(after), 0)
 
 
-#: Changes of the common configuration, and what reads the tokens where it is not the backbone.
-CONTENDERS: dict[str, tuple[dict[str, Any], type[nn.Module] | None]] = {
-    "titans-mag": ({"variant": "mag"}, None),
-    "titans-mac": ({"variant": "mac"}, None),
-    "titans-mal": ({"variant": "mal"}, None),
-    "titans-lmm": ({"variant": "lmm"}, None),
-    "transformer++": ({}, TransformerBackbone),
+class Contender(NamedTuple):
+    """What one contender has for itself.
+
+    Parameters
+    ----------
+    changes : dict
+        Of the common configuration.
+    depth : int
+        Blocks. All have as many weights, so more blocks have narrower feed-forward layers: how
+        many serve a model best differs, and each has those.
+    reader : type, optional
+        What reads the tokens where it is not the backbone.
+    """
+
+    changes: dict[str, Any]
+    depth: int = 4
+    reader: type[nn.Module] | None = None
+
+
+CONTENDERS = {
+    "titans-mag": Contender({"variant": "mag"}),
+    "titans-mac": Contender({"variant": "mac"}),
+    "titans-mal": Contender({"variant": "mal"}),
+    "titans-lmm": Contender({"variant": "lmm", "max_step_size": 1.0}, depth=8),
+    "transformer++": Contender({}, reader=TransformerBackbone),
     # Up to a change of variables: a matrix that unlearns and learns token by token, at a rate
     # beta = 2 theta between 0 and 1 (section 1.3 of the paper, and titans_ts/ops/README.md).
-    "gated-delta-net": ({"variant": "lmm", "momentum": False}, None),
-    "lstm": ({}, LSTMBackbone),
+    "gated-delta-net": Contender({"variant": "lmm", "momentum": False}, depth=8),
+    "lstm": Contender({}, reader=LSTMBackbone),
 }
 
 #: Changes of a Titans contender: what the paper's table 5 takes away, but for linear memory, which
 #: all have; momentum as other memories start with it; and what depth costs.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-convolution": {"conv_width": 0},
+    "half-steps": {"max_step_size": 0.5},
     "no-momentum": {"momentum": False},
     "half-momentum": {"initial_momentum": 0.5},
     "no-forgetting": {"forgetting": False},
@@ -132,10 +151,15 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 def configuration(name: str, depth: int) -> tuple[BackboneConfig, type[nn.Module] | None]:
     """Of a contender, or of one with an ablation behind a colon: "titans-mag:no-momentum"."""
     contender, _, ablation = name.partition(":")
-    changes, other = CONTENDERS[contender]
+    changes, _, reader = CONTENDERS[contender]
     if ablation:
         changes = changes | ABLATIONS[ablation]
-    return replace(COMMON, depth=depth, **changes), other
+    return replace(COMMON, depth=depth, **changes), reader
+
+
+def depth_of(name: str) -> int:
+    """Blocks that a contender has, and an ablation of it."""
+    return CONTENDERS[name.partition(":")[0]].depth
 
 
 def make(name: str, n_tokens: int, n_weights: int, depth: int) -> TokenModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.language.contenders import ABLATIONS, CONTENDERS
+from benchmarks.language.contenders import ABLATIONS, CONTENDERS, depth_of
 from benchmarks.language.records import Record
 from benchmarks.language.training import Run
 
@@ -33,7 +33,7 @@ def current(records: list[Record]) -> list[Record]:
 
 
 def run_of(record: Record) -> Run:
-    return Run(**{key: record[key] for key in ("name", "seed", *Group._fields)})
+    return Run(**{key: record[key] for key in ("name", "seed", "depth", *Group._fields)})
 
 
 class Group(NamedTuple):
@@ -43,19 +43,24 @@ class Group(NamedTuple):
     tokens: int
     rows: int = Run.rows
     carried: int = Run.carried
-    depth: int = Run.depth
 
 
 def group_of(record: Record) -> Group:
     return Group(*(record[key] for key in Group._fields))
 
 
-def best_titans(records: list[Record], group: Group) -> str | None:
-    """The Titans contender of fewest bits on validation at seed 0; None until all are there."""
+def best_titans(records: list[Record], group: Group, depth: int | None = None) -> str | None:
+    """The Titans contender of fewest bits on validation at seed 0; None until all are there.
+
+    With ``depth``, of those of so many blocks; each has its own otherwise.
+    """
     found = {
         record["name"]: record.get("validation", float("inf"))
         for record in records
-        if group_of(record) == group and record["seed"] == 0 and record["name"] in CONTENDERS
+        if group_of(record) == group
+        and record["seed"] == 0
+        and record["name"] in CONTENDERS
+        and record["depth"] == (depth or depth_of(record["name"]))
     }
     if any(name not in found for name in CONTENDERS if name.startswith("titans-")):
         return None
@@ -80,6 +85,7 @@ def wanted(
     only: list[str] | None = None,
     *,
     n_seeds: int = SEEDS,
+    depth: int | None = None,
 ) -> Iterator[Run]:
     """Runs, the most wanted first: seed 0 of all contenders, ablations of the best, other seeds.
 
@@ -94,8 +100,10 @@ def wanted(
         contender and a colon that of this one.
     n_seeds : int, optional
         Of each contender and ablation.
+    depth : int, optional
+        Blocks of all; default: of each its own.
     """
-    best = best_titans(records, group)
+    best = best_titans(records, group, depth)
     named = [name for name in only or () if ":" in name]
     ablated = [f"{best}:{ablation}" for ablation in ABLATIONS] if best else []
 
@@ -107,4 +115,6 @@ def wanted(
     for seeds in (range(1), range(1, n_seeds)):
         for names in (contenders, ablations):
             for seed in seeds:
-                yield from (Run(name, seed=seed, **group._asdict()) for name in names)
+                for name in names:
+                    blocks = depth or depth_of(name)
+                    yield Run(name, seed=seed, depth=blocks, **group._asdict())

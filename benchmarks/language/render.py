@@ -13,7 +13,18 @@ from benchmarks.language.training import Run
 
 __all__ = ["render"]
 
-HEAD = ["model", "seeds", "test", "lowest – highest", "states not carried", "weights", "tokens/s"]
+HEAD = [
+    "model",
+    "blocks",
+    "seeds",
+    "test",
+    "lowest – highest",
+    "states not carried",
+    "weights",
+    "tokens/s",
+]
+
+Model = tuple[str, int]  # its name and its blocks
 
 
 def render(records: list[Record]) -> str:
@@ -24,26 +35,26 @@ def render(records: list[Record]) -> str:
     for record in latest.values():
         groups.setdefault(group_of(record), []).append(record)
     for group, found in sorted(groups.items(), key=lambda each: (-each[0][1], each[0])):
-        parts.append(f"## {group.corpus}, {group.tokens:,} tokens a run, {group.depth} blocks")
+        parts.append(f"## {group.corpus}, {group.tokens:,} tokens a run")
         devices = sorted({record.get("device", "one core of a CPU") for record in found})
         parts.append(
             f"`{command(group)}`: {group.rows} rows a step; states carried through "
             f"{group.carried} segments in training, {group.carried * Run.length:,} bytes. "
             f"Trained on {' and '.join(devices)}."
         )
-        contenders = by_name([r for r in found if ":" not in r["name"]])
+        contenders = by_model([r for r in found if ":" not in r["name"]])
         n_done = sum(len(runs) for runs in contenders.values())
         parts.append(f"{n_done} runs of contenders, of up to {SEEDS} seeds each.")
-        parts.append(table([row(name, runs) for name, runs in contenders.items()]))
-        ablated = by_name([r for r in found if ":" in r["name"]])
-        for base in dict.fromkeys(name.partition(":")[0] for name in ablated):
-            rows = [row(base, contenders[base])] if base in contenders else []
+        parts.append(table([row(name, runs) for (name, _), runs in contenders.items()]))
+        ablated = by_model([r for r in found if ":" in r["name"]])
+        for base in dict.fromkeys((name.partition(":")[0], depth) for name, depth in ablated):
+            rows = [row(base[0], contenders[base])] if base in contenders else []
             rows += [
                 row(name.partition(":")[2], runs)
-                for name, runs in ablated.items()
-                if name.startswith(f"{base}:")
+                for (name, depth), runs in ablated.items()
+                if (name.partition(":")[0], depth) == base
             ]
-            parts += [f"### Ablations of {base}", table(rows)]
+            parts += [f"### Ablations of {base[0]}, {base[1]} blocks", table(rows)]
         if best := best_titans(found, group):
             parts.append(f"On validation, at seed 0, {best} is the best Titans.")
     if not groups:
@@ -53,7 +64,7 @@ def render(records: list[Record]) -> str:
 
 def command(group: Group) -> str:
     """What makes the runs of a table."""
-    asked = {key: getattr(group, key) for key in ("corpus", "tokens", "rows", "depth")}
+    asked = {key: getattr(group, key) for key in ("corpus", "tokens", "rows")}
     changed = (f"--{key} {value}" for key, value in asked.items() if value != getattr(Run, key))
     words = ["python -m benchmarks.language", *changed]
     if group.carried != Run.carried:
@@ -61,11 +72,11 @@ def command(group: Group) -> str:
     return " ".join(words)
 
 
-def by_name(records: list[Record]) -> dict[str, list[Record]]:
+def by_model(records: list[Record]) -> dict[Model, list[Record]]:
     """Runs of each model, that of the fewest bits first."""
-    found: dict[str, list[Record]] = {}
+    found: dict[Model, list[Record]] = {}
     for record in records:
-        found.setdefault(record["name"], []).append(record)
+        found.setdefault((record["name"], record["depth"]), []).append(record)
     return dict(sorted(found.items(), key=lambda each: (mean(each[1], "test"), each[0])))
 
 
@@ -80,14 +91,15 @@ def row(name: str, runs: list[Record]) -> list[str]:
     seeds = f"{len(ended)}" + (
         f", {len(runs) - len(ended)} diverged" if len(ended) < len(runs) else ""
     )
-    weights = f"{runs[0]['parameters']:,}"
+    blocks, weights = str(runs[0]["depth"]), f"{runs[0]['parameters']:,}"
     if not ended:
-        return [name, seeds, "–", "–", "–", weights, "–"]
+        return [name, blocks, seeds, "–", "–", "–", weights, "–"]
     tests = [run["test"] for run in ended]
     spread = f"{min(tests):.3f} – {max(tests):.3f}" if len(tests) > 1 else "–"
     rate = sum(run["tokens"] for run in ended) / max(sum(run["seconds"] for run in ended), 1e-9)
     return [
         name,
+        blocks,
         seeds,
         f"{np.mean(tests):.3f}",
         spread,
