@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -381,8 +382,11 @@ def test_validation_documents_may_be_given():
     assert model.fit([RHYME] * 4).best_epoch_ is None
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_the_recipes_are_parameters_of_a_model(name):
+PAPER = [name for name in PRESETS if name.startswith("paper-")]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_recipes_of_the_paper_are_parameters_of_a_model(name):
     model = TitansLanguageModel(**preset(name))
     assert model.batch_size * model.context_length == 2**19
     assert model._config().window == 2048
@@ -398,12 +402,25 @@ def test_the_recipes_have_as_many_weights_as_is_said(name, millions):
     assert round(model.n_parameters / 1e6) == millions
 
 
+def test_the_small_recipe_is_the_best_model_of_the_comparison():
+    from benchmarks.language.contenders import make
+
+    model = TitansLanguageModel(**preset("bytes-1m"))
+    config = model._config()
+    with torch.device("meta"):
+        compared = make("titans-lmm", 257, 900_000, config.depth).backbone.config
+    assert config.mlp_expansion == pytest.approx(compared.mlp_expansion, abs=0.01)
+    # Lengths that a memory alone does not look at.
+    alike = {"mlp_expansion": 1.0, "window": None, "segment_length": 1, "memory_skip": False}
+    assert replace(config, **alike) == replace(compared, **alike)
+
+
 def test_a_change_of_a_recipe_is_a_change_of_this_one_alone():
     changed = preset("paper-170m", backbone_options={"momentum": False})["backbone_options"]
     assert changed["window"] == 2048
     assert changed["momentum"] is False
     changed["window"] = 64
-    for name in PRESETS:
+    for name in PAPER:
         assert preset(name)["backbone_options"]["window"] == 2048
         assert "momentum" not in preset(name)["backbone_options"]
 

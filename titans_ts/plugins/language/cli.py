@@ -48,7 +48,11 @@ def train(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The paper's recipe: paper-170m, -340m or -760m."),
+        typer.Option(
+            metavar="NAME",
+            help="A recipe: bytes-1m, which learns most for its size, or the paper's: paper-170m, "
+            "-340m or -760m.",
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The recipe of the Titans paper as parameters."""
+"""Recipes as parameters: those of the Titans paper, and what learnt most from little here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from titans_ts.errors import ParameterError
 
 __all__ = ["PRESETS", "preset"]
 
-# What all sizes share: Llama's layout, and the lengths of the NeurIPS version. Batches have half a
-# million tokens: 128 rows of 4,096. The average of the weights is not part of the recipe, and is
-# left out by patience and epochs alone.
+# What all sizes of the paper share: Llama's layout, and the lengths of the NeurIPS version. Batches
+# have half a million tokens: 128 rows of 4,096. The average of the weights is not part of the
+# recipe, and is left out by patience and epochs alone.
 _PAPER: dict[str, Any] = {
     "variant": "mag",
     "context_length": 4096,
@@ -32,8 +32,34 @@ _PAPER: dict[str, Any] = {
     "weight_decay": 0.1,
 }
 
-#: Parameters of :class:`TitansLanguageModel` by name: the paper's blocks, widths and heads.
+# Of all models of 0.9 million weights in benchmarks/language that which learnt most: many narrow
+# blocks, and a matrix of memory that is written token by token, in steps that may turn what a key
+# stands for into its opposite.
+_BYTES_1M: dict[str, Any] = {
+    "variant": "lmm",
+    "context_length": 256,
+    "carried_segments": 32,
+    "dim": 128,
+    "depth": 8,
+    "n_heads": 4,
+    "memory_depth": 1,
+    "chunk_size": 1,
+    "backbone_options": {
+        "memory_residual": False,
+        "max_step_size": 1.0,
+        "initial_momentum": 0.05,
+        "mlp_expansion": 0.375,
+        "dropout": 0.0,
+    },
+    "batch_size": 8,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.1,
+}
+
+#: Parameters of :class:`TitansLanguageModel` by name: the paper's blocks, widths and heads, and a
+#: small model of bytes.
 PRESETS: dict[str, dict[str, Any]] = {
+    "bytes-1m": _BYTES_1M,
     # 15 billion tokens for the sizes up to 400 million weights, 30 for the largest.
     "paper-170m": {**_PAPER, "dim": 768, "depth": 12, "n_heads": 16, "max_tokens": 15_000_000_000},
     "paper-340m": {**_PAPER, "dim": 1024, "depth": 24, "n_heads": 16, "max_tokens": 15_000_000_000},
@@ -44,15 +70,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(name: str, **changes: Any) -> dict[str, Any]:
     """Parameters for a :class:`TitansLanguageModel`, some of them changed.
 
-    The recipe is that of the paper (Behrouz et al., 2024, arXiv:2501.00663): AdamW with weight
-    decay 0.1, a cosine from a peak of 4e-4, 4,096 tokens a sequence, half a million a step, and
-    the lengths that the NeurIPS version gives. A vocabulary of 32,000 is Llama's: give its
-    ``tokenizer.json`` as ``tokenizer``.
+    Recipes called "paper" are that of the paper (Behrouz et al., 2024, arXiv:2501.00663): AdamW
+    with weight decay 0.1, a cosine from a peak of 4e-4, 4,096 tokens a sequence, half a million a
+    step, and the lengths that the NeurIPS version gives. A vocabulary of 32,000 is Llama's: give
+    its ``tokenizer.json`` as ``tokenizer``.
 
     Parameters
     ----------
-    name : {"paper-170m", "paper-340m", "paper-760m"}
-        As the paper calls its sizes, by blocks, width and heads. It does not say what its blocks
+    name : {"bytes-1m", "paper-170m", "paper-340m", "paper-760m"}
+        "bytes-1m" is for bytes on a CPU: of the models of 0.9 million weights that were compared
+        on WikiText-2 (``python -m benchmarks.language``) that which learnt most, the long-term
+        memory alone in eight blocks. The others are as the paper calls its sizes, by blocks, width
+        and heads. It does not say what its blocks
         are made of; with attention, memory and feed-forward in each, as here, and that vocabulary,
         they have 161, 514 and 1,117 million weights.
     **changes
