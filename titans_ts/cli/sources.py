@@ -78,12 +78,10 @@ def open_file(
         What forecasters are to be told of it.
     """
     if is_parquet(file):
-        folder = ParquetFolder(file)
-        len(folder)  # says what is wrong with the files
+        files = ParquetFiles(file)  # says what is wrong with them
         if not whole:
-            return folder, time_column
+            return ParquetFolder(file), time_column
         # By the same reader: pandas' own takes folders named store=08 for numbers.
-        files = ParquetFiles(file)
         return files.head(files.n_rows).to_pandas(), time_column
     covariates = () if schema is None else (*schema.past, *schema.known, *schema.static)
     text = [str(c.label) for c in covariates if any(isinstance(n, str) for n in c.categories)]

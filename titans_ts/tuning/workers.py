@@ -247,10 +247,9 @@ def _check_journal(path: Path, lock: JournalFileSymlinkLock | JournalFileOpenLoc
     try:
         with path.open("rb+") as file:
             first = file.readline()
-            if first.endswith(b"\n") and not _is_entry(first):
+            whole = first.endswith(b"\n")
+            if not (_is_entry(first) if whole else b'"op_code"' in first[:60]):
                 raise _no_journal(path, f"it starts with {first[:60]!r}")
-            if not first.endswith(b"\n") and b'"op_code"' not in first[:60]:
-                raise _no_journal(path, f"it is {first[:60]!r}")
             end = file.seek(0, os.SEEK_END)
             start = _start_of_last_line(file, end)
             file.seek(start)
