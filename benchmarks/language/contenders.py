@@ -122,11 +122,15 @@ class Contender(NamedTuple):
     reader: type[nn.Module] | None = None
 
 
+#: Of a memory with momentum: a step may turn what a key stands for into its opposite, as with beta
+#: up to 2 in a delta rule. With half of that LMM and MAL learn less.
+STEPS = {"max_step_size": 1.0}
+
 CONTENDERS = {
-    "titans-mag": Contender({"variant": "mag"}),
-    "titans-mac": Contender({"variant": "mac"}),
-    "titans-mal": Contender({"variant": "mal"}),
-    "titans-lmm": Contender({"variant": "lmm", "max_step_size": 1.0}, depth=8),
+    "titans-mag": Contender({"variant": "mag", **STEPS}),
+    "titans-mac": Contender({"variant": "mac", **STEPS}),
+    "titans-mal": Contender({"variant": "mal", **STEPS}),
+    "titans-lmm": Contender({"variant": "lmm", **STEPS}, depth=8),
     "transformer++": Contender({}, reader=TransformerBackbone),
     # Up to a change of variables: a matrix that unlearns and learns token by token, at a rate
     # beta = 2 theta between 0 and 1 (section 1.3 of the paper, and titans_ts/ops/README.md).
