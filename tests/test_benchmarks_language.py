@@ -20,6 +20,7 @@ from benchmarks.language.together import train_together
 from benchmarks.language.training import Run, Training, bits_per_byte, train
 
 TITANS = [name for name in CONTENDERS if name.startswith("titans-")]
+COMMON = contenders.COMMON
 SHORT = Group("wikitext-2", 1_000)
 TINY = Run("titans-lmm", rows=2, length=32, carried=2, tokens=640, weights=12_000, depth=1)
 
@@ -93,6 +94,13 @@ def test_models_have_the_weights_that_were_asked_for(name):
     tokens = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(0))
     loss, _ = model.loss(tokens[:, :-1], tokens[:, 1:])
     assert float(loss.detach()) == pytest.approx(np.log(256), rel=0.1)
+
+
+@pytest.mark.parametrize("name", [*TITANS, *(f"{t}:{each}" for t in TITANS for each in ABLATIONS)])
+def test_every_titans_has_room_for_its_feed_forward_layers(name, monkeypatch):
+    monkeypatch.setattr(contenders, "COMMON", COMMON)
+    model = make(name, 256, Run.weights, depth_of(name))
+    assert 0.99 * Run.weights < model.n_parameters <= Run.weights
 
 
 def test_the_most_wanted_runs_come_first_and_ablations_are_of_the_best():

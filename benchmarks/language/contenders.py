@@ -41,6 +41,9 @@ DEEP: dict[str, Any] = {
     "chunk_size": 32,
     "max_step_size": 0.2,
 }
+#: Blocks of models with such memories, one layer for comparison included: four layers in each of
+#: more blocks would leave no weights for anything else.
+DEEP_BLOCKS = 3
 
 
 class TransformerBackbone(nn.Module):
@@ -139,7 +142,7 @@ CONTENDERS = {
 }
 
 #: Changes of a Titans contender: what the paper's table 5 takes away, but for linear memory, which
-#: all have; momentum as other memories start with it; and what depth costs.
+#: all have; steps of half the size; momentum as other memories start with it; and what depth costs.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-convolution": {"conv_width": 0},
     "half-steps": {"max_step_size": 0.5},
@@ -148,7 +151,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no-forgetting": {"forgetting": False},
     "no-persistent": {"n_persistent": 0},
     "memory-off": {"memory_writes": False},
-    **{f"memory-depth-{depth}": DEEP | {"memory_depth": depth} for depth in (2, 3, 4)},
+    **{f"memory-depth-{depth}": DEEP | {"memory_depth": depth} for depth in (1, 2, 3, 4)},
 }
 
 
@@ -163,7 +166,10 @@ def configuration(name: str, depth: int) -> tuple[BackboneConfig, type[nn.Module
 
 def depth_of(name: str) -> int:
     """Blocks that a contender has, and an ablation of it."""
-    return CONTENDERS[name.partition(":")[0]].depth
+    contender, _, ablation = name.partition(":")
+    if "memory_depth" in ABLATIONS.get(ablation, {}):
+        return DEEP_BLOCKS
+    return CONTENDERS[contender].depth
 
 
 def make(name: str, n_tokens: int, n_weights: int, depth: int) -> TokenModel:

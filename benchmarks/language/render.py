@@ -44,7 +44,7 @@ def render(records: list[Record]) -> str:
         )
         contenders = by_model([r for r in found if ":" not in r["name"]])
         n_done = sum(len(runs) for runs in contenders.values())
-        parts.append(f"{n_done} runs of contenders, of up to {SEEDS} seeds each.")
+        parts.append(f"Runs of contenders: {n_done}, of up to {SEEDS} seeds each.")
         parts.append(table([row(name, runs) for (name, _), runs in contenders.items()]))
         ablated = by_model([r for r in found if ":" in r["name"]])
         for base in dict.fromkeys((name.partition(":")[0], depth) for name, depth in ablated):
