@@ -50,8 +50,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A recipe: bytes-1m, which learns most for its size, or the paper's: paper-170m, "
-            "-340m or -760m.",
+            help="A recipe: bytes-1m, a small model of bytes, or the paper's: paper-170m, -340m "
+            "or -760m.",
         ),
     ] = None,
     tokenizer: Annotated[
