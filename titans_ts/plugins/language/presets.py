@@ -81,8 +81,9 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
         "bytes-1m" is for bytes on a CPU: 0.9 million weights, the long-term memory alone in eight
         blocks, which in runs of 1.3 million bytes of WikiText-2 (``benchmarks/language``) learnt
         more than MAL and an LSTM of as many weights. The others are as the paper calls its sizes,
-        by blocks, width and heads. It does not say what its blocks are made of; with attention, memory and feed-forward in each, as here, and that vocabulary,
-        they have 161, 514 and 1,117 million weights.
+        by blocks, width and heads. It does not say what its blocks are made of; with attention,
+        memory and feed-forward in each, as here, and that vocabulary, they have 161, 514
+        and 1,117 million weights.
     **changes
         Any parameter, in place of that of the recipe; of ``backbone_options`` the fields that are
         given.
