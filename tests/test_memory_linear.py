@@ -65,7 +65,7 @@ def test_values_states_and_gradients_are_those_of_the_recurrence(chunk_size, kin
 def test_groups_and_rows_one_after_the_other_and_states_made_again_change_nothing(
     monkeypatch, chunk_size, kind
 ):
-    monkeypatch.setattr(memory_linear, "GROUP_TOKENS", 2 * 64 * 2)
+    monkeypatch.setattr(memory_linear, "GROUP_TOKENS", 2 * 32 * 2)
     monkeypatch.setattr(memory_linear, "CACHE_BYTES", 2 * 2 * 7 * 7 * 8)  # two rows
     monkeypatch.setattr(memory_linear, "KEEP_BYTES", 0)
     problem = make_problem(depth=1, time=3 * padded_time(chunk_size), **kind)

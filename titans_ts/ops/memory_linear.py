@@ -32,11 +32,14 @@ from titans_ts.ops.once import first_derivatives_only
 
 __all__ = ["linear_memory"]
 
-# Tokens of a tile, at most, and a multiple of the chunk: a matter of speed only.
-MAX_TILE = 64
+# Tokens of a tile, at most, where a chunk is not longer, and a multiple of the chunk: a matter of
+# speed only. What a token and those of its tile have in common grows with it, calls get fewer.
+MAX_TILE = 32
 # Tokens, times rows, that are prepared together: so many that the calls to prepare them count for
 # little, and so few that what is prepared takes bounded memory.
-GROUP_TOKENS = 2048
+GROUP_TOKENS = 4096
+# Calls cost a GPU more, against its arithmetic.
+GPU_MAX_TILE, GPU_GROUP_TOKENS = 64, 32_768
 # States of rows that are worked on at a time: a core's own cache holds them and what they meet.
 CACHE_BYTES = 2**19
 # Up to here the states between tiles are kept for the backward pass, beyond they are made again.
@@ -83,7 +86,7 @@ def linear_memory(
     gates : MemoryGates
         Of shape (rows, 1, time).
     chunk_size : int
-        Tokens that share one gradient point, 1 to ``MAX_TILE``.
+        Tokens that share one gradient point.
     need_state : bool
         False: return None for the state and spare the work of making it.
 
@@ -171,14 +174,13 @@ class _RowScan:
         self.after = self.weights
         self._work = Workspace(arena)
         n_rows, time, self.width = self.keys.shape
-        # Calls cost a GPU more, against its arithmetic.
-        group_tokens = GROUP_TOKENS if self.keys.device.type == "cpu" else 16 * GROUP_TOKENS
+        on_cpu = self.keys.device.type == "cpu"
         self.groups = plan_groups(
             n_rows,
             time,
             chunk_size=options.chunk_size,
-            max_tile=MAX_TILE,
-            group_tokens=group_tokens,
+            max_tile=MAX_TILE if on_cpu else GPU_MAX_TILE,
+            group_tokens=GROUP_TOKENS if on_cpu else GPU_GROUP_TOKENS,
         )
         n_tiles = sum(group.n_tiles for group in self.groups)
         state_bytes = self.halves * self.weights.numel() * self.weights.element_size()
