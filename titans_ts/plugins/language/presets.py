@@ -79,11 +79,11 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
     ----------
     name : {"bytes-1m", "paper-170m", "paper-340m", "paper-760m"}
         "bytes-1m" is for bytes on a CPU: 0.9 million weights, the long-term memory alone in eight
-        blocks, which in runs of 1.3 million bytes of WikiText-2 (``benchmarks/language``) learnt
-        more than MAL and an LSTM of as many weights. The others are as the paper calls its sizes,
-        by blocks, width and heads. It does not say what its blocks are made of; with attention,
-        memory and feed-forward in each, as here, and that vocabulary, they have 161, 514
-        and 1,117 million weights.
+        blocks, which from 1.3 and 20 million bytes of WikiText-2 (``benchmarks/language``) learnt
+        more than an LSTM of as many weights, and from 1.3 million more than MAL. The others are as
+        the paper calls its sizes, by blocks, width and heads. It does not say what its blocks are
+        made of; with attention, memory and feed-forward in each, as here, and that vocabulary,
+        they have 161, 514 and 1,117 million weights.
     **changes
         Any parameter, in place of that of the recipe; of ``backbone_options`` the fields that are
         given.
