@@ -134,7 +134,7 @@ CONTENDERS = {
     "titans-mac": Contender({"variant": "mac", **STEPS}),
     "titans-mal": Contender({"variant": "mal", **STEPS}),
     "titans-lmm": Contender({"variant": "lmm", **STEPS}, depth=8),
-    "transformer++": Contender({}, reader=TransformerBackbone),
+    "transformer++": Contender({}, depth=6, reader=TransformerBackbone),
     # Up to a change of variables: a matrix that unlearns and learns token by token, at a rate
     # beta = 2 theta between 0 and 1 (section 1.3 of the paper, and titans_ts/ops/README.md).
     "gated-delta-net": Contender({"variant": "lmm", "momentum": False}, depth=8),
