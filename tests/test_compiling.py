@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from tiny_fits import tiny, waves
+from torch._dynamo import lookup_backend
 
 from titans_ts import TitansForecaster
+from titans_ts.config import BackboneConfig
+from titans_ts.nn.backbone import TitansBackbone
 from titans_ts.ops.memory_net import MOST_ERROR, bound_error
 from titans_ts.training import CompileModel
 
@@ -46,6 +49,34 @@ def test_the_bound_on_errors_is_compiled_in_one_graph(size):
     error = torch.full((2, 3, 5), size)
     compiled = torch.compile(bound_error, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(error), bound_error(error))
+
+
+# torch's own again, where a graph ends; it is not shown to users.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@pytest.mark.parametrize("memory_depth", [1, 2])
+@pytest.mark.parametrize("time", [40, 150])
+def test_a_compiled_memory_has_the_same_derivatives(time, memory_depth):
+    # Traced as a compiler for a device does it: that cannot follow the buffers which the memory of
+    # a long sequence works in, and "eager" would not notice. A short one is in one graph.
+    options = {"memory_depth": memory_depth, "chunk_size": 16, "dropout": 0.0}
+    config = BackboneConfig(variant="lmm", dim=8, n_heads=2, depth=1, **options)
+    model, x = TitansBackbone(config), torch.randn(1, time, 8)
+    graphs = []
+
+    def learn():
+        model.zero_grad()
+        y, _ = model(x, need_state=False)
+        y.square().sum().backward()
+        return [y, *(p.grad for p in model.parameters() if p.grad is not None)]
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    plain = learn()
+    model.compile(backend=backend, fullgraph=time == 40)
+    torch.testing.assert_close(learn(), plain)
+    assert graphs
 
 
 PROGRAM = """

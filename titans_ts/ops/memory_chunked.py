@@ -120,6 +120,10 @@ def memory_chunked(
         if covered and keys.dtype == torch.float32:
             kernel = partial(triton_scan, save_every=save_every, product_dtype=product_dtype)
             form = partial(_by_whole_chunks, kernel)
+    if form is not _by_tiles and torch.compiler.is_compiling():
+        # These write into buffers of their own, which no compiler can follow: it compiles what is
+        # before and behind them. Not a decorator, which would import the compiler for everybody.
+        form = torch.compiler.disable(form)
     return form(
         state,
         queries,
