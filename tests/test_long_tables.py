@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from titans_ts.data.schema import Layout, read_table
+from titans_ts.data.time_column import read_time_column
 
 HORIZON = 3
 STARTS, LENGTHS = (0, 2, 5), (11, 7, 2)  # of three series, in rows after the first stamp
@@ -333,6 +334,25 @@ def test_series_may_be_out_of_phase():
         "2024-01-12 06:00:00+01:00",
         "2024-01-12 12:00:00+01:00",
     ]
+
+
+@pytest.mark.parametrize(
+    ("zones", "after"),
+    [
+        (["Z"], "2024-01-26T00:00:00Z"),
+        (["+00:00"], "2024-01-26T00:00:00+00:00"),
+        (["Z", "+00:00"], "2024-01-26T00:00:00+00:00"),
+        (["+01:00"], "2024-01-26T00:00:00+01:00"),
+    ],
+)
+def test_offsets_are_written_as_they_were(zones, after):
+    days = pd.date_range("2024-01-01", periods=25).strftime("%Y-%m-%dT%H:%M:%S")
+    texts = [f"{day}{zones[i % len(zones)]}" for i, day in enumerate(days)]
+    frame = pd.DataFrame({"ds": texts, "y": np.arange(25.0)})
+    _, layout = read_table(frame, time_column="ds")
+    assert layout.forecast_table(np.ones((1, 1, 1)))["ds"].tolist() == [after]
+    again, _ = read_time_column(frame["ds"], "column 'ds'", layout.time_form)
+    assert again[0] == pd.Timestamp(texts[0])
 
 
 def test_dates_of_panels_with_the_day_first_are_read_by_their_even_steps():

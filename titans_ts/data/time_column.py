@@ -189,12 +189,18 @@ def write_time_column(index: pd.Index, form: str) -> pd.Series:
     if form == "dates":
         return pd.Series(index.date, dtype=object)  # type: ignore[attr-defined, arg-type]
     if form.startswith("text:"):
-        how = form.removeprefix("text:")
-        # %z would write +0000, which the ISO form spells +00:00.
-        iso = not how or "%z" in how
-        texts = [t.isoformat(sep="T" if "T" in how else " ") for t in index] if iso else None
-        return pd.Series(texts if texts is not None else list(index.strftime(how)))  # type: ignore[attr-defined]
+        return pd.Series(_write_text(index, form.removeprefix("text:")))
     return index.to_series(index=pd.RangeIndex(len(index)))
+
+
+def _write_text(index: Any, how: str) -> list[str]:
+    sep = "T" if "T" in how else " "
+    if how.endswith("Z") and index.tz is not None:
+        utc = index.tz_convert("UTC").tz_localize(None)
+        return [f"{t.isoformat(sep=sep)}Z" for t in utc]
+    if not how or "%z" in how:  # %z would write +0000, which the ISO form spells +00:00
+        return [t.isoformat(sep=sep) for t in index]
+    return list(index.strftime(how))
 
 
 def is_time_name(label: Any) -> bool:
@@ -243,7 +249,10 @@ def _read_distinct(
     """Read the distinct texts of a column, of which ``codes`` are the places."""
     first = _first_value(column)
     if hint.startswith("text:") and hint != "text:":
-        index = _parse(texts, hint.removeprefix("text:"))
+        how = hint.removeprefix("text:")
+        if how.endswith("Z") and _say_zulu(texts):
+            how = f"{how.removesuffix('Z')}%z"
+        index = _parse(texts, how)
         if index is not None:
             return index, hint
     form = _guess_format(first) if isinstance(first, str) else None
@@ -254,7 +263,9 @@ def _read_distinct(
     for how in dict.fromkeys(f for f in forms if f):
         index = _parse(texts, how)
         if index is not None:
-            read.append((index, f"text:{how}"))
+            # As the letter that it was, which a format would take for any letter Z.
+            zulu = how.endswith("%z") and _say_zulu(texts)
+            read.append((index, f"text:{how.removesuffix('%z')}Z" if zulu else f"text:{how}"))
     # 01/02/2020 can be a day of January or of February: the reading with even steps is right.
     even = [r for r in read if len(read) > 1 and infer_offset(r[0].sort_values()) is not None]
     if len(read) > 1 and len(even) != 1 and not read[0][0].equals(read[1][0]):
@@ -297,6 +308,10 @@ def _parse(column: pd.Series, how: str) -> pd.DatetimeIndex | None:
         if isinstance(index, pd.DatetimeIndex):
             return index
     return None
+
+
+def _say_zulu(texts: pd.Series) -> bool:
+    return all(str(text).endswith("Z") for text in texts)
 
 
 def _have_offset(column: pd.Series) -> np.ndarray:
