@@ -234,10 +234,15 @@ class Oracle:
         Persistent tokens have no position, and meet the queries as they were before turning.
         """
         n_heads, n_first = self.config.n_heads, self.config.n_persistent
-        queries = split(self.linear(x, "attention.query"), n_heads)
-        queries = queries / math.sqrt(queries.shape[-1])
+        q = self.linear(x, "attention.query")
         k, v = self.linear(context, "attention.key_value").chunk(2, dim=-1)
-        keys, values = split(k, n_heads), split(v, n_heads)
+        if "attention.conv.weight" in self.weights:
+            taps = self.weights["attention.conv.weight"].chunk(3)
+            q, k, v = (self.convolve(y, t) for y, t in zip((q, k, v), taps, strict=True))
+        queries, keys, values = split(q, n_heads), split(k, n_heads), split(v, n_heads)
+        queries = queries / math.sqrt(queries.shape[-1])
+        if not self.config.rotary and self.config.variant in ("mag", "mal"):
+            query_positions, key_positions = [0] * len(query_positions), [0] * len(key_positions)
         scores = turn(queries, query_positions) @ turn(keys, key_positions).transpose(-1, -2)
         if n_first:
             first = torch.stack([self.weights["attention.persistent"]] * len(x))

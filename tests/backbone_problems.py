@@ -16,7 +16,9 @@ VARIANTS = {
     "mac": {"variant": "mac"},
     "mac literal": {"variant": "mac", "mac_mode": "literal"},
     "mag": {"variant": "mag"},
+    "mag with convolutions": {"variant": "mag", "attention_conv": True},
     "mal": {"variant": "mal"},
+    "mal without positions": {"variant": "mal", "rotary": False},
     "mal with a skip": {"variant": "mal", "memory_skip": True},
     "lmm": {"variant": "lmm"},
 }

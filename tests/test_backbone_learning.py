@@ -18,6 +18,7 @@ from backbone_problems import (
 )
 
 from titans_ts.config import BackboneConfig
+from titans_ts.nn.attention import SlidingWindowAttention
 from titans_ts.nn.backbone import TitansBackbone
 from titans_ts.nn.memory import NeuralMemory
 
@@ -54,6 +55,7 @@ def test_every_switch_changes_the_function(name, switch):
         ("mag", {"window": 10}),
         ("mal", {"window": 10}),
         ("mal", {"memory_skip": True}),
+        ("mag", {"rotary": False}),
     ],
 )
 def test_lengths_and_modes_of_a_variant_change_its_function(name, switch):
@@ -215,3 +217,28 @@ def test_a_memory_starts_with_the_momentum_that_was_asked_for(share):
     memory = NeuralMemory(BackboneConfig(dim=8, n_heads=2, initial_momentum=share))
     _, momentum, _ = torch.sigmoid(memory.gates.bias).unflatten(0, (3, -1))
     torch.testing.assert_close(momentum, torch.full_like(momentum, share))
+
+
+@pytest.mark.parametrize("module", [NeuralMemory, SlidingWindowAttention])
+@pytest.mark.parametrize("conv_width", [2, 4])
+def test_recall_starts_with_the_query_of_a_token_as_the_next_ones_key(module, conv_width):
+    options = {"attention_conv": True, "recall": True, "conv_width": conv_width}
+    projecting, x = module(BackboneConfig(dim=16, n_heads=2, **options)), torch.randn(2, 9, 16)
+    queries, keys, *_ = projecting._project(x, None)
+    torch.testing.assert_close(keys[..., 1:, :], queries[..., :-1, :])
+    other = module(BackboneConfig(dim=16, n_heads=2, **options | {"recall": False}))
+    queries, keys, *_ = other._project(x, None)
+    assert (keys[..., 1:, :] - queries[..., :-1, :]).abs().max() > 0.1
+
+
+def test_attention_that_starts_as_recall_finds_what_followed():
+    torch.manual_seed(0)
+    options = {"attention_conv": True, "recall": True, "rotary": False, "n_persistent": 0}
+    attention = SlidingWindowAttention(BackboneConfig(dim=64, n_heads=2, window=200, **options))
+    story = torch.randn(1, 150, 64)
+    # A stretch comes again: its last token is answered with what stood behind it at first.
+    x = torch.cat([story, story[:, 60:70]], 1)
+    queries, keys, _, _ = attention._project(x, None)
+    weights = (queries @ keys.mT * queries.shape[-1] ** -0.5)[0, :, -1].softmax(-1)
+    assert (weights.argmax(-1) == 70).all()
+    assert (weights[:, 70] > 0.2).all()

@@ -40,6 +40,12 @@ NAN = float("nan")
         ({"window": 7.5}, "window must be a whole number of at least 1, or None, got 7.5."),
         ({"n_persistent": -1}, "n_persistent must be a whole number of at least 0, got -1."),
         ({"conv_width": None}, "conv_width must be a whole number of at least 0, got None."),
+        (
+            {"recall": True, "conv_width": 1},
+            "recall=True needs conv_width of 2 or more, since a convolution makes a key of the "
+            "token before; got 1. Use a wider one, or recall=False.",
+        ),
+        ({"rotary": 0.5}, "rotary must be one of True, False; got 0.5."),
         ({"max_step_size": 1.01}, "max_step_size must be a number between 0 and 1, got 1.01."),
         ({"max_step_size": NAN}, "max_step_size must be a number between 0 and 1, got nan."),
         (

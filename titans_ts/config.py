@@ -54,6 +54,17 @@ class BackboneConfig:
         Learnt tokens that every attention and memory sees first.
     conv_width : int
         Width of the causal convolutions on queries, keys and values; 0 for none.
+    attention_conv : bool
+        Whether sliding-window attention, in MAG and MAL, has such convolutions too, as the memory
+        has them.
+    rotary : bool
+        Whether sliding-window attention, in MAG and MAL, knows how far apart two tokens are, by
+        rotary positions. Without them, what a token matches counts alike anywhere in the window.
+    recall : bool
+        Whether queries and keys start as a pair, each key as the query of the token before it: the
+        memory, and attention with ``attention_conv``, then answer at first with what followed the
+        last tokens like these (the induction heads of arXiv:2209.11895, which are otherwise found
+        late or never). A matter of the initial weights only. Needs ``conv_width`` of 2 or more.
     max_step_size : float
         theta_max. A token's step size is
         ``max_step_size * (1 - momentum) * sigmoid(.) / chunk_size``: with gradients taken at the
@@ -98,6 +109,9 @@ class BackboneConfig:
     window: int | None = None
     n_persistent: int = 4
     conv_width: int = 4
+    attention_conv: bool = False
+    rotary: bool = True
+    recall: bool = False
     max_step_size: float = 1.0
     momentum: bool = True
     forgetting: bool = True
@@ -125,9 +139,15 @@ class BackboneConfig:
         check_number("initial_momentum", self.initial_momentum, minimum=0.001, maximum=0.999)
         check_number("mlp_expansion", self.mlp_expansion, minimum=0.25, maximum=64)
         check_number("dropout", self.dropout, minimum=0, maximum=0.95)
-        switches = ("memory_residual", "momentum", "forgetting", "memory_writes")
-        for name in (*switches, "coarse_memory", "first_order", "memory_skip"):
+        memory = ("memory_residual", "momentum", "forgetting", "memory_writes", "memory_skip")
+        attention = ("attention_conv", "rotary", "recall")
+        for name in (*memory, "coarse_memory", "first_order", *attention):
             check_choice(name, getattr(self, name), (True, False))
+        if self.recall and self.conv_width < 2:
+            raise ParameterError(
+                "recall=True needs conv_width of 2 or more, since a convolution makes a key of the "
+                f"token before; got {self.conv_width}. Use a wider one, or recall=False."
+            )
         if self.dim % (2 * self.n_heads):
             raise ParameterError(
                 f"dim must be a multiple of 2 * n_heads (rotary positions turn pairs), "

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
-from titans_ts.nn.layers import carry, persistent_tokens
+from titans_ts.nn.layers import CausalConv, carry, persistent_tokens, start_recall
 from titans_ts.ops.attention import Prefix, SegmentPattern, attend, sliding_window_attention
 from titans_ts.ops.rotary import rotate
 
 __all__ = ["SegmentAttention", "SegmentTokens", "SlidingWindowAttention", "WindowState"]
+
+
+# What queries and keys are multiplied by where attention starts as recall.
+RECALL_SHARPNESS = 1.7
 
 
 class WindowState(NamedTuple):
@@ -22,6 +26,7 @@ class WindowState(NamedTuple):
     keys: Tensor  # (batch, heads, past, width), without rotary positions
     values: Tensor  # same shape
     observed: Tensor  # (batch, past), bool
+    tail: Tensor | None = None  # last inputs of the convolutions, (batch, conv_width - 1, 3 * dim)
 
 
 class _Attention(nn.Module):
@@ -57,13 +62,21 @@ class SlidingWindowAttention(_Attention):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config)
-        self.window = config.attention_window
+        self.window, self.rotary, dim = config.attention_window, config.rotary, config.dim
+        has_conv = config.attention_conv and config.conv_width
+        self.conv = CausalConv(3 * dim, config.conv_width) if has_conv else None
+        if config.recall and self.conv is not None:
+            # So sharp that one match stands out among hundreds of tokens.
+            with torch.no_grad():
+                self.query.weight.mul_(RECALL_SHARPNESS)
+            query_taps, key_taps, _ = self.conv.weight.chunk(3)
+            start_recall((self.query.weight, self.key_value.weight[:dim]), (query_taps, key_taps))
 
     def forward(
         self, x: Tensor, state: WindowState | None = None, observed: Tensor | None = None
     ) -> tuple[Tensor, WindowState]:
         """Attend from each token of ``x``, shape (batch, time, dim), to its window."""
-        keys, values = self._keys_values(x)
+        queries, keys, values, tail = self._project(x, None if state is None else state.tail)
         if state is not None:
             keys = torch.cat([state.keys.to(keys.dtype), keys], dim=-2)
             values = torch.cat([state.values.to(values.dtype), values], dim=-2)
@@ -72,11 +85,12 @@ class SlidingWindowAttention(_Attention):
             observed = torch.cat([state.observed, observed], dim=-1)
         prefix_keys, prefix_values = self._prefix(x)
         out = sliding_window_attention(
-            self._heads(self.query(x)),
+            queries,
             keys,
             values,
             observed,
             window=self.window,
+            rotary=self.rotary,
             prefix_keys=prefix_keys,
             prefix_values=prefix_values,
         )
@@ -86,8 +100,18 @@ class SlidingWindowAttention(_Attention):
             seen = torch.ones(x.shape[0], past, dtype=torch.bool, device=x.device)
         else:
             seen = observed[:, keep].clone()
-        state = WindowState(carry(keys[..., keep, :]), carry(values[..., keep, :]), seen)
+        state = WindowState(carry(keys[..., keep, :]), carry(values[..., keep, :]), seen, tail)
         return self._join(out), state
+
+    def _project(
+        self, x: Tensor, tail: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        queries = self.query(x)
+        if self.conv is None:
+            return (self._heads(queries), *self._keys_values(x), None)
+        mixed, tail = self.conv(torch.cat([queries, self.key_value(x)], dim=-1), tail)
+        queries, keys, values = (self._heads(part) for part in mixed.chunk(3, dim=-1))
+        return queries, keys, values, tail
 
 
 class SegmentTokens(NamedTuple):

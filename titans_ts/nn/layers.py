@@ -19,6 +19,7 @@ __all__ = [
     "mask_tokens",
     "persistent_tokens",
     "silu",
+    "start_recall",
     "times",
     "unit_length",
 ]
@@ -181,6 +182,28 @@ class CausalConv(nn.Module):
             tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[1])
         joined = torch.cat((tail, x[:, None]), 1)
         return (joined * self.weight.t()).sum(1), joined[:, 1:]
+
+
+def start_recall(projections: tuple[Tensor, Tensor], taps: tuple[Tensor, Tensor]) -> None:
+    """Let a key start as the query of the token before it.
+
+    What is asked with some tokens is then answered with what followed tokens like them.
+
+    Parameters
+    ----------
+    projections : tuple of Tensor of shape (width, dim)
+        Of queries and of keys; the latter are overwritten.
+    taps : tuple of Tensor of shape (width, conv_width)
+        Of their convolutions, two or more; a query then starts without the earliest token that its
+        convolution reaches, which that of the keys cannot reach.
+    """
+    queries, keys = projections
+    query_taps, key_taps = taps
+    with torch.no_grad():
+        keys.copy_(queries)
+        query_taps[:, 0] = 0.0
+        key_taps[:, :-1] = query_taps[:, 1:]
+        key_taps[:, -1] = 0.0
 
 
 class SwiGLU(nn.Module):

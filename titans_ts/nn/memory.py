@@ -19,6 +19,7 @@ from titans_ts.nn.layers import (
     mask_tokens,
     persistent_tokens,
     silu,
+    start_recall,
     times,
     unit_length,
 )
@@ -85,6 +86,10 @@ class NeuralMemory(nn.Module):
         self.coarse, self.first_order = config.coarse_memory, config.first_order
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.conv = CausalConv(3 * dim, config.conv_width) if config.conv_width else None
+        if config.recall and self.conv is not None:
+            queries, keys, _ = self.qkv.weight.chunk(3)
+            query_taps, key_taps, _ = self.conv.weight.chunk(3)
+            start_recall((queries, keys), (query_taps, key_taps))
         width = dim // heads
         hidden = [width * config.memory_expansion] * (config.memory_depth - 1)
         sizes = [width, *hidden, width]

@@ -102,10 +102,10 @@ def _restart_block(block: Any, state: Any, rows: Tensor) -> Any:
         return state._replace(memory=memory, query_tail=_merge_tail(state.query_tail, None, rows))
     if isinstance(state, AttentionState):
         window: WindowState = state.window
-        unseen = window.observed & ~rows[:, None]
-        return AttentionState(
-            _restart_memory(block.memory, state.memory, rows), window._replace(observed=unseen)
+        window = window._replace(
+            observed=window.observed & ~rows[:, None], tail=_merge_tail(window.tail, None, rows)
         )
+        return AttentionState(_restart_memory(block.memory, state.memory, rows), window)
     return _restart_memory(block.memory, state, rows)
 
 

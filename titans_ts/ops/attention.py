@@ -120,6 +120,7 @@ def sliding_window_attention(
     window: int,
     prefix_keys: Tensor,
     prefix_values: Tensor,
+    rotary: bool = True,
 ) -> Tensor:
     """Causal attention in which a token sees itself and the ``window - 1`` tokens before it.
 
@@ -138,6 +139,8 @@ def sliding_window_attention(
     window : int
     prefix_keys, prefix_values : Tensor of shape (heads, p, width)
         Seen by every query, without position; p may be 0.
+    rotary : bool, default True
+        False: no key has a position.
 
     Returns
     -------
@@ -163,7 +166,7 @@ def sliding_window_attention(
             if seen is not None:
                 observed = torch.cat([seen[i - 1][:, last], seen[i]], dim=1)
         prefix = Prefix.meet(queries, prefix_keys, prefix_values)
-        out.append(_stretch(queries, keys, values, observed, prefix, window))
+        out.append(_stretch(queries, keys, values, observed, prefix, window, rotary))
     return torch.cat(out, dim=-2) if n_more else out[0]
 
 
@@ -174,12 +177,14 @@ def _stretch(
     observed: Tensor | None,
     prefix: Prefix | None,
     window: int,
+    rotary: bool,
 ) -> Tensor:
     """``sliding_window_attention`` of a stretch of tokens whose positions count from its start."""
     time, total = queries.shape[-2], keys.shape[-2]
     past = total - time
-    queries = rotate(queries, 0, scale=queries.shape[-1] ** -0.5)
-    keys = rotate(keys, -past)
+    scale = queries.shape[-1] ** -0.5
+    queries = rotate(queries, 0, scale=scale) if rotary else queries * scale
+    keys = rotate(keys, -past) if rotary else keys
     # A block meets its own keys, and those of the n_before blocks before that its window reaches.
     # Small blocks waste few scores on keys out of the window; very small ones make small products.
     n_before = max(-(-(window - 1) // _BLOCK), 1)
