@@ -14,11 +14,12 @@ from titans_ts.nn.attention import SlidingWindowAttention
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.layers import RMSNorm, SwiGLU
 
-WINDOW = 128
+#: Bytes that attention sees in MAG, MAL and Transformer++.
+WINDOW = 1024
 
-#: What all share; Transformer++ sees as far back as attention does in the others. The memory is a
-#: matrix that is written token by token, at first with little momentum: of all that was tried on
-#: validation, deeper memories included, what learnt most from a few million tokens.
+#: What all share. The memory is a matrix that is written token by token, at first with little
+#: momentum: of all that was tried on validation, deeper memories included, what learnt most from a
+#: few million tokens. This window is of models without attention, where it says nothing.
 COMMON = BackboneConfig(
     variant="mag",
     dim=128,
@@ -29,7 +30,7 @@ COMMON = BackboneConfig(
     initial_momentum=0.05,
     memory_skip=True,
     segment_length=64,
-    window=WINDOW,
+    window=128,
     dropout=0.0,
 )
 #: A memory of more layers, where gradients are taken 32 tokens at a time. One of twice a head's
@@ -129,12 +130,23 @@ class Contender(NamedTuple):
 #: up to 2 in a delta rule. With half of that LMM and MAL learn less.
 STEPS = {"max_step_size": 1.0}
 
+#: Attention and memory that look for what followed the last bytes when they came before. Rotary
+#: positions, narrower heads of attention, and a shorter window leave less of that to be found.
+RECALL: dict[str, Any] = {
+    "attention_conv": True,
+    "rotary": False,
+    "recall": True,
+    "n_heads": 2,
+    "n_memory_heads": 4,
+    "window": WINDOW,
+}
+
 CONTENDERS = {
-    "titans-mag": Contender({"variant": "mag", **STEPS}),
-    "titans-mac": Contender({"variant": "mac", **STEPS}),
-    "titans-mal": Contender({"variant": "mal", **STEPS}),
+    "titans-mag": Contender({"variant": "mag", **STEPS, **RECALL}),
+    "titans-mac": Contender({"variant": "mac", **STEPS, "recall": True}),
+    "titans-mal": Contender({"variant": "mal", **STEPS, **RECALL}, depth=5),
     "titans-lmm": Contender({"variant": "lmm", **STEPS}, depth=8),
-    "transformer++": Contender({}, depth=6, reader=TransformerBackbone),
+    "transformer++": Contender({"window": WINDOW}, depth=6, reader=TransformerBackbone),
     # Up to a change of variables: a matrix that unlearns and learns token by token, at a rate
     # beta = 2 theta between 0 and 1 (section 1.3 of the paper, and titans_ts/ops/README.md).
     "gated-delta-net": Contender({"variant": "lmm", "momentum": False}, depth=8),
@@ -144,7 +156,10 @@ CONTENDERS = {
 #: Changes of a Titans contender: what the paper's table 5 takes away, but for linear memory, which
 #: all have; steps of half the size; momentum as other memories start with it; and what depth costs.
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "no-convolution": {"conv_width": 0},
+    "no-convolution": {"conv_width": 0, "recall": False},
+    "recall": {"recall": True},
+    "no-recall": {"recall": False},
+    "rotary": {"rotary": True},
     "half-steps": {"max_step_size": 0.5},
     "no-momentum": {"momentum": False},
     "half-momentum": {"initial_momentum": 0.5},
