@@ -47,13 +47,13 @@ def record(name, seed=0, bits=2.0, tokens=1_000, **others):
 
 
 def test_a_record_counts_while_its_name_stands_for_the_same_model():
-    done = record("titans-mal")
-    assert done_keys([done]) == {Run("titans-mal", tokens=1_000).key}
+    done = record("titans-mag")
+    assert done_keys([done]) == {Run("titans-mag", tokens=1_000).key}
     changed = done | {"shape": done["shape"] | {"momentum": False}}
     assert done_keys([changed]) == set()
     assert "No run is done yet" in render([changed])
     older = {k: v for k, v in done["shape"].items() if k != "memory_residual"}
-    assert done_keys([done | {"shape": older}]) == {Run("titans-mal", tokens=1_000).key}
+    assert done_keys([done | {"shape": older}]) == {Run("titans-mag", tokens=1_000).key}
 
 
 def test_a_table_says_what_makes_its_runs():

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
-from benchmarks.language.contenders import make
+from benchmarks.language.contenders import configuration, make
 from benchmarks.language.corpora import Splits
 from benchmarks.language.records import Record
 from benchmarks.language.training import (
@@ -26,6 +27,7 @@ from benchmarks.language.training import (
     outcome_of,
     rate_at,
 )
+from titans_ts.nn.attention import WindowState
 from titans_ts.nn.restart import detach, map_tensors, tensors_of
 
 __all__ = ["train_together"]
@@ -98,6 +100,8 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             self.model = make(run.name, 256, run.weights, run.depth).to(self.device)
+        # Tokens that a window holds between two calls.
+        self.past = configuration(run.name, run.depth)[0].attention_window - 1
         self.n_steps = run.n_stretches * run.carried
         self.rate = torch.tensor(run.peak, device=self.device)
         rates = [run.peak * rate_at(step, self.n_steps) for step in range(self.n_steps)]
@@ -156,7 +160,7 @@ class Learner:
         self.optimizer.step()
         with torch.no_grad():
             self.losses.index_copy_(0, step[None], loss.detach()[None])
-            self.state = put(after, self.state)
+            self.state = put(fill_windows(after, self.past), self.state)
             step += 1
 
     def learn(self) -> None:
@@ -255,7 +259,7 @@ class Reading:
             piece[:, :-1], piece[:, 1:], state, need_state=carry
         )
         if carry:
-            self.state = put(after, self.state)
+            self.state = put(fill_windows(after, self.learner.past), self.state)
         self.total += logs.double().sum()
         self.at += self.length
 
@@ -297,6 +301,18 @@ class Repeated:
             return
         with torch.cuda.stream(self._stream):
             self._graph.replay()
+
+
+def fill_windows(state: Any, past: int) -> Any:
+    """A state whose windows hold ``past`` tokens from the start, the first of them masked."""
+    if isinstance(state, WindowState):
+        short = past - state.keys.shape[-2]
+        keys, values = (F.pad(x, (0, 0, short, 0)) for x in (state.keys, state.values))
+        return state._replace(keys=keys, values=values, observed=F.pad(state.observed, (short, 0)))
+    if isinstance(state, tuple):
+        parts = [fill_windows(part, past) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
 
 
 def put(after: Any, places: Any) -> Any:
