@@ -73,6 +73,9 @@ def check(tmp_path, fitted, table, quantiles=None, **options):
     return graph
 
 
+RECALL = {"recall": True, "attention_conv": True, "rotary": False}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "quantiles"),
@@ -80,6 +83,7 @@ def check(tmp_path, fitted, table, quantiles=None, **options):
         pytest.param({"variant": "mac", "memory_depth": 2}, None, id="mac"),
         pytest.param({"variant": "mag", "memory_depth": 1}, None, id="mag, linear memory"),
         pytest.param({"variant": "mal", "memory_depth": 3}, None, id="mal, deep memory"),
+        pytest.param({"variant": "mag", "backbone_options": RECALL}, None, id="mag, recall"),
         pytest.param({"loss": "student_t"}, (0.001, 0.1, 0.5, 0.9), id="lmm, Student's t"),
         pytest.param({"quantiles": (0.1, 0.5, 0.9)}, None, id="quantiles"),
         pytest.param({"depth": 2, "normalisation": "window"}, None, id="two blocks, whole window"),
