@@ -154,7 +154,8 @@ CONTENDERS = {
 }
 
 #: Changes of a Titans contender: what the paper's table 5 takes away, but for linear memory, which
-#: all have; steps of half the size; momentum as other memories start with it; and what depth costs.
+#: all have; recall and positions, where a contender has others; steps of half the size; momentum
+#: as other memories start with it; and what depth costs.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-convolution": {"conv_width": 0, "recall": False},
     "recall": {"recall": True},

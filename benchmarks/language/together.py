@@ -307,6 +307,8 @@ def fill_windows(state: Any, past: int) -> Any:
     """A state whose windows hold ``past`` tokens from the start, the first of them masked."""
     if isinstance(state, WindowState):
         short = past - state.keys.shape[-2]
+        if not short:
+            return state
         keys, values = (F.pad(x, (0, 0, short, 0)) for x in (state.keys, state.values))
         return state._replace(keys=keys, values=values, observed=F.pad(state.observed, (short, 0)))
     if isinstance(state, tuple):

@@ -69,8 +69,7 @@ class SlidingWindowAttention(_Attention):
             # So sharp that one match stands out among hundreds of tokens.
             with torch.no_grad():
                 self.query.weight.mul_(RECALL_SHARPNESS)
-            query_taps, key_taps, _ = self.conv.weight.chunk(3)
-            start_recall((self.query.weight, self.key_value.weight[:dim]), (query_taps, key_taps))
+            start_recall(self.query.weight, self.key_value.weight[:dim], self.conv)
 
     def forward(
         self, x: Tensor, state: WindowState | None = None, observed: Tensor | None = None

@@ -184,21 +184,20 @@ class CausalConv(nn.Module):
         return (joined * self.weight.t()).sum(1), joined[:, 1:]
 
 
-def start_recall(projections: tuple[Tensor, Tensor], taps: tuple[Tensor, Tensor]) -> None:
+def start_recall(queries: Tensor, keys: Tensor, conv: CausalConv) -> None:
     """Let a key start as the query of the token before it.
 
     What is asked with some tokens is then answered with what followed tokens like them.
 
     Parameters
     ----------
-    projections : tuple of Tensor of shape (width, dim)
-        Of queries and of keys; the latter are overwritten.
-    taps : tuple of Tensor of shape (width, conv_width)
-        Of their convolutions, two or more; a query then starts without the earliest token that its
-        convolution reaches, which that of the keys cannot reach.
+    queries, keys : Tensor of shape (width, dim)
+        Projections; that of the keys is overwritten.
+    conv : CausalConv
+        Over queries, keys and values, of width 2 or more; a query then starts without the earliest
+        token that it reaches, which a key cannot reach.
     """
-    queries, keys = projections
-    query_taps, key_taps = taps
+    query_taps, key_taps, _ = conv.weight.chunk(3)
     with torch.no_grad():
         keys.copy_(queries)
         query_taps[:, 0] = 0.0

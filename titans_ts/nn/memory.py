@@ -88,8 +88,7 @@ class NeuralMemory(nn.Module):
         self.conv = CausalConv(3 * dim, config.conv_width) if config.conv_width else None
         if config.recall and self.conv is not None:
             queries, keys, _ = self.qkv.weight.chunk(3)
-            query_taps, key_taps, _ = self.conv.weight.chunk(3)
-            start_recall((queries, keys), (query_taps, key_taps))
+            start_recall(queries, keys, self.conv)
         width = dim // heads
         hidden = [width * config.memory_expansion] * (config.memory_depth - 1)
         sizes = [width, *hidden, width]
