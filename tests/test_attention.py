@@ -49,11 +49,15 @@ def make_problem(time, past, n_prefix=PREFIX, masked=True):
     return *tokens, values, seen, *prefix
 
 
-def every_score(queries, keys, values, observed, prefix_keys, prefix_values, *, window):
+def every_score(
+    queries, keys, values, observed, prefix_keys, prefix_values, *, window, rotary=True
+):
     """The same with all time x time scores, one query after another."""
     time, total = queries.shape[2], keys.shape[2]
     past = total - time
-    turned, keys = turn(queries, list(range(time))), turn(keys, list(range(-past, time)))
+    turned = queries
+    if rotary:
+        turned, keys = turn(queries, list(range(time))), turn(keys, list(range(-past, time)))
     out = torch.zeros_like(queries)
     for row in range(BATCH):
         for head in range(HEADS):
@@ -76,7 +80,7 @@ def every_score(queries, keys, values, observed, prefix_keys, prefix_values, *, 
     return out
 
 
-def windowed(queries, keys, values, observed, prefix_keys, prefix_values, *, window):
+def windowed(queries, keys, values, observed, prefix_keys, prefix_values, *, window, rotary=True):
     return sliding_window_attention(
         queries,
         keys,
@@ -85,9 +89,11 @@ def windowed(queries, keys, values, observed, prefix_keys, prefix_values, *, win
         window=window,
         prefix_keys=prefix_keys,
         prefix_values=prefix_values,
+        rotary=rotary,
     )
 
 
+@pytest.mark.parametrize("rotary", [True, False], ids=["rotary", "no positions"])
 @pytest.mark.parametrize("masked", [None, False, True], ids=["no mask", "all seen", "some masked"])
 @pytest.mark.parametrize("n_prefix", [0, PREFIX], ids=["no prefix", "prefix"])
 @pytest.mark.parametrize(
@@ -108,23 +114,25 @@ def windowed(queries, keys, values, observed, prefix_keys, prefix_values, *, win
     ],
 )
 def test_sliding_window_attention_is_softmax_attention_over_a_band(
-    time, past, window, n_prefix, masked, form
+    time, past, window, n_prefix, masked, rotary, form
 ):
     queries, keys, values, observed, *prefix = make_problem(time, past, n_prefix, bool(masked))
     seen = None if masked is None else observed
-    actual = windowed(queries, keys, values, seen, *prefix, window=window)
-    expected = every_score(queries, keys, values, observed, *prefix, window=window)
+    settings = {"window": window, "rotary": rotary}
+    actual = windowed(queries, keys, values, seen, *prefix, **settings)
+    expected = every_score(queries, keys, values, observed, *prefix, **settings)
     close(actual, expected, 1e-12)
 
 
+@pytest.mark.parametrize("rotary", [True, False], ids=["rotary", "no positions"])
 @pytest.mark.parametrize("masked", [None, True], ids=["no mask", "some masked"])
-def test_gradients_of_sliding_window_attention_are_those_of_all_scores(masked, form):
+def test_gradients_of_sliding_window_attention_are_those_of_all_scores(masked, rotary, form):
     queries, keys, values, observed, *prefix = make_problem(29, 3, masked=bool(masked))
     inputs = [tensor.requires_grad_() for tensor in (queries, keys, values, *prefix)]
     results = []
     for function in (windowed, every_score):
         seen = None if masked is None and function is windowed else observed
-        out = function(queries, keys, values, seen, *prefix, window=5)
+        out = function(queries, keys, values, seen, *prefix, window=5, rotary=rotary)
         results.append(torch.autograd.grad((out * draw(*out.shape, seed=5)).sum(), inputs))
     for actual, expected in zip(*results, strict=True):
         close(actual, expected, 1e-12)
