@@ -41,6 +41,15 @@ NAN = float("nan")
         ({"n_persistent": -1}, "n_persistent must be a whole number of at least 0, got -1."),
         ({"conv_width": None}, "conv_width must be a whole number of at least 0, got None."),
         (
+            {"attention_every": 0},
+            "attention_every must be a whole number of at least 1, got 0.",
+        ),
+        (
+            {"attention_every": 3, "depth": 2},
+            "attention_every must be at most depth, or no block has attention; got "
+            "attention_every=3 and depth=2. For memory alone use variant='lmm'.",
+        ),
+        (
             {"recall": True, "conv_width": 1},
             "recall=True needs conv_width of 2 or more, since a convolution makes a key of the "
             "token before; got 1. Use a wider one, or recall=False.",

@@ -18,10 +18,14 @@ def backbone_of(variant, **options):
     return TitansBackbone(config).double()
 
 
-@pytest.mark.parametrize("n_persistent", [0, 3])
+@pytest.mark.parametrize(
+    "options",
+    [{"n_persistent": 0}, {"n_persistent": 3}, {"attention_every": 2}],
+    ids=["no persistent tokens", "persistent tokens", "attention in every second block"],
+)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_row_that_starts_anew_reads_as_if_nothing_came_before(variant, n_persistent):
-    backbone = backbone_of(variant, n_persistent=n_persistent)
+def test_a_row_that_starts_anew_reads_as_if_nothing_came_before(variant, options):
+    backbone = backbone_of(variant, **options)
     before, after = torch.randn(2, 3, 24, 12, dtype=torch.float64)
     rows = torch.tensor([False, True, False])
     _, state = backbone(before)

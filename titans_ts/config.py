@@ -54,6 +54,10 @@ class BackboneConfig:
         Learnt tokens that every attention and memory sees first.
     conv_width : int
         Width of the causal convolutions on queries, keys and values; 0 for none.
+    attention_every : int
+        In MAG and MAL, attention stands in every so many-th block, and the other blocks are memory
+        alone, as in LMM. Fewer blocks with attention leave weights and time for more blocks. At
+        most ``depth``.
     attention_conv : bool
         Whether sliding-window attention, in MAG and MAL, has such convolutions too, as the memory
         has them.
@@ -109,6 +113,7 @@ class BackboneConfig:
     window: int | None = None
     n_persistent: int = 4
     conv_width: int = 4
+    attention_every: int = 1
     attention_conv: bool = False
     rotary: bool = True
     recall: bool = False
@@ -135,6 +140,7 @@ class BackboneConfig:
         check_int("n_memory_heads", self.n_memory_heads, optional=True)
         check_int("n_persistent", self.n_persistent, minimum=0)
         check_int("conv_width", self.conv_width, minimum=0)
+        check_int("attention_every", self.attention_every)
         check_number("max_step_size", self.max_step_size, minimum=0, maximum=1)
         check_number("initial_momentum", self.initial_momentum, minimum=0.001, maximum=0.999)
         check_number("mlp_expansion", self.mlp_expansion, minimum=0.25, maximum=64)
@@ -143,6 +149,12 @@ class BackboneConfig:
         attention = ("attention_conv", "rotary", "recall")
         for name in (*memory, "coarse_memory", "first_order", *attention):
             check_choice(name, getattr(self, name), (True, False))
+        if self.attention_every > self.depth:
+            raise ParameterError(
+                "attention_every must be at most depth, or no block has attention; got "
+                f"attention_every={self.attention_every} and depth={self.depth}. For memory alone "
+                "use variant='lmm'."
+            )
         if self.recall and self.conv_width < 2:
             raise ParameterError(
                 "recall=True needs conv_width of 2 or more, since a convolution makes a key of the "

@@ -43,7 +43,7 @@ class TitansBackbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.blocks = nn.ModuleList(make_block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(make_block(config, place) for place in range(config.depth))
         self.norm = RMSNorm(config.dim)
 
     def forward(

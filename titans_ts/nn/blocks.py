@@ -258,6 +258,10 @@ class MemoryGate(nn.Module):
 _BLOCKS = {"mac": MACBlock, "mag": MAGBlock, "mal": MALBlock, "lmm": LMMBlock}
 
 
-def make_block(config: BackboneConfig) -> Block:
-    """A block of ``config.variant``."""
-    return _BLOCKS[config.variant](config)
+def make_block(config: BackboneConfig, place: int = 0) -> Block:
+    """A block of ``config.variant``, or of memory alone where that variant leaves out attention.
+
+    ``place`` is its number in the stack, from 0.
+    """
+    spare = config.variant in ("mag", "mal") and (place + 1) % config.attention_every
+    return LMMBlock(config) if spare else _BLOCKS[config.variant](config)
