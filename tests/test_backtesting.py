@@ -50,6 +50,17 @@ def test_units_of_the_channels_change_nothing():
     assert one.forecasters["r"].mse == pytest.approx(other.forecasters["r"].mse, rel=1e-6)
 
 
+def test_a_masked_array_is_one_with_holes():
+    X = walk()
+    hidden = np.random.default_rng(1).random(X.shape) < 0.1
+    holed, masked = np.where(hidden, np.nan, X), np.ma.MaskedArray(np.where(hidden, 1e6, X), hidden)
+    one, other = (
+        long_horizon_protocol({"r": RidgeForecaster(horizon=5, context_length=17)}, x, **SPLIT)
+        for x in (holed, masked)
+    )
+    assert one.forecasters["r"].mse == other.forecasters["r"].mse
+
+
 def test_fit_sees_no_test_row_and_validates_on_the_rows_before_them():
     X = walk()
     spoilt = X.copy()

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from command_line import HORIZON, TINY, TINY_OPTIONS, files, run, succeed, words
 
-from titans_ts import ParquetFolder, RidgeForecaster, SeasonalNaiveForecaster, TitansForecaster
+from titans_ts import (
+    EnsembleForecaster,
+    ParquetFolder,
+    RidgeForecaster,
+    SeasonalNaiveForecaster,
+    TitansForecaster,
+)
 from titans_ts.backtesting import fraction_split, long_horizon_protocol
 from titans_ts.cli import forecast as forecast_command
 from titans_ts.cli.columns import Columns
@@ -160,6 +166,20 @@ def test_steps_that_are_counted_stay_numbers(folder):
     assert written["ds"].tolist() == [89, 90, 91, 101, 102, 103]
     table, time_column = open_file(folder / "weeks.csv", time_column="week", id_column=None)
     assert (list(table.columns), time_column) == (["unique_id", "week", "y"], "week")
+
+
+@pytest.mark.parametrize("member_of_ensemble", [False, True])
+def test_a_file_may_call_its_time_otherwise_than_the_model(folder, member_of_ensemble):
+    frame = pd.read_csv("usual.csv", parse_dates=["ds"])
+    model = SeasonalNaiveForecaster(horizon=3, season_length=1, time_column="ds")
+    if member_of_ensemble:
+        model = EnsembleForecaster([("naive", model)])
+    model.fit(frame).save("naive")
+    frame.rename(columns={"ds": "when"}).to_csv("other.csv", index=False)
+    succeed("forecast", "other.csv", "--model-in=naive", "--time-column=when", "--out=a.csv")
+    succeed("forecast", "usual.csv", "--model-in=naive", "--out=b.csv")
+    written, usual = pd.read_csv("a.csv"), pd.read_csv("b.csv")
+    pd.testing.assert_frame_equal(written.rename(columns={"when": "ds"}), usual)
 
 
 def test_future_rows_of_a_file_without_time_follow_it(folder):

@@ -14,6 +14,7 @@ from tiny_fits import tiny, waves
 from titans_ts import (
     DataError,
     EnsembleForecaster,
+    LinearForecaster,
     ParameterError,
     RidgeForecaster,
     RollingOriginSplit,
@@ -273,3 +274,40 @@ def test_ctrl_c_in_a_member_leaves_no_ensemble_and_says_so(monkeypatch):
 def test_a_pool_of_devices_refuses_an_ensemble():
     with pytest.raises(ParameterError, match="got EnsembleForecaster"):
         ForecastPool(pair().fit(frame()), 2)
+
+
+# -- after fit ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"weights": [1, 2, 3]}, "weights must be a number for each of the 2 forecasters"),
+        ({"forecasters": [("one", ridge())]}, "forecasters had 2 members in fit and has 1 now"),
+        ({"long__horizon": 9, "short__horizon": 9}, "horizon was 5 in fit and is 9 now"),
+    ],
+    ids=str,
+)
+def test_what_cannot_change_after_fit_is_refused_before_anything_is_written(
+    changes, sentence, tmp_path
+):
+    ensemble = pair().fit(frame())
+    if "forecasters" in changes:
+        ensemble.set_params(weights=None)
+    ensemble.set_params(**changes)
+    for ask in (
+        ensemble.predict,
+        lambda: ensemble.predict(frame()),
+        lambda: ensemble.save(tmp_path / "model"),
+    ):
+        with pytest.raises(ParameterError, match=sentence):
+            ask()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fit_leaves_the_random_state_of_a_member_as_it_is():
+    state = np.random.RandomState(0)
+    member = LinearForecaster(horizon=4, context_length=9, max_epochs=1, random_state=state)
+    ensemble = EnsembleForecaster([("linear", member)])
+    first, second = (ensemble.fit(waves(60)).predict() for _ in range(2))
+    np.testing.assert_array_equal(first, second)

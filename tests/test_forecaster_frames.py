@@ -315,6 +315,36 @@ def test_another_horizon_after_fit_asks_for_another_fit(learner, tmp_path):
     assert len(forecaster.set_params(horizon=3).fit(table).predict()) == 3
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"calendar": False}, "calendar was True in fit and is False now"),
+        ({"calendar": ["day_of_week"]}, r"calendar was True in fit and is \['day_of_week'\] now"),
+        ({"past_covariates": None}, r"past_covariates was \['kind'\] in fit and is None now"),
+        ({"loss": "mse"}, "loss was 'mae' in fit and is 'mse' now"),
+    ],
+    ids=str,
+)
+def test_what_shapes_a_fit_cannot_change_after_it(changes, sentence, tmp_path):
+    time = pd.date_range("2024-01-01", periods=80, freq="h", name="time")
+    table = pd.DataFrame({"y": np.arange(80.0) % 7, "kind": ["a", "b"] * 40}, index=time)
+    roles = {"past_covariates": ["kind"], "calendar": True}
+    forecaster = tiny(horizon=6, context_length=16, loss="mae", **roles).fit(table)
+    before = forecaster.set_params(past_covariates="kind").predict(table)  # the same in other words
+    asked = forecaster.get_params()
+    forecaster.set_params(**changes)
+    for ask in (
+        forecaster.predict,
+        lambda: forecaster.predict(table),
+        lambda: forecaster.score(table),
+        lambda: forecaster.save(tmp_path / "model"),
+    ):
+        with pytest.raises(ParameterError, match=sentence):
+            ask()
+    assert not list(tmp_path.iterdir())
+    pd.testing.assert_frame_equal(forecaster.set_params(**asked).predict(table), before)
+
+
 def test_few_dates_are_read_as_the_many_of_fit_were_written():
     days = pd.date_range("2024-01-01", periods=60)
     table = pd.DataFrame({"date": days.strftime("%d/%m/%Y"), "y": numbers(60)})

@@ -249,3 +249,25 @@ def test_covariates_are_not_transformed():
     mean = forecaster.model_.head.covariates.known.mean
     assert mean.item() == pytest.approx(table.loc[~last, "price"].mean())
     assert isinstance(forecaster, TitansForecaster)
+
+
+def test_a_series_without_a_name_is_none_of_those_that_have_one():
+    """It is scaled as all rows of fit together would be, not as the series that is called 0."""
+    rng = np.random.default_rng(0)
+    several = np.stack([rng.normal(size=(90, 1)), 1000 * rng.normal(size=(90, 1)) + 5000])
+    naive = SeasonalNaiveForecaster(
+        horizon=3,
+        context_length=8,
+        season_length=1,
+        target_transform=SeriesScaler(),
+        validation_fraction=0,
+    ).fit(several)
+    named = naive.predict(quantiles=(0.1, 0.9))
+    widths = (named[..., 1] - named[..., 0]).mean(axis=(1, 2))
+    found = naive.predict(several[1], quantiles=(0.1, 0.9))
+    pooled = np.std(several)
+    assert (found[..., 1] - found[..., 0]).mean() == pytest.approx(
+        widths[0] * pooled / np.std(several[0])
+    )
+    alone = SeriesScaler().fit(several).transform(several[1])
+    np.testing.assert_allclose(alone, (several[1] - several.mean()) / pooled)

@@ -71,8 +71,8 @@ LATER = {
         r"'OT' has 1 infinite value \(inf\), the first in row 5 \(2024-01-14 01:00:00\)",
     ),
     "a context without values": (
-        of("wide", lambda: wide(OT=np.full(ROWS, np.nan))),
-        "'OT' has no values: all of its 23 rows are missing",
+        of("wide", lambda: wide() * np.nan),
+        r"'HUFL' has no values: all of its 23 rows are missing \(NaN\). Give rows in which",
     ),
     "no rows": (of("wide", lambda: wide().iloc[:0]), "X has no rows"),
     "a wide table for a panel": (

@@ -198,6 +198,17 @@ def test_quantiles_in_a_table_are_those_of_an_array(as_true):
         m.pinball_loss(known, found[found.columns[::-1]], levels)
 
 
+@pytest.mark.parametrize("truth", [pd.Series([1.0, 2.0], name="a"), np.array([1.0, 2.0])])
+@pytest.mark.parametrize("names", [["a_q0.05", "a_q0.95"], ["a_q0.9", "a_q0.1"], ["q0.9", "q0.1"]])
+def test_quantiles_of_other_levels_are_refused(truth, names):
+    table = pd.DataFrame([[0.0, 4.0], [1.0, 5.0]], columns=names)
+    with pytest.raises(DataError, match=rf"y_pred has .*{names[0]}|expected .*q0.1"):
+        m.pinball_loss(truth, table, (0.1, 0.9))
+    named = table.set_axis(["a_q0.1", "a_q0.9"], axis=1)
+    assert m.pinball_loss(truth, named, (0.1, 0.9)) > 0
+    assert m.pinball_loss(truth, table.set_axis(["low", "high"], axis=1), (0.1, 0.9)) > 0
+
+
 # -- tables that would be compared with the wrong rows or columns ----------------------------------
 
 

@@ -289,3 +289,25 @@ def test_a_channel_of_which_nothing_is_seen_is_forecast_at_its_typical_level(
     titans.save(tmp_path / "model")
     again = TitansForecaster.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(dead), forecast)
+
+
+@pytest.mark.parametrize("kind", ["frame", "array", "three axes", "map"])
+def test_a_channel_that_died_after_fit_is_forecast(fitted, kind, tmp_path):
+    """As in the same table with the rows before, of which no context sees any."""
+    ridge = fitted["ridge"]
+    dead = gappy(seed=1)
+    dead[-CONTEXT - 9 :, 1] = np.nan
+    later = dead[-CONTEXT - 3 :]
+    table = {"frame": pd.DataFrame, "array": np.asarray, "three axes": lambda x: x[None]}.get(kind)
+    if kind == "map":
+        later.tofile(tmp_path / "rows")
+        later = np.memmap(tmp_path / "rows", dtype="float64", shape=later.shape)
+    else:
+        later = table(later)
+    if kind == "frame":
+        later.columns = ["0", "1"]
+    found = np.asarray(ridge.predict(later)).reshape(HORIZON, 2)
+    np.testing.assert_allclose(found, ridge.predict(dead))
+    assert np.isfinite(found).all()
+    with pytest.raises(DataError, match="no values: all of its 35 rows are missing"):
+        ridge.predict(later * np.nan)

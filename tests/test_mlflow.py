@@ -177,3 +177,11 @@ def test_a_damaged_model_is_refused(tmp_path):
     file.write_text(json.dumps({**json.loads(file.read_text()), "class": "Other"}))
     with pytest.raises(SavedModelError):
         load_model(tmp_path / "model")
+
+
+def test_categories_that_are_numbers_can_be_logged(tmp_path):
+    table = long().assign(code=lambda t: (t["unique_id"] == "OT") + 1)
+    table["code"] = table["code"].astype("category")
+    fitted = tiny(static_covariates="code").fit(table)
+    save_model(fitted, tmp_path / "model")
+    pd.testing.assert_frame_equal(load_model(tmp_path / "model").predict(), fitted.predict())

@@ -100,6 +100,15 @@ def test_rows_of_the_gap_are_not_judged():
         np.testing.assert_allclose(cross_val_score(naive(), X, cv=cv, scoring=scorer), expected)
 
 
+@pytest.mark.parametrize("context_length", [None, CONTEXT, 9, 8, 2])
+def test_a_gap_is_counted_from_the_training_rows_where_the_fold_starts_inside_it(context_length):
+    cv = splitter(1, gap=8, context_length=context_length)
+    model = naive(context_length=2)  # as short as the shortest fold's
+    expected = -np.abs(errors_by_hand(wide().to_numpy(), 120, 131)).mean()
+    (score,) = cross_val_score(model, wide(), cv=cv, scoring=forecast_scorer("mae", gap=8))
+    assert score == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("scorer", "value"),
     [

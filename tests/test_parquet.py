@@ -585,3 +585,41 @@ def test_path_objects_and_text_name_the_same_folder(tmp_path):
     frame = panel()
     write(frame, tmp_path)
     same(read_table(ParquetFolder(str(tmp_path))), read_table(ParquetFolder(Path(tmp_path))))
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["in one run", "from run to run"])
+def test_what_a_model_knew_of_a_folder_is_not_what_a_fit_finds_in_it(tmp_path, cached):
+    """Categories that only the model has seen, and a frequency that only it could tell."""
+    cache = tmp_path / "cache" if cached else None
+    more = panel(lengths={"west": 29, "east": 30}).assign(kind=lambda t: t.index % 3)
+    more["kind"] = more["kind"].map({0: "a", 1: "b", 2: "c"})
+    few = more[more["kind"] != "c"].assign(ds=_regular)
+    write(few, tmp_path / "files")
+    table = ParquetFolder(tmp_path / "files", cache=cache)
+    roles = {"target": "y", "past_covariates": "kind"}
+    _, model = read_table(more, **roles)
+    read_table(table, freq="h", schema=model.covariates, **roles)
+    if cached:
+        table = ParquetFolder(tmp_path / "files", cache=cache)
+    same(read_table(table, **roles), read_table(few, **roles))
+    # What a fit has found serves those who ask for just that.
+    _, found = read_table(table, **roles)
+    n_kept = len(table._read)
+    read_table(table, freq="h", schema=found.covariates, **roles)
+    assert len(table._read) == n_kept
+
+
+def _regular(table):
+    """Hours, one after another, in each series."""
+    place = table.groupby("unique_id").cumcount()
+    return pd.Timestamp("2024-01-01") + pd.to_timedelta(place, unit="h")
+
+
+def test_a_column_that_died_after_fit_is_read(tmp_path):
+    table = panel(lengths={"west": 41})
+    naive = SeasonalNaiveForecaster(horizon=3, season_length=1, target=["y", "load"]).fit(table)
+    later = table.tail(24).assign(load=np.nan)
+    read = naive.predict(write(later, tmp_path / "files"))
+    pd.testing.assert_frame_equal(read, naive.predict(later))
+    with pytest.raises(DataError, match=r"no values: all of its 24 rows .* something was observed"):
+        naive.predict(write(later.assign(y=np.nan), tmp_path / "none"))

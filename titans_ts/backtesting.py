@@ -266,7 +266,8 @@ def first_rows(X: Any, n: int, *, id_column: Label = None, time_column: Label = 
         )
     table = open_table(X)
     if table is None:
-        array = np.asarray(X)
+        # An array stays as it is: a mask, and a file that it is mapped to, are part of it.
+        array = X if isinstance(X, np.ndarray) else np.asarray(X)
         return array[:, :n] if array.ndim == 3 else array[:n]
     roles = find_roles(table, id_column=id_column, time_column=time_column, targets=False)
     if not roles.long:

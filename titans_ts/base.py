@@ -6,6 +6,7 @@ into forecasts. Both see plain arrays in the data's own units; neither knows wha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from titans_ts.data.training_windows import (
 )
 from titans_ts.data.windows import CutWindows, WindowIndex
 from titans_ts.errors import DataError, ParameterError, TrainingInterrupted
-from titans_ts.parameters import check_int, check_number, check_quantiles
+from titans_ts.parameters import check_int, check_number, check_quantiles, plain_role
 from titans_ts.preprocessing.target import TargetTransform
 
 __all__ = ["BaseForecaster"]
@@ -63,6 +64,16 @@ class BaseForecaster(BaseEstimator):
     static_covariates: Sequence[str] | str | None = None
     calendar: bool | Sequence[str] = False
     holidays: str | None = None
+
+    # Parameters that say what a fitted forecaster reads and writes: it can have no others.
+    _shaping: tuple[str, ...] = (
+        "horizon",
+        "past_covariates",
+        "future_covariates",
+        "static_covariates",
+        "calendar",
+        "holidays",
+    )
 
     # -- what a subclass provides -------------------------------------------------------------
 
@@ -210,7 +221,7 @@ class BaseForecaster(BaseEstimator):
         half = (int(n_train.max()) - self.horizon) // 2
         self.context_length_ = self._round_context(min(self.context_length, max(half, least)))
 
-        self.horizon_ = self.horizon
+        self._note_shape()
         self.n_features_in_ = len(layout.channels)
         if layout.named:
             self.feature_names_in_ = np.array(layout.channels, dtype=object)
@@ -379,7 +390,7 @@ class BaseForecaster(BaseEstimator):
         from titans_ts.persistence import save_forecaster
 
         check_is_fitted(self)
-        self._check_horizon()
+        self._check_shape()
         save_forecaster(self, path)
 
     @classmethod
@@ -496,7 +507,7 @@ class BaseForecaster(BaseEstimator):
         )
 
     def _read_like_fit(self, X: Any, *, part: bool = False) -> tuple[SeriesSet, Layout]:
-        self._check_horizon()
+        self._check_shape()
         series, layout = self._read_later(X, self.layout_, part=part)
         expected = self.n_features_in_
         if len(layout.channels) != expected:
@@ -517,13 +528,21 @@ class BaseForecaster(BaseEstimator):
             )
         return series, layout
 
-    def _check_horizon(self) -> None:
-        """Raise ParameterError where ``set_params`` changed the horizon after ``fit``."""
-        if self.horizon != self.horizon_:
-            raise ParameterError(
-                f"horizon was {self.horizon_} in fit and is {self.horizon} now, but a forecaster "
-                "learns for one horizon. Fit it again, or set horizon back."
-            )
+    def _note_shape(self) -> None:
+        """Remember parameters that :meth:`_check_shape` compares later ones with."""
+        self.horizon_ = self.horizon
+        # Copies: a list of columns may be changed in place.
+        self._shape = {name: copy.copy(getattr(self, name)) for name in self._shaping}
+
+    def _check_shape(self) -> None:
+        """Raise ParameterError where ``set_params`` changed after ``fit`` what it cannot change."""
+        for name, then in self._shape.items():
+            now = getattr(self, name)
+            if plain_role(now) != plain_role(then):
+                raise ParameterError(
+                    f"{name} was {then!r} in fit and is {now!r} now, but a forecaster goes on as "
+                    f"it was fitted. Fit it again, or set {name} back."
+                )
 
     def _read_later(
         self, X: Any, fitted: Layout, *, part: bool = False
@@ -535,7 +554,7 @@ class BaseForecaster(BaseEstimator):
 
     def _series_to_continue(self, X: Any) -> tuple[SeriesSet, Layout]:
         """What ``predict(X)`` reads: the last rows of each series."""
-        self._check_horizon()
+        self._check_shape()
         if X is None:
             return self.context_, self.layout_
         series, layout = self._read_like_fit(X)

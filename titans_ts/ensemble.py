@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from titans_ts.base import BaseForecaster
 from titans_ts.data.windows import CutWindows, WindowIndex
 from titans_ts.errors import DataError, ParameterError, TrainingInterrupted
-from titans_ts.parameters import check_number, check_quantiles
+from titans_ts.parameters import check_number, check_quantiles, plain_role
 
 __all__ = ["ROLES", "EnsembleForecaster"]
 
@@ -222,6 +222,15 @@ class EnsembleForecaster(_BaseComposition, BaseForecaster):
     def _rows_to_keep(self) -> int:
         return max(member._rows_to_keep() for member in self.members_)
 
+    def _check_shape(self) -> None:
+        self._check_members()
+        if len(self._named()) != len(self.members_):
+            raise ParameterError(
+                f"forecasters had {len(self.members_)} members in fit and has "
+                f"{len(self._named())} now. Fit it again, or set forecasters back."
+            )
+        super()._check_shape()
+
     # -- inside -------------------------------------------------------------------------------
 
     def _check_members(self) -> None:
@@ -230,7 +239,7 @@ class EnsembleForecaster(_BaseComposition, BaseForecaster):
         for name, forecaster in others:
             for role in ROLES:
                 here, there = getattr(forecaster, role), getattr(first, role)
-                if _plain(here) != _plain(there):
+                if plain_role(here) != plain_role(there):
                     raise ParameterError(
                         f"The members of an ensemble must have the same {role}; {name!r} has "
                         f"{here!r}, and {first_name!r} has {there!r}. Give them the same, or leave "
@@ -292,7 +301,7 @@ class EnsembleForecaster(_BaseComposition, BaseForecaster):
         first = members[0]
         self.members_ = members
         self.context_length_ = max(member.context_length_ for member in members)
-        self.horizon_ = first.horizon_
+        self._note_shape()
         self.n_features_in_ = first.n_features_in_
         self.__dict__.pop("feature_names_in_", None)
         if hasattr(first, "feature_names_in_"):
@@ -301,10 +310,3 @@ class EnsembleForecaster(_BaseComposition, BaseForecaster):
         # Each member has its own.
         self.target_transform_ = None
         self.context_ = max(members, key=lambda member: member._rows_to_keep()).context_
-
-
-def _plain(value: Any) -> Any:
-    """A role as it is compared: one column and a list of it are the same."""
-    if isinstance(value, str):
-        return [value]
-    return list(value) if isinstance(value, Iterable) else value

@@ -161,6 +161,9 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
     (24, 7)
     """
 
+    # A head speaks of what its loss was for.
+    _shaping = (*BaseForecaster._shaping, "loss")
+
     def __init__(
         self,
         *,

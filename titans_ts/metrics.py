@@ -10,6 +10,7 @@ forecaster's own ``score``.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -313,6 +314,8 @@ def _pinball_by_level(y_true: Any, y_pred: Any, quantiles: Any, observed: Any) -
     _refuse_other_order(y_true, y_pred, "y_pred")
     if len(true) == len(pred) and _has_quantile_columns(y_true, y_pred, levels):
         pred = pred.reshape(*true.shape, len(levels))
+    else:
+        _refuse_other_levels(y_pred, levels)
     if pred.shape != (*true.shape, len(levels)):
         raise DataError(
             f"y_pred has the shape {pred.shape}, expected {(*true.shape, len(levels))}: that of "
@@ -342,6 +345,21 @@ def _has_quantile_columns(y_true: Any, y_pred: Any, levels: tuple[float, ...]) -
         if found == names:
             return True
     return False
+
+
+def _refuse_other_levels(y_pred: Any, levels: tuple[float, ...]) -> None:
+    """Raise DataError where a table names its quantiles, as a forecaster does, and not these."""
+    names = _labels(y_pred, "columns") or []
+    told = [re.search(r"(?:^|_)q(\d*\.?\d+(?:e-?\d+)?)$", str(name)) for name in names]
+    found = [float(match[1]) for match in told if match]
+    if not found or len(found) < len(names):
+        return
+    if found != list(levels) * (len(found) // len(levels)):
+        raise DataError(
+            f"y_pred has the columns {', '.join(map(str, names))}, expected for each channel those "
+            f"of the quantiles {', '.join(map(str, levels))}, in this order. Give quantiles= as "
+            "predict was given them, or sort the columns."
+        )
 
 
 def _observed_pair(

@@ -281,7 +281,9 @@ def _schema(table: Any) -> Any:
 
 
 def _example(covariate: Covariate) -> Any:
-    return {"numeric": 0.0, "boolean": True}.get(covariate.kind, "".join(covariate.categories[:1]))
+    if covariate.kind == "categorical":
+        return next(iter(covariate.categories), "")
+    return {"numeric": 0.0, "boolean": True}[covariate.kind]
 
 
 def _needed(name: str) -> Any:

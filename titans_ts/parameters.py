@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from typing import Any
 
 from titans_ts.errors import ParameterError
 
-__all__ = ["check_batch_size", "check_choice", "check_int", "check_number", "check_quantiles"]
+__all__ = [
+    "check_batch_size",
+    "check_choice",
+    "check_int",
+    "check_number",
+    "check_quantiles",
+    "plain_role",
+]
 
 
 def check_int(name: str, value: Any, *, minimum: int = 1, optional: bool = False) -> None:
@@ -77,3 +84,10 @@ def check_quantiles(name: str, quantiles: Any) -> tuple[float, ...] | None:
             f"such as (0.1, 0.5, 0.9); got {quantiles!r}."
         )
     return values
+
+
+def plain_role(value: Any) -> Any:
+    """A parameter that names columns, as it is compared: one and a list of it are the same."""
+    if isinstance(value, str):
+        return [value]
+    return list(value) if isinstance(value, Iterable) else value

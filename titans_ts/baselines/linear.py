@@ -139,7 +139,8 @@ class LinearForecaster(BaselineForecaster):
             check_int(name, getattr(self, name))
         check_int("verbose", self.verbose, minimum=0)
         check_number("learning_rate", self.learning_rate, minimum=0, exclusive=True)
-        _generator(self.random_state)
+        if not isinstance(self.random_state, np.random.RandomState):  # which moves when asked
+            _generator(self.random_state)
 
     def _learn(self, windows: TrainingWindows, scale: np.ndarray) -> TrainingWindows:
         rng = _generator(self.random_state)

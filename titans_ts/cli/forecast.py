@@ -132,6 +132,10 @@ def _read_for(forecaster: BaseForecaster, request: Request) -> Source:
         id_column=forecaster.id_column,
         schema=forecaster.layout_.covariates,
     )
+    if request.columns.time_column is not None:
+        # This file may call its time otherwise; those of an ensemble are told by its members.
+        for _, each in getattr(forecaster, "forecasters", [("", forecaster)]):
+            each.time_column = time_column
     series, layout = forecaster._read_like_fit(table)
     return Source(request.file, table, time_column, series, layout)
 

@@ -24,8 +24,14 @@ from titans_ts.errors import DataError
 __all__ = ["filled", "read_array"]
 
 
-def read_array(X: Any) -> tuple[SeriesSet, Layout]:
+def read_array(X: Any, *, later: bool = False) -> tuple[SeriesSet, Layout]:
     """Read an array of shape (time, channels) or (series, time, channels), or what becomes one.
+
+    Parameters
+    ----------
+    X : array-like
+    later : bool, default False
+        Whether these are rows after those of ``fit``: a column may have no values then.
 
     Returns
     -------
@@ -75,7 +81,7 @@ def read_array(X: Any) -> tuple[SeriesSet, Layout]:
     offsets = np.arange(n_series + 1, dtype=np.int64) * rows
     store = mapped_store(X)
     if store is not None:
-        check_store(store, words, where)
+        check_store(store, words, where, later=later)
         series = SeriesSet(store, offsets[:-1], np.diff(offsets), names)
         return _with_layout(series, array, several)
     if array.dtype.kind in "fiu":
@@ -87,7 +93,7 @@ def read_array(X: Any) -> tuple[SeriesSet, Layout]:
     if not np.isfinite(values).all():
         columns = list(values.T)
         refuse_infinite(columns, words, where)
-        refuse_empty(columns, words)
+        refuse_empty(columns, words, later=later)
         values, observed = stack_columns(columns, None)
     return _with_layout(SeriesSet.from_rows(values, observed, offsets, names), array, several)
 

@@ -21,6 +21,7 @@ __all__ = [
     "is_number_like",
     "refuse_empty",
     "refuse_infinite",
+    "refuse_unseen",
     "stack_columns",
     "to_float64",
 ]
@@ -212,16 +213,44 @@ def stack_columns(
     return values, observed
 
 
-def refuse_empty(columns: Sequence[np.ndarray], column_words: Callable[[int], str]) -> None:
-    """Raise DataError if a column to forecast holds not one value."""
-    for number, column in enumerate(columns):
-        if np.isnan(column).all():
-            words = column_words(number)
-            raise DataError(
-                f"{words[0].upper()}{words[1:]} has no values: all of its "
-                f"{plural(len(column), 'row')} are missing (NaN). Drop it, or name the columns to "
-                "forecast with target=."
-            )
+def refuse_empty(
+    columns: Sequence[np.ndarray], column_words: Callable[[int], str], *, later: bool = False
+) -> None:
+    """Raise DataError if a column to forecast holds not one value, as :func:`refuse_unseen`."""
+    seen = [not np.isnan(column).all() for column in columns]
+    refuse_unseen(seen, len(columns[0]), column_words, later=later)
+
+
+def refuse_unseen(
+    seen: Sequence[bool] | np.ndarray,
+    n_rows: int,
+    column_words: Callable[[int], str],
+    *,
+    later: bool = False,
+) -> None:
+    """Raise DataError if a column to forecast holds not one value.
+
+    Parameters
+    ----------
+    seen : sequence of bool
+        Whether a column has a value.
+    n_rows : int
+    column_words : callable
+        Turns a column number into words.
+    later : bool, default False
+        Whether these are rows after those of ``fit``, of which it is enough if one column has
+        values: a sensor that died is forecast from what ``fit`` saw of it.
+    """
+    if all(seen) or (later and any(seen)):
+        return
+    words = column_words(list(seen).index(False))
+    help_ = "Drop it, or name the columns to forecast with target=."
+    if later:
+        help_ = "Give rows in which something was observed."
+    raise DataError(
+        f"{words[0].upper()}{words[1:]} has no values: all of its {plural(n_rows, 'row')} are "
+        f"missing (NaN). {help_}"
+    )
 
 
 def refuse_infinite(

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from titans_ts.data.columns import refuse_infinite
-from titans_ts.data.frequency import plural
+from titans_ts.data.columns import refuse_infinite, refuse_unseen
 from titans_ts.data.store import FileStore
-from titans_ts.errors import DataError
 
 __all__ = ["check_store", "mapped_store"]
 
@@ -52,7 +50,11 @@ def mapped_store(array: Any) -> FileStore | None:
 
 
 def check_store(
-    store: FileStore, column_words: Callable[[int], str], where: Callable[[int], str]
+    store: FileStore,
+    column_words: Callable[[int], str],
+    where: Callable[[int], str],
+    *,
+    later: bool = False,
 ) -> None:
     """Raise DataError for infinite values and for columns without any, some rows at a time.
 
@@ -61,6 +63,8 @@ def check_store(
     store : FileStore
     column_words, where : callable
         Turn a column number and a row number into words.
+    later : bool, default False
+        Whether these are rows after those of ``fit``: a column may have no values then.
     """
     n_rows, n_columns = store.shape
     step = max(CHECK_VALUES // n_columns, 1)
@@ -69,12 +73,7 @@ def check_store(
         values, observed = store.read(start, min(start + step, n_rows))
         seen |= observed.any(axis=0)
         refuse_infinite(list(values.T), column_words, partial(_shifted, where, start))
-    if not seen.all():
-        words = column_words(int(seen.argmin()))
-        raise DataError(
-            f"{words[0].upper()}{words[1:]} has no values: all of its {plural(n_rows, 'row')} are "
-            "missing (NaN). Drop it."
-        )
+    refuse_unseen(seen, n_rows, column_words, later=later)
 
 
 def _shifted(where: Callable[[int], str], start: int, row: int) -> str:

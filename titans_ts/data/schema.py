@@ -174,7 +174,7 @@ def read_rows(
             future_covariates=future_covariates,
             static_covariates=static_covariates,
         )
-        return (*read_array(X), None)
+        return (*read_array(X, later=schema is not None), None)
     if not len(table.columns):
         raise DataError("X has no columns, expected at least one column of numbers.")
     if not table.n_rows:
@@ -191,7 +191,7 @@ def read_rows(
     rows = open_rows(table, roles, time_form)
     axis = rows.time_axis(freq)
     labels = tuple(table.labels[i] for i in roles.target)
-    values, observed = _read_targets(rows, part)
+    values, observed = _read_targets(rows, part=part, later=schema is not None)
     unnamed = labels[0] in (None, "") and table.single
     layout = Layout(
         container=table.container,
@@ -224,7 +224,7 @@ def _refuse_names(**named: Names) -> None:
             )
 
 
-def _read_targets(rows: Rows, part: bool) -> tuple[np.ndarray, np.ndarray]:
+def _read_targets(rows: Rows, *, part: bool, later: bool) -> tuple[np.ndarray, np.ndarray]:
     """Values and observed of the targets, rows in order."""
     where = rows.where()
     table, target = rows.table, rows.roles.target
@@ -232,5 +232,5 @@ def _read_targets(rows: Rows, part: bool) -> tuple[np.ndarray, np.ndarray]:
     columns = [to_float64(table.columns[i], words(n), where) for n, i in enumerate(target)]
     refuse_infinite(columns, words, where)
     if not part:
-        refuse_empty(columns, words)
+        refuse_empty(columns, words, later=later)
     return stack_columns(columns, rows.order)

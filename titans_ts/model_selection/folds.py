@@ -40,7 +40,9 @@ class _Place(NamedTuple):
 
     fitted: np.ndarray  # (n_series,), which series of fit it is; -1: none
     trained: np.ndarray  # how many of its rows are not later than the last row of its own in fit
-    before: np.ndarray  # how many of its rows are not later than the last training row of any
+    # How many of its rows are not later than the last training row of any; less than 0 where it
+    # lacks steps that a gap leaves out anyway.
+    before: np.ndarray
     linked: np.ndarray  # bool: what fit kept goes on in the fold without a gap
 
 
@@ -76,7 +78,7 @@ def judged_windows(
     DataError
         No origin of the fold can be judged.
     """
-    place = _place(forecaster, series, layout)
+    place = _place(forecaster, series, layout, gap)
     first = place.before + gap
     parts = []
     linked = np.flatnonzero(place.linked)
@@ -94,7 +96,7 @@ def judged_windows(
         parts.append(_windows(forecaster, *own, layout, alone, origins))
     parts = [part for part in parts if len(part.windows)]
     if not parts:
-        most = int((series.lengths - np.minimum(first, series.lengths)).max())
+        most = int((series.lengths - first.clip(0, series.lengths)).max())
         raise DataError(
             f"No origin of the test fold can be judged: its longest series has {most} rows after "
             f"the training rows and a gap of {gap}, and a horizon of {forecaster.horizon} needs as "
@@ -121,7 +123,7 @@ def _windows(
     return JudgedWindows(windows, replace(windows, series=truth), numbers)
 
 
-def _place(forecaster: BaseForecaster, series: SeriesSet, layout: Layout) -> _Place:
+def _place(forecaster: BaseForecaster, series: SeriesSet, layout: Layout, gap: int) -> _Place:
     fitted, fold = forecaster.layout_.time, layout.time
     if (fitted is None) != (fold is None):
         raise DataError(
@@ -130,14 +132,19 @@ def _place(forecaster: BaseForecaster, series: SeriesSet, layout: Layout) -> _Pl
         )
     if fitted is None or fold is None:
         return _place_by_values(forecaster, series, layout)
-    return _place_by_time(forecaster.layout_, layout, fitted, fold, series.lengths)
+    return _place_by_time(forecaster.layout_, layout, fitted, fold, series.lengths, gap)
 
 
 # -- by time --------------------------------------------------------------------------------------
 
 
 def _place_by_time(
-    known: Layout, layout: Layout, fitted: TimeAxis, fold: TimeAxis, lengths: np.ndarray
+    known: Layout,
+    layout: Layout,
+    fitted: TimeAxis,
+    fold: TimeAxis,
+    lengths: np.ndarray,
+    gap: int,
 ) -> _Place:
     fitted.check_kind(fold.kind, fold.tz, "The test fold")
     last = np.array(fitted.last, dtype=np.int64)
@@ -167,6 +174,10 @@ def _place_by_time(
     following = _ticks(fitted, labels_of(fitted.future_of_all(1)), unit)[which]
     starts = _ticks(fold, np.array(fold.first, dtype=np.int64), unit)
     linked = (which >= 0) & ((trained > 0) | (starts == following))
+    if gap:
+        # A fold that starts later than right after the training rows has left some of it out.
+        after = replace(fitted, first=(end,), last=(end,)).future(gap)
+        before = before - np.searchsorted(_ticks(fitted, labels_of(after), unit), starts)
     return _Place(which, trained, before, linked)
 
 

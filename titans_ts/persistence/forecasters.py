@@ -51,14 +51,14 @@ class Saveable(Protocol):
 
     layout_: Layout
     context_: SeriesSet
-    horizon: int
-    horizon_: int
     context_length_: int
     n_features_in_: int
     freq_: str | None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters."""
+
+    def _note_shape(self) -> None: ...
 
     def _check_loaded(self) -> None: ...
 
@@ -174,7 +174,7 @@ def _restore(
     fitted = decode(header["fitted"])
     for name in ("context_length_", "n_features_in_", "freq_"):
         setattr(forecaster, name, fitted[name])
-    forecaster.horizon_ = forecaster.horizon  # it was, when it was saved
+    forecaster._note_shape()  # it was this, when it was saved
     if fitted["feature_names_in_"] is not None:
         names = np.array(fitted["feature_names_in_"], dtype=object)
         setattr(forecaster, "feature_names_in_", names)  # noqa: B010 - may be absent

@@ -14,7 +14,10 @@ from titans_ts.data.series import SeriesSet
 from titans_ts.data.time_axis import labels_of
 from titans_ts.errors import DataError
 
-__all__ = ["Panel"]
+__all__ = ["NAMELESS", "Panel"]
+
+#: Of the one series of a table without ids. A number would be that of a series which has one.
+NAMELESS = (None,)
 
 
 def _row_number(row: int) -> str:
@@ -52,7 +55,8 @@ class Panel:
     def from_series(cls, series: SeriesSet, ids: Sequence[Any]) -> Panel:
         """Take the rows of a set; values that were not observed become NaN."""
         named = len(ids) > 0
-        ids = tuple(ids) or tuple(range(series.n_series))
+        n = series.n_series
+        ids = tuple(ids) or (NAMELESS if n == 1 else tuple(range(n)))
         values, observed = series.values, series.observed
         if not observed.all():
             values = np.where(observed, values, np.nan)

@@ -18,7 +18,7 @@ from titans_ts.data.tables import Label, Table, open_table, polars_numbers
 from titans_ts.data.time_axis import labels_of
 from titans_ts.data.time_column import read_time_column
 from titans_ts.errors import DataError
-from titans_ts.preprocessing.panel import Panel
+from titans_ts.preprocessing.panel import NAMELESS, Panel
 
 __all__ = ["Source", "open_panel", "read_ids_of", "read_stamps"]
 
@@ -186,7 +186,7 @@ def read_ids_of(table: Table, roles: Roles) -> tuple[np.ndarray, tuple[Any, ...]
     elif roles.ids is not None:
         ids = read_ids(table.columns[roles.ids], f"column {table.labels[roles.ids]!r}")
     else:
-        return np.zeros(table.n_rows, dtype=np.int64), (0,)
+        return np.zeros(table.n_rows, dtype=np.int64), NAMELESS
     return ids.codes, ids.names
 
 
@@ -234,6 +234,7 @@ def _open_array(X: Any, target: Any) -> tuple[Panel, Source]:
     if not array.size:
         raise DataError(f"X has no rows: its shape is {array.shape}. Expected some.")
     n_series = array.shape[0] if array.ndim == 3 else 1
+    ids = tuple(range(n_series)) if array.ndim == 3 else NAMELESS
 
     def where(row: int) -> str:
         return f"series {row // rows}, row {row % rows}" if array.ndim == 3 else f"row {row}"
@@ -245,7 +246,7 @@ def _open_array(X: Any, target: Any) -> tuple[Panel, Source]:
     values = np.ascontiguousarray(flat, dtype=np.float64)
     offsets = np.arange(n_series + 1, dtype=np.int64) * rows
     names = tuple(str(i) for i in range(channels))
-    panel = Panel(values, offsets, tuple(range(n_series)), names, None, where)
+    panel = Panel(values, offsets, ids, names, None, where)
     panel.refuse_infinite()
     return panel, Source(array, None, None)
 

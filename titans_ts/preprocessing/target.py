@@ -14,7 +14,7 @@ from sklearn.utils import get_tags
 from titans_ts.data.series import SeriesSet
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.preprocessing.base import SeriesTransformer, TableTransformer
-from titans_ts.preprocessing.panel import Panel
+from titans_ts.preprocessing.panel import NAMELESS, Panel
 from titans_ts.preprocessing.saved import load_step, save_step
 
 __all__ = ["TargetTransform"]
@@ -148,7 +148,7 @@ class TargetTransform:
                 "larger values into smaller ones. Use one that rises in every channel."
             )
         # Without ids, all windows are of the one series.
-        ids = tuple(ids) or (0,) * len(forecast)
+        ids = tuple(ids) or NAMELESS * len(forecast)
         befores = self._befores(context, observed, ids)
         if forecast.ndim == 3:
             return self._undo(forecast, befores, ids)

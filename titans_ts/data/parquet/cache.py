@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,12 +22,19 @@ from titans_ts.data.series import SeriesSet
 from titans_ts.data.store import FileStore
 from titans_ts.errors import DataFileError
 
-__all__ = ["Fingerprint", "Prepared", "RowCache"]
+__all__ = ["Asked", "Fingerprint", "Prepared", "RowCache"]
 
-VERSION = 1
+VERSION = 2
 
 #: Path, size and time of change of every file.
 Fingerprint = list[list[Any]]
+
+
+class Asked(NamedTuple):
+    """Whether a reading was told the frequency, and the covariates of a fitted model."""
+
+    freq: bool
+    schema: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +53,8 @@ class Prepared:
     static : ndarray of shape (n_series, n_static) or None
     dtypes : dict
         Of each row file, by role.
+    asked : Asked
+        What the reading was given, and did not find in the files by itself.
     """
 
     key: str
@@ -55,12 +64,19 @@ class Prepared:
     lengths: np.ndarray
     static: np.ndarray | None
     dtypes: dict[str, str]
+    asked: Asked
 
     def serves(self, freq: str | None, schema: CovariateSchema | None) -> bool:
         """Whether a reading that asks for these would come to the same."""
-        own = self.layout.freq
-        same = freq is None or (own is not None and parse_freq(freq) == parse_freq(own))
-        return same and (schema is None or schema == self.layout.covariates)
+        # What was given may say more than the files do: a season of days, a category of a model.
+        if freq is None:
+            same = not self.asked.freq
+        else:
+            own = self.layout.freq
+            same = own is not None and parse_freq(freq) == parse_freq(own)
+        if schema is None:
+            return same and not self.asked.schema
+        return same and schema == self.layout.covariates
 
     def series(self) -> SeriesSet:
         """The rows as a set, which keeps the files alive."""
@@ -154,6 +170,7 @@ class RowCache:
             "version": VERSION,
             "layout": prepared.layout.to_dict(),
             "dtypes": prepared.dtypes,
+            "asked": prepared.asked,
         }
         (folder.path / "table.json").write_text(json.dumps(noted), encoding="utf-8")
         arrays = {"lengths": prepared.lengths}
@@ -169,7 +186,7 @@ class RowCache:
         for old in self.path.glob(f"rows-{self.key}-*"):
             if not old.name.startswith(self._stem):
                 shutil.rmtree(old, ignore_errors=True)
-        return self._prepared(kept, prepared.layout, arrays, prepared.dtypes)
+        return self._prepared(kept, prepared.layout, arrays, prepared.dtypes, prepared.asked)
 
     def _load(self, path: Path) -> Prepared | None:
         try:
@@ -182,7 +199,8 @@ class RowCache:
                 arrays = {name: saved[name] for name in saved.files}
             layout = Layout.from_dict(noted["layout"])
             folder = RowFolder(path, temporary=False)
-            return self._prepared(folder, layout, arrays, dict(noted["dtypes"]))
+            asked = Asked(*(bool(given) for given in noted["asked"]))
+            return self._prepared(folder, layout, arrays, dict(noted["dtypes"]), asked)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
@@ -192,10 +210,11 @@ class RowCache:
         layout: Layout,
         arrays: dict[str, np.ndarray],
         dtypes: dict[str, str],
+        asked: Asked,
     ) -> Prepared:
         static = arrays.get("static")
         lengths = arrays["lengths"]
-        return Prepared(self.key, self.fingerprint, folder, layout, lengths, static, dtypes)
+        return Prepared(self.key, self.fingerprint, folder, layout, lengths, static, dtypes, asked)
 
 
 def _digest(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.layout import Layout
-from titans_ts.data.parquet.cache import Fingerprint, Prepared, RowCache
+from titans_ts.data.parquet.cache import Asked, Fingerprint, Prepared, RowCache
 from titans_ts.data.parquet.files import ParquetFiles, import_pyarrow
 from titans_ts.data.parquet.head import find_columns, find_layout
 from titans_ts.data.parquet.row_file import RowFolder
@@ -207,12 +207,16 @@ def _prepare(
         steps = Steps(clock, layout.freq, layout.time.step, census.first, census.last)
     folder = RowFolder.make_temporary() if cache is None else cache.new_folder()
     try:
-        rows = write_rows(folder.path, files, columns, clock, census, steps, layout)
+        rows = write_rows(
+            folder.path, files, columns, clock, census, steps, layout, later=schema is not None
+        )
         if files.fingerprint() != fingerprint:
             raise DataFileError(
                 "The Parquet files changed while they were read. Try again when all are written."
             )
-        found = Prepared(key, fingerprint, folder, layout, census.counts, rows.static, rows.dtypes)
+        asked = Asked(freq is not None, schema is not None)
+        static, dtypes = rows.static, rows.dtypes
+        found = Prepared(key, fingerprint, folder, layout, census.counts, static, dtypes, asked)
         return found if cache is None else cache.keep(found, freq, schema)
     except BaseException:
         folder.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.columns import column_words, refuse_unseen
 from titans_ts.data.covariates import Covariate, CovariateSchema, Role, read_covariate
 from titans_ts.data.layout import Layout
 from titans_ts.data.parquet.files import ParquetFiles
@@ -116,6 +117,8 @@ def write_rows(
     census: Census,
     steps: Steps | None,
     layout: Layout,
+    *,
+    later: bool = False,
 ) -> Written:
     """Write one file for each role that has columns.
 
@@ -128,6 +131,8 @@ def write_rows(
         None where there is no time to check.
     layout : Layout
         With frequency and covariates.
+    later : bool, default False
+        Whether these are rows after those of ``fit``: not every target needs values then.
 
     Raises
     ------
@@ -163,12 +168,7 @@ def write_rows(
             assert static is not None
             values = _values(group, name, covariates["static"][i], scan)
             _keep_static(static[:, i], values, group, name, scan)
-    for name, there in zip(columns.target, seen, strict=True):
-        if not there:
-            raise DataError(
-                f"Column {name!r} has no values: all of its {files.n_rows:,} rows are missing "
-                "(NaN). Drop it, or name the columns to forecast with target=."
-            )
+    refuse_unseen(seen, files.n_rows, column_words(columns.target), later=later)
     return Written(dtypes, static)
 
 
