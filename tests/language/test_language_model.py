@@ -191,6 +191,10 @@ def test_temperature_is_what_logits_are_divided_by():
         ({"context_length": 30}, "context_length must be a multiple of chunk_size=4.*Take 32"),
         ({"variant": "mac", "context_length": 36}, "multiple of segment_length=8"),
         ({"variant": "rnn"}, "variant must be one of"),
+        (
+            {"variant": "mac", "backbone_options": {"mac_mode": "literal"}},
+            "mac_mode='literal' lets a token see the end of its segment",
+        ),
         ({"vocabulary_size": 100}, "vocabulary_size must be"),
         ({"max_tokens": 0}, "max_tokens must be"),
         ({"backbone_options": {"dim": 3}}, r"backbone_options\['dim'\] is a parameter of its own"),
@@ -276,12 +280,20 @@ def test_a_saved_model_with_byte_pairs_brings_its_tokenizer(tmp_path):
     assert model.bits_per_byte([RHYME]) < -model.score([RHYME]) / math.log(2)
 
 
-@pytest.mark.parametrize("variant", ["mag", "mac"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param({"variant": "mag"}, id="mag"),
+        pytest.param({"variant": "mac"}, id="mac"),
+        # No multiple of segments, which say nothing where windows slide.
+        pytest.param({"variant": "mag", "context_length": 24, "segment_length": 16}, id="windows"),
+    ],
+)
 @pytest.mark.parametrize("short", [False, True])
-def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch, variant, short):
+def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch, sizes, short):
     # Short texts end within a segment, where MAC has written nothing yet.
     texts = [RHYME[i : i + 3 + i % 3] for i in range(24)] if short else [RHYME * 5] * 12
-    options = {**TINY, "max_epochs": 2, "variant": variant}
+    options = {**TINY, "max_epochs": 2, **sizes}
     dies_at = 9 if short else 27
     whole = TitansLanguageModel(**options).fit(texts)
     monkeypatch.setattr("titans_ts.training.resume.SAVE_EVERY", 0.0)
@@ -303,6 +315,43 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(tmp_path, monkeypatch,
         again.model_.state_dict().values(), whole.model_.state_dict().values(), strict=True
     ):
         assert torch.equal(one, other)
+
+
+def test_a_fit_without_a_seed_goes_on_with_that_of_its_record(tmp_path, monkeypatch):
+    """Its documents for validation too, which the seed draws."""
+    options = {**TINY, "max_epochs": 2, "random_state": None}
+    texts = [RHYME[i:] * 2 for i in range(24)]
+    monkeypatch.setattr("titans_ts.training.resume.SAVE_EVERY", 0.0)
+    loss_of, n_losses = StreamModule.training_loss, []
+
+    def dies(self, batch):
+        n_losses.append(1)
+        if len(n_losses) == 9:
+            raise OSError("killed")
+        return loss_of(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamModule, "training_loss", dies)
+        with pytest.raises(OSError, match="killed"):
+            TitansLanguageModel(**options).fit(texts, checkpoint=tmp_path)
+    again = TitansLanguageModel(**options).fit(texts, checkpoint=tmp_path)
+    assert len(again.history_) == 2
+
+
+def test_a_refit_that_fails_leaves_the_model_where_it_was(tmp_path, fitted, monkeypatch):
+    fitted.save(tmp_path / "model")
+    model = TitansLanguageModel.load(tmp_path / "model", device="cpu")
+    monkeypatch.setattr(StreamModule, "training_loss", lambda self, batch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.fit([RHYME * 5] * 12)
+    assert model.device_ == "cpu"
+    assert model.score([RHYME]) == fitted.score([RHYME])
+
+
+def test_the_words_of_a_text_are_no_names_of_files(tmp_path, fitted, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("something else", encoding="utf-8")
+    assert len(fitted.log_probabilities("notes.txt")) == len("notes.txt")
 
 
 def diverging(places):
@@ -370,6 +419,11 @@ def test_a_memory_that_diverges_in_reading_is_said_in_words(fitted, tmp_path):
         broken.score(["Eins"])
     with pytest.raises(NonFiniteLossError, match="memory diverged"):
         broken.log_probabilities("Eins")
+
+
+def test_what_is_wrong_with_validation_is_said_of_validation():
+    with pytest.raises(DataTypeError, match=r"validation\[1\] is a int"):
+        TitansLanguageModel(**TINY).fit([RHYME], validation=["a", 5])
 
 
 def test_validation_documents_may_be_given():

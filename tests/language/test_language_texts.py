@@ -38,6 +38,22 @@ def test_a_character_comes_out_of_a_stream_when_its_last_byte_does():
     assert stream.close() == "\ufffd"
 
 
+def test_a_stream_of_byte_pairs_loses_nothing_beside_replacement_characters():
+    pytest.importorskip("tokenizers", reason="needs the extra text")
+    pairs = BPETokenizer.train(["héllo wörld 日本語 " * 5, "to be or not to be"], 300)
+    rng = np.random.default_rng(0)
+    letters = ["\ufffd", "a", " ", "é", "本", "👩", "\u200d", "to be"]
+    for _ in range(100):
+        text = "".join(rng.choice(letters, 20))
+        stream, tokens = pairs.stream(), pairs.encode(text)
+        pieces = [stream.push(int(token)) for token in tokens]
+        assert "".join([*pieces, stream.close()]) == pairs.decode(tokens) == text
+        # Nothing waits for longer than a character may.
+        so_far = ["".join(pieces[: i + 1]) for i in range(len(pieces))]
+        behind = [len(pairs.decode(tokens[: i + 1])) - len(s) for i, s in enumerate(so_far)]
+        assert max(behind) <= 3
+
+
 def test_half_a_surrogate_pair_is_refused_in_words():
     with pytest.raises(DataError, match="half of a surrogate"):
         corpus_of("good", "bad \ud83d")

@@ -7,11 +7,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
+from titans_ts.errors import ParameterError
 from titans_ts.heads.tokens.losses import log_probabilities, masked_mean
 from titans_ts.nn.backbone import BackboneState, TitansBackbone
 from titans_ts.nn.restart import restart
 
-__all__ = ["TokenModel"]
+__all__ = ["TokenModel", "check_causal"]
+
+
+def check_causal(config: BackboneConfig) -> None:
+    """Raise ParameterError where a token would see those that it is to predict."""
+    if config.variant == "mac" and config.mac_mode == "literal":
+        raise ParameterError(
+            "mac_mode='literal' lets a token see the end of its segment, and what comes next is "
+            "what is to be predicted here. Use mac_mode='causal'."
+        )
 
 
 class TokenModel(nn.Module):
@@ -31,6 +41,11 @@ class TokenModel(nn.Module):
         Whether the output reads with the weights that the input is embedded by. A gain, learnt and
         small at first, keeps a new model from answering each token with itself.
 
+    Raises
+    ------
+    ParameterError
+        A backbone in which outputs see later tokens, MAC's ``mac_mode="literal"``.
+
     Examples
     --------
     >>> import torch
@@ -45,6 +60,7 @@ class TokenModel(nn.Module):
 
     def __init__(self, n_tokens: int, backbone: BackboneConfig, *, tied: bool = True) -> None:
         super().__init__()
+        check_causal(backbone)
         self.n_tokens = n_tokens
         self.embedding = nn.Embedding(n_tokens, backbone.dim)
         nn.init.normal_(self.embedding.weight, std=backbone.dim**-0.5)

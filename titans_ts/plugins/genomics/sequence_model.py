@@ -16,7 +16,7 @@ from torch import Tensor
 
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import DataError, ParameterError
-from titans_ts.heads.tokens.model import TokenModel
+from titans_ts.heads.tokens.model import TokenModel, check_causal
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
@@ -316,7 +316,7 @@ trainer_kwargs, random_state, verbose
             )
         check_choice("both_strands", self.both_strands, (True, False))
         check_training_parameters(self)
-        backbone_config(self)
+        check_causal(backbone_config(self))
 
     def _over_strands(
         self, measure: Callable[[CodedSequences], np.ndarray], sequences: CodedSequences

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import DataTypeError, NonFiniteLossError, ParameterError
-from titans_ts.heads.tokens.model import TokenModel
+from titans_ts.heads.tokens.model import TokenModel, check_causal
 from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int, check_number
@@ -271,25 +271,27 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         if checkpoint is not None:
             check_checkpoint_path(checkpoint)
         seed = draw_seed(self.random_state)
-        if self.tokenizer == "bpe":
+        trained = self.tokenizer == "bpe"
+        if trained:
             texts = list(iter_texts(texts))
         tokenizer = make_tokenizer(self.tokenizer, texts, self.vocabulary_size)
-        corpus = read_corpus(texts, tokenizer)
-        judged: Corpus | None
-        if validation is None:
-            learnt, judged = set_documents_aside(corpus, self.validation_fraction, seed)
-        else:
-            learnt, judged = corpus, read_corpus(validation, tokenizer, what="validation")
+        corpus = read_corpus(texts, tokenizer, contents=trained)
+        learnt, judged = corpus, None
+        if validation is not None:
+            judged = read_corpus(validation, tokenizer, what="validation")
         progress = None
         if checkpoint is not None:
             progress = CheckpointFolder.open(
                 checkpoint,
                 self.get_params(deep=False),
-                learnt.fingerprint() + (judged.fingerprint() if judged else ""),
+                corpus.fingerprint() + (judged.fingerprint() if judged else ""),
                 None if self.random_state is None else seed,
                 draw=seed,
             )
             seed = progress.seed
+        if judged is None:
+            # By the seed of the record, where there is one.
+            learnt, judged = set_documents_aside(corpus, self.validation_fraction, seed)
         with OwnRandom(seed):
             model = TokenModel(tokenizer.n_tokens, self._config(), tied=self.tied)
         self._train(model, tokenizer, learnt, judged, seed, progress)
@@ -334,8 +336,8 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
                 )
             return Prepared(StreamModule(model, settings), streams, validation)
 
-        self._forget_device()
         result = run_training(prepare, settings, seed=seed, checkpoint=progress)
+        self._forget_device()
         self.model_, self.tokenizer_ = model, tokenizer
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         self.batch_size_ = result.batch_size
@@ -522,7 +524,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         check_is_fitted(self)
         if not isinstance(text, str):
             raise DataTypeError(f"text is a {type(text).__name__}, expected a text (str).")
-        corpus = read_corpus([text], self.tokenizer_)
+        corpus = read_corpus([text], self.tokenizer_, contents=True)
         logs = np.concatenate([logs.numpy() for _, _, logs in self._read(corpus)])
         _check_finite(float(logs.sum()))
         return logs
@@ -660,6 +662,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         check_choice("tied", self.tied, (True, False))
         config = self._config()
         of_what = {"chunk_size": config.chunk_size}
+        check_causal(config)
         if config.variant == "mac":
             of_what["segment_length"] = config.segment_length
         for name, length in of_what.items():

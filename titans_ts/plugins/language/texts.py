@@ -53,13 +53,15 @@ class Corpus(NamedTuple):
         return digest.hexdigest()
 
 
-def iter_texts(texts: Any) -> Iterator[str]:
+def iter_texts(texts: Any, *, what: str = "texts") -> Iterator[str]:
     """The texts that a user gave, one document each.
 
     Parameters
     ----------
     texts : iterable of str or Path, or one Path
         A file is read as UTF-8, ``.gz`` unpacked.
+    what : str
+        What they are called in a message.
 
     Raises
     ------
@@ -70,23 +72,23 @@ def iter_texts(texts: Any) -> Iterator[str]:
     """
     if isinstance(texts, str | bytes):
         raise DataTypeError(
-            f"texts is one {type(texts).__name__}, {EXPECTED}. Put it in a list, [text], or name a "
+            f"{what} is one {type(texts).__name__}, {EXPECTED}. Put it in a list, [text], or name a "
             "file by pathlib.Path(name)."
         )
     if isinstance(texts, os.PathLike):
         texts = [texts]
     if isinstance(texts, Mapping | Set) or hasattr(texts, "columns"):
         raise DataTypeError(
-            f"texts is a {type(texts).__name__}, {EXPECTED}. Give the texts alone, in their order: "
+            f"{what} is a {type(texts).__name__}, {EXPECTED}. Give the texts alone, in their order: "
             "list(texts.values()) of a dict, table['column'] of a table, sorted(texts) of a set."
         )
     if not isinstance(texts, Iterable):
-        raise DataTypeError(f"texts is {texts!r:.80}, {EXPECTED}.")
+        raise DataTypeError(f"{what} is {texts!r:.80}, {EXPECTED}.")
     for place, text in enumerate(texts):
         if isinstance(text, str):
             if place == 0 and _names_a_file(text):
                 raise DataTypeError(
-                    f"texts[0] is {text!r}, the name of a file, which would be taken for the text "
+                    f"{what}[0] is {text!r}, the name of a file, which would be taken for the text "
                     "itself. Give pathlib.Path(name) for what is in the file."
                 )
             yield text
@@ -95,7 +97,7 @@ def iter_texts(texts: Any) -> Iterator[str]:
         else:
             advice = " Decode it first: text.decode('utf-8')." if isinstance(text, bytes) else ""
             raise DataTypeError(
-                f"texts[{place}] is a {type(text).__name__} ({text!r:.60}), {EXPECTED}.{advice}"
+                f"{what}[{place}] is a {type(text).__name__} ({text!r:.60}), {EXPECTED}.{advice}"
             )
 
 
@@ -126,7 +128,9 @@ def _read_file(path: Path) -> str:
         ) from None
 
 
-def read_corpus(texts: Any, tokenizer: Tokenizer, *, what: str = "texts") -> Corpus:
+def read_corpus(
+    texts: Any, tokenizer: Tokenizer, *, what: str = "texts", contents: bool = False
+) -> Corpus:
     """Read documents into one array of tokens; empty ones are left out.
 
     Parameters
@@ -135,6 +139,8 @@ def read_corpus(texts: Any, tokenizer: Tokenizer, *, what: str = "texts") -> Cor
     tokenizer : Tokenizer
     what : str
         What they are called in a message.
+    contents : bool, default False
+        Whether all are texts for sure: none is asked whether it is the name of a file.
 
     Raises
     ------
@@ -142,7 +148,7 @@ def read_corpus(texts: Any, tokenizer: Tokenizer, *, what: str = "texts") -> Cor
         No document has a token, or a text cannot be read.
     """
     parts, lengths, n_bytes, n_texts = [], [0], 0, 0
-    for text in iter_texts(texts):
+    for text in texts if contents else iter_texts(texts, what=what):
         n_texts += 1
         tokens = tokenizer.encode(text)
         if len(tokens):

@@ -201,34 +201,47 @@ class _BPEStream:
 
     # So many tokens before the new one tell how it is written, a space before a word for one.
     n_before = 8
+    # A character that is not complete has three bytes at most, each a token at most.
+    n_half = 3
 
     def __init__(self, tokenizer: BPETokenizer, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._tokens = list(before)
-        self._keep_the_last()
+        self._keep_the_last(len(self._tokens))
 
     def push(self, token: int) -> str:
         self._tokens.append(token)
-        text = self._pending()
-        if text.endswith("\ufffd") and len(self._tokens) - self._n_done < 8:
-            return ""  # half a character, until its other half comes
-        self._keep_the_last()
+        n_certain = len(self._tokens)
+        text = whole = self._pending(n_certain)
+        if whole.endswith("\ufffd"):
+            # The end may be half a character, until its other half comes. What is before that is
+            # certain, unless it is cut inside a character itself.
+            for n_certain in range(len(self._tokens) - self.n_half, self._n_done, -1):
+                text = self._pending(n_certain)
+                if whole.startswith(text):
+                    break
+            else:
+                return ""
+        self._keep_the_last(n_certain)
         return text
 
     def close(self) -> str:
-        return self._pending()
+        return self._pending(len(self._tokens))
 
-    def _keep_the_last(self) -> None:
+    def _keep_the_last(self, n_certain: int) -> None:
+        """Forget all certain tokens but those that tell how the next are written."""
+        certain, rest = self._tokens[:n_certain], self._tokens[n_certain:]
         # Up to four tokens write one character, and half of one would spoil what comes next.
         for n in range(self.n_before, self.n_before + 4):
-            last = self._tokens[-n:]
+            last = certain[-n:]
             if not self._tokenizer.decode(last).startswith("\ufffd"):
                 break
-        self._tokens, self._n_done = last, len(last)
+        self._tokens, self._n_done = last + rest, len(last)
 
-    def _pending(self) -> str:
+    def _pending(self, n: int) -> str:
+        """The text of the first ``n`` tokens, less what has been written."""
         before = self._tokenizer.decode(self._tokens[: self._n_done])
-        return self._tokenizer.decode(self._tokens)[len(before) :]
+        return self._tokenizer.decode(self._tokens[:n])[len(before) :]
 
 
 def make_tokenizer(given: Any, texts: Iterable[str], n_tokens: int) -> Tokenizer:

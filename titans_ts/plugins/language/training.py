@@ -95,7 +95,9 @@ class StreamModule(LoopModule):
         """Tokens after which a state is one that the next segment may start from."""
         assert isinstance(self.model, TokenModel)
         config = self.model.backbone.config
-        return math.lcm(config.chunk_size, config.segment_length)
+        # Only MAC cuts a text into segments; windows slide.
+        segment = config.segment_length if config.variant == "mac" else 1
+        return math.lcm(config.chunk_size, segment)
 
     def _read(
         self,
