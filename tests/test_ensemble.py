@@ -142,7 +142,7 @@ def test_quantiles_that_a_member_cannot_give_are_refused_as_by_that_member():
         ensemble.members_[1].predict(quantiles=(0.1, 0.9))
     with pytest.raises(ParameterError) as together:
         ensemble.predict(quantiles=(0.1, 0.9))
-    assert str(together.value) == str(alone.value)
+    assert str(together.value) == f"Of the member 'none': {alone.value}"
 
 
 def test_scorers_are_told_the_levels_that_members_have_learnt():

@@ -316,6 +316,21 @@ def test_another_horizon_after_fit_asks_for_another_fit(learner, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.assign(extra=1.0), r"X has 3 features.* expecting 2 .* \(more: 'extra'\)"),
+        (lambda t: t[["a"]], r"X has 1 features.* expecting 2 .* \(missing: 'b'\)"),
+    ],
+    ids=["more", "fewer"],
+)
+def test_columns_too_many_or_too_few_are_named(change, words):
+    table = pd.DataFrame(numbers(80, 2), columns=["a", "b"])
+    forecaster = RidgeForecaster(horizon=6, context_length=16).fit(table)
+    with pytest.raises(DataError, match=words):
+        forecaster.predict(change(table))
+
+
+@pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"calendar": False}, "calendar was True in fit and is False now"),

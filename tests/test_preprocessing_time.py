@@ -104,6 +104,12 @@ def test_each_series_of_a_long_frame_is_filled_by_itself():
     assert found["note"].fillna("").tolist() == [note or "" for note in EXPECTED["note"]]
     assert found.columns.tolist() == fill.get_feature_names_out().tolist()
 
+    # What is carried is no target, whether one is named or not.
+    plain = long_table().drop(columns="note")
+    named = fill.fit_transform(plain)
+    assert FillGaps(freq="D", carry=["kind"]).fit_transform(plain).equals(named)
+    assert Resample(freq="D", carry="kind").fit_transform(plain)["kind"].tolist() == EXPECTED["kind"]
+
     X = as_polars(long_table())
     polars = fill.fit_transform(X)
     assert polars.schema == {**X.schema, "y": pl.Float64}

@@ -265,7 +265,7 @@ class BaseForecaster(BaseEstimator):
         -------
         array, Series or DataFrame
             The same kind as X, with the future index. With quantiles, frames have columns such as
-            ``OT_q0.1`` and arrays one more axis.
+            ``OT_q0.1``, ``q0.1`` in a long frame of one target, and arrays one more axis.
 
         Raises
         ------
@@ -514,7 +514,8 @@ class BaseForecaster(BaseEstimator):
             raise DataError(
                 # In scikit-learn's words.
                 f"X has {len(layout.channels)} features, but {type(self).__name__} is expecting "
-                f"{expected} features as input. Give the same columns as in fit."
+                f"{expected} features as input{_differing(layout, self.layout_)}. Give the same "
+                "columns as in fit."
             )
         # Numbers tell columns apart as names do, unless an array went in or comes in.
         fitted = self.layout_
@@ -628,3 +629,16 @@ class BaseForecaster(BaseEstimator):
         if self.target_transform_ is None:
             return series
         return self.target_transform_.forward(series, series.ids or ())
+
+
+def _differing(layout: Layout, fitted: Layout) -> str:
+    """Which columns a table has too many or lacks, where both have names."""
+    if not (layout.named and fitted.named):
+        return ""
+    words = []
+    for what, here, there in (("more", layout, fitted), ("missing", fitted, layout)):
+        names = [name for name in here.channels if name not in there.channels]
+        if names:
+            shown = ", ".join(map(repr, names[:5])) + ", ..." * (len(names) > 5)
+            words.append(f"{what}: {shown}")
+    return f" ({'; '.join(words)})" if words else ""

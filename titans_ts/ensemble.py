@@ -208,13 +208,20 @@ class EnsembleForecaster(_BaseComposition, BaseForecaster):
         self, windows: WindowIndex, quantiles: tuple[float, ...] | None
     ) -> Callable[[np.ndarray], tuple[CutWindows, np.ndarray]]:
         parts = [
-            (share, member._prepare(windows.with_context(member.context_length_), quantiles))
-            for share, member in zip(self._shares(), self.members_, strict=True)
+            (name, share, member._prepare(windows.with_context(member.context_length_), quantiles))
+            for (name, _), share, member in zip(
+                self._named(), self._shares(), self.members_, strict=True
+            )
             if share
         ]
 
         def forecast(numbers: np.ndarray) -> tuple[CutWindows, np.ndarray]:
-            mean = sum(share * part(numbers)[1] for share, part in parts)
+            mean: Any = 0.0
+            for name, share, part in parts:
+                try:
+                    mean = mean + share * part(numbers)[1]
+                except ParameterError as error:  # such as quantiles that a member has none of
+                    raise ParameterError(f"Of the member {name!r}: {error}") from error
             return windows.cut(numbers, n_future=self.horizon), np.asarray(mean)
 
         return forecast

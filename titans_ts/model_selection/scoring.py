@@ -146,7 +146,7 @@ class ForecastScorer:
         """Score a fitted forecaster on a test fold; see :func:`forecast_scorer`."""
         try:
             return self._score(estimator, X)
-        except FoldError as error:
+        except (FoldError, OtherUnitsError) as error:
             # Every fold and candidate would fail alike, and a search over nan "finds" its first
             # candidate. scikit-learn stops for a score that is no number, and shows it.
             if called_by(_SWALLOWING):
@@ -213,6 +213,10 @@ def _add(
         measure.add(true.target[mask], forecast[mask], by)
 
 
+class OtherUnitsError(ParameterError):
+    """Steps in front of a forecaster change what is forecast."""
+
+
 class RefusedScore:
     """Why a fold was refused, in the place of a score."""
 
@@ -258,7 +262,7 @@ def _own_values(
     both = own.observed & series.observed
     if not np.allclose(own.values[both], series.values[both], rtol=1e-6, atol=0):
         names = ", ".join(type(step).__name__ for _, step in steps.steps)
-        raise ParameterError(
+        raise OtherUnitsError(
             f"The steps in front of the forecaster ({names}) change the values that are forecast, "
             "so the score would not be in the data's own units. Give the transformer to the "
             "forecaster as target_transform=, which is undone in the forecast."

@@ -63,7 +63,11 @@ class TableTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _open(self, X: Any, *, fit: bool = False) -> tuple[Panel, Source]:
         panel, source = open_panel(
-            X, id_column=self.id_column, time_column=self.time_column, target=self.target
+            X,
+            id_column=self.id_column,
+            time_column=self.time_column,
+            target=self.target,
+            carry=getattr(self, "carry", None),
         )
         # Arrays of three axes and series have no columns that scikit-learn could count.
         columns = X

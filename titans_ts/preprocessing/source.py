@@ -13,7 +13,7 @@ import pandas as pd
 from titans_ts.data.arrays import filled
 from titans_ts.data.columns import cast_column, column_words, float_dtype, to_float64
 from titans_ts.data.ids import read_ids
-from titans_ts.data.roles import Roles, find_roles, listed
+from titans_ts.data.roles import Roles, as_list, find_roles, listed
 from titans_ts.data.tables import Label, Table, open_table, polars_numbers
 from titans_ts.data.time_axis import labels_of
 from titans_ts.data.time_column import read_time_column
@@ -101,6 +101,7 @@ def open_panel(
     id_column: Label = None,
     time_column: Label = None,
     target: Label | Sequence[Label] = None,
+    carry: Label | Sequence[Label] = None,
 ) -> tuple[Panel, Source]:
     """Open a table of series, whether its rows are regular in time or not.
 
@@ -113,7 +114,9 @@ def open_panel(
     time_column : str, optional
         Default: the index if it holds time, or else the column that looks like time.
     target : str or list of str, optional
-        The columns of numbers. Default: all but ids and time.
+        The columns of numbers. Default: all but ids, time and ``carry``.
+    carry : str or list of str, optional
+        Columns of anything; such that the table lacks are for the caller to refuse.
 
     Raises
     ------
@@ -130,7 +133,15 @@ def open_panel(
         )
     if not table.n_rows:
         raise DataError(f"X has no rows (its columns are {listed(table)}), expected some.")
-    roles = find_roles(table, time_column=time_column, target=target, id_column=id_column)
+    # Where no target is named, other roles keep columns from being one.
+    others = [name for name in as_list(carry) if name in table.labels] if target is None else None
+    roles = find_roles(
+        table,
+        time_column=time_column,
+        target=target,
+        id_column=id_column,
+        past_covariates=others,
+    )
     stamps, form = read_stamps(table, roles)
     codes, ids = read_ids_of(table, roles)
     order = _order(codes, stamps)

@@ -94,7 +94,8 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
     study_name : str, default "titans-ts"
         The study in the storage; it is made, or joined and gone on with.
     try_defaults : bool, default True
-        Whether the estimator's own parameters are tried first.
+        Whether the estimator's own parameters are tried first; where the space lacks one of their
+        values, another is drawn in its place.
     start_from : sequence of mapping, optional
         Known good parameters to try next.
     error_score : "raise" or float, default nan

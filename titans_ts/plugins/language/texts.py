@@ -72,15 +72,16 @@ def iter_texts(texts: Any, *, what: str = "texts") -> Iterator[str]:
     """
     if isinstance(texts, str | bytes):
         raise DataTypeError(
-            f"{what} is one {type(texts).__name__}, {EXPECTED}. Put it in a list, [text], or name a "
-            "file by pathlib.Path(name)."
+            f"{what} is one {type(texts).__name__}, {EXPECTED}. Put it in a list, [text], or name "
+            "a file by pathlib.Path(name)."
         )
     if isinstance(texts, os.PathLike):
         texts = [texts]
     if isinstance(texts, Mapping | Set) or hasattr(texts, "columns"):
         raise DataTypeError(
-            f"{what} is a {type(texts).__name__}, {EXPECTED}. Give the texts alone, in their order: "
-            "list(texts.values()) of a dict, table['column'] of a table, sorted(texts) of a set."
+            f"{what} is a {type(texts).__name__}, {EXPECTED}. Give the texts alone, in their "
+            "order: list(texts.values()) of a dict, table['column'] of a table, sorted(texts) of a "
+            "set."
         )
     if not isinstance(texts, Iterable):
         raise DataTypeError(f"{what} is {texts!r:.80}, {EXPECTED}.")
