@@ -33,6 +33,9 @@ COMMON = BackboneConfig(
     window=128,
     dropout=0.0,
 )
+#: Blocks of models with memories of more layers, one layer for comparison included: four layers in
+#: each of more blocks would leave no weights for anything else.
+DEEP_BLOCKS = 3
 #: A memory of more layers, where gradients are taken 32 tokens at a time. One of twice a head's
 #: width takes half the time of one of four times, and in 131,072 tokens learnt as much (3.330 and
 #: 3.323 bits per byte, LMM without LayerNorm).
@@ -41,10 +44,10 @@ DEEP: dict[str, Any] = {
     "memory_residual": True,
     "chunk_size": 32,
     "max_step_size": 0.2,
+    "attention_every": DEEP_BLOCKS,
 }
-#: Blocks of models with such memories, one layer for comparison included: four layers in each of
-#: more blocks would leave no weights for anything else.
-DEEP_BLOCKS = 3
+#: Blocks of models with attention in each, which leaves no weights for more.
+ATTENTION_BLOCKS = 4
 
 
 class TransformerBackbone(nn.Module):
@@ -131,20 +134,22 @@ class Contender(NamedTuple):
 STEPS = {"max_step_size": 1.0}
 
 #: Attention and memory that look for what followed the last bytes when they came before. Rotary
-#: positions, narrower heads of attention, and a shorter window leave less of that to be found.
+#: positions, narrower heads of attention, and a shorter window leave less of that to be found; and
+#: one such attention finds it, so that other blocks are memory alone, and there are more of them.
 RECALL: dict[str, Any] = {
     "attention_conv": True,
+    "attention_every": 4,
     "rotary": False,
     "recall": True,
-    "n_heads": 2,
+    "n_heads": 1,
     "n_memory_heads": 4,
     "window": WINDOW,
 }
 
 CONTENDERS = {
-    "titans-mag": Contender({"variant": "mag", **STEPS, **RECALL}),
+    "titans-mag": Contender({"variant": "mag", **STEPS, **RECALL}, depth=7),
     "titans-mac": Contender({"variant": "mac", **STEPS, "recall": True}),
-    "titans-mal": Contender({"variant": "mal", **STEPS, **RECALL}, depth=5),
+    "titans-mal": Contender({"variant": "mal", **STEPS, **RECALL}, depth=7),
     "titans-lmm": Contender({"variant": "lmm", **STEPS}, depth=8),
     "transformer++": Contender({"window": WINDOW}, depth=6, reader=TransformerBackbone),
     # Up to a change of variables: a matrix that unlearns and learns token by token, at a rate
@@ -154,16 +159,17 @@ CONTENDERS = {
 }
 
 #: Changes of a Titans contender: what the paper's table 5 takes away, but for linear memory, which
-#: all have; recall and positions, where a contender has others; steps of half the size; momentum
-#: as other memories start with it; and what depth costs.
+#: all have; recall, positions, heads and places of attention, where a contender has others; steps
+#: of half the size; momentum as other memories start with it; and what depth costs.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-convolution": {"conv_width": 0, "recall": False},
     "recall": {"recall": True},
     "no-recall": {"recall": False},
     "rotary": {"rotary": True},
-    "every-2": {"attention_every": 2},
-    "every-3": {"attention_every": 3},
-    "every-4": {"attention_every": 4},
+    "two-heads": {"n_heads": 2},
+    "attention-everywhere": {"attention_every": 1},
+    # Of a Transformer++: what recall is worth without a memory.
+    "recall-attention": RECALL | {"attention_every": 1},
     "half-steps": {"max_step_size": 0.5},
     "no-momentum": {"momentum": False},
     "half-momentum": {"initial_momentum": 0.5},
@@ -188,6 +194,8 @@ def depth_of(name: str) -> int:
     contender, _, ablation = name.partition(":")
     if "memory_depth" in ABLATIONS.get(ablation, {}):
         return DEEP_BLOCKS
+    if ablation == "attention-everywhere":
+        return ATTENTION_BLOCKS
     return CONTENDERS[contender].depth
 
 
