@@ -44,7 +44,6 @@ DEEP: dict[str, Any] = {
     "memory_residual": True,
     "chunk_size": 32,
     "max_step_size": 0.2,
-    "attention_every": DEEP_BLOCKS,
 }
 #: Blocks of models with attention in each, which leaves no weights for more.
 ATTENTION_BLOCKS = 4
@@ -186,7 +185,9 @@ def configuration(name: str, depth: int) -> tuple[BackboneConfig, type[nn.Module
     changes, _, reader = CONTENDERS[contender]
     if ablation:
         changes = changes | ABLATIONS[ablation]
-    return replace(COMMON, depth=depth, **changes), reader
+    # Of fewer blocks, the last has attention.
+    every = min(changes.get("attention_every", 1), depth)
+    return replace(COMMON, **changes | {"depth": depth, "attention_every": every}), reader
 
 
 def depth_of(name: str) -> int:
