@@ -138,6 +138,51 @@ def test_errors_in_a_class_cost_what_its_weight_says():
     assert shares[1] < 0.3
 
 
+def test_the_validation_loss_does_not_depend_on_the_order_of_the_rows(monkeypatch):
+    sequences, labels = boxes(40, seed=1)
+    order = np.argsort(labels, kind="stable")
+
+    def loss(rows, at_once):
+        monkeypatch.setattr("titans_ts.plugins.genomics.classifier.READ_AT_ONCE", at_once)
+        # A batch may weigh less than 1, and nothing.
+        classifier = tiny_classifier(max_epochs=1, class_weight={"box": 0.0, "none": 0.25})
+        judged = [sequences[i] for i in rows], labels[rows]
+        return classifier.fit(*boxes(60), validation=judged).history_[0]["validation_loss"]
+
+    together = loss(order, 64)
+    assert loss(order, 20) == pytest.approx(together, rel=1e-4)
+    assert loss(np.arange(40), 3) == pytest.approx(together, rel=1e-4)
+    assert loss(order, 1) == pytest.approx(together, rel=1e-4)
+
+
+def test_weights_that_are_all_alike_change_no_loss():
+    plain, alike = (
+        tiny_classifier(max_epochs=1, class_weight=weight).fit(*boxes(60)).history_
+        for weight in (None, {"box": 1, "none": 1})
+    )
+    assert plain == alike
+
+
+def test_rows_that_weigh_nothing_judge_nothing():
+    sequences, labels = boxes(40)
+    classifier = tiny_classifier(max_epochs=1, class_weight={"none": 0})
+    with pytest.raises(DataError, match="In validation: class_weight makes all rows weigh 0"):
+        classifier.fit(sequences, labels, validation=(["ACGT", "GG"], ["none", "none"]))
+    # One box alone is learnt, and what is held out is of the other class.
+    few = [sequences[1], *sequences[::2]], ["box", *labels[::2]]
+    assert "validation_loss" not in classifier.fit(*few).history_[0]
+
+
+def test_a_step_of_batches_that_weigh_nothing_teaches_nothing():
+    classifier = tiny_classifier(
+        class_weight={"none": 0},
+        batch_size=2,
+        max_epochs=1,
+        trainer_kwargs={"accumulate_grad_batches": 2},
+    )
+    assert np.isfinite(classifier.fit(*boxes(60)).history_[0]["train_loss"])
+
+
 def test_a_batch_of_a_class_that_weighs_nothing_teaches_nothing():
     classifier = tiny_classifier(class_weight={"none": 0}, batch_size=2, max_epochs=1)
     classifier.fit(*boxes(60))
@@ -154,11 +199,27 @@ def test_a_batch_of_a_class_that_weighs_nothing_teaches_nothing():
         pd.Series([1, 0] * 10, dtype="Int64"),
         [True, 0] * 10,
         [1, 0.0] * 10,
+        np.array([1, 0] * 10, dtype=object),
+        pd.Series([True, False] * 10, dtype=object),
     ],
 )
 def test_labels_come_in_any_column_that_misses_none(labels):
     classes, places = read_labels(labels, 20)
     assert list(classes[places]) == list(labels)
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="came with NumPy 2.0")
+def test_text_of_any_length_is_text(tmp_path):
+    sequences, labels = boxes(60)
+    classifier = tiny_classifier(max_epochs=1).fit(
+        sequences, labels.astype(np.dtypes.StringDType())
+    )
+    classifier.save(tmp_path / "model")
+    said = TitansSequenceClassifier.load(tmp_path / "model").predict(sequences)
+    assert set(said) <= {"box", "none"}
+    missing = np.array(["a", None], np.dtypes.StringDType(na_object=None))
+    with pytest.raises(DataError, match="Label 1 is missing: None"):
+        read_labels(missing, 2)
 
 
 def test_it_works_in_a_pipeline_a_grid_and_cross_validation():
@@ -215,6 +276,24 @@ def test_copies_of_a_sequence_are_judged_together_or_not_at_all():
     assert 20 <= len(held) <= 50
 
 
+@pytest.mark.parametrize(("strands", "apart"), [(True, True), ("auto", True), (False, False)])
+def test_a_sequence_and_its_other_strand_are_judged_together(monkeypatch, strands, apart):
+    once = boxes(60)[0]
+    sequences = once + [reverse_complement(s) for s in once]
+    parts = []
+
+    def see(*arguments, **options):
+        parts.extend(hold_out(*arguments, **options))
+        return parts
+
+    monkeypatch.setattr("titans_ts.plugins.genomics.classifier.hold_out", see)
+    classifier = tiny_classifier(max_epochs=1, reverse_complement=strands)
+    classifier.fit(sequences, np.arange(120) % 2)
+    learnt, judged = ({int(row) % 60 for row in part} for part in parts)
+    assert judged
+    assert learnt.isdisjoint(judged) == apart
+
+
 @pytest.mark.parametrize(
     ("fraction", "n_rare", "n_held"), [(0.1, 5, 1), (0.1, 2, 1), (0.1, 1, 0), (0.0, 5, 0)]
 )
@@ -244,11 +323,26 @@ def test_batches_to_judge_by_keep_their_order_and_are_cut_where_one_sequence_is_
 def test_validation_rows_may_be_given_and_their_labels_must_be_known():
     classifier = tiny_classifier(max_epochs=1)
     assert "validation_loss" in classifier.fit(*boxes(40), validation=boxes(20)).history_[0]
-    with pytest.raises(DataError, match=r"validation labels \['other'\]"):
+    with pytest.raises(DataError, match=r"In validation: The labels \['other'\]"):
         classifier.fit(*boxes(40), validation=(["ACGT"], ["other"]))
     for none in (0.2, (["ACGT"],)):
         with pytest.raises(ParameterError, match="must be a pair"):
             classifier.fit(*boxes(40), validation=none)
+
+
+@pytest.mark.parametrize(
+    ("validation", "words"),
+    [
+        ((["ACGX"], ["box"]), "In validation: Sequence 0 has the letter 'X'"),
+        ((["ACG"], ["box", "none"]), "In validation: There are 1 sequences and 2 labels"),
+        (([], []), "In validation: No sequences were given"),
+        ((["ACG"], [None]), "In validation: Label 0 is missing"),
+        (([1], ["box"]), "In validation: Sequence 0 is a int"),
+    ],
+)
+def test_what_is_wrong_with_validation_rows_is_said_to_be_theirs(validation, words):
+    with pytest.raises(DataError, match=words):
+        tiny_classifier().fit(*boxes(9), validation=validation)
 
 
 @pytest.mark.parametrize("dtype", ["M8[ns]", "m8[s]"])
@@ -345,6 +439,9 @@ def test_a_first_fit_that_is_interrupted_leaves_nothing_fitted(monkeypatch, brok
         (["ACGT", "GG"], ["a", 1], "several types.*: label 0 is 'a', label 1 is 1"),
         (["ACGT", "GG"], np.array(["a", 1], dtype=object), "several types"),
         (["ACGT", "GG"], ["a", b"b"], "several types"),
+        (["ACGT", "GG"], [b"a", b"b"], "labels are bytes, such as b'a'.* Decode them"),
+        (["ACGT", "GG"], np.array([b"a", b"b"]), "labels are bytes, such as .*b'a'.* Decode"),
+        (["ACGT", "GG"], np.array([0.5, 1.7], dtype=object), "Unknown label type"),
         (["ACGT", "GG"], [0.5, 1.7], "Unknown label type"),
         (["ACGT", "GG"], [[0, 1], [1, 0]], "cannot be used"),
         (["ACGT", "JJ"], [0, 1], "Sequence 1 has the letter 'J'"),

@@ -187,6 +187,7 @@ def test_what_a_saved_model_computes_on_can_be_named(folder, monkeypatch, comman
         (("train", "box.fa.gz", "--out", "new"), "in which no label stands"),
         (("train", "table.csv", "--validation", "box.fa.gz", "--out", "new"), "no label stands"),
         (("train", "missing.csv", "--out", "new"), "There is no file"),
+        (("train", "=box.fa.gz", "none.fa.gz", "--out", "new"), "has no label before '='"),
         (("train", "table.csv", "--out", "."), "is not a saved model"),
         (("train", "table.csv", "--pretrained", "model", "--out", "new"), "TitansSequence"),
         (

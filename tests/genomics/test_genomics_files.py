@@ -11,7 +11,7 @@ import pytest
 from titans_ts.errors import DataError, DataFileError, ParameterError
 from titans_ts.plugins.genomics import read_fasta, read_fastq, read_sequences
 from titans_ts.plugins.genomics.fasta import first_line
-from titans_ts.plugins.genomics.tables import read_labelled, read_unlabelled
+from titans_ts.plugins.genomics.tables import label_of, read_labelled, read_unlabelled
 
 FASTQ = "@r1 first\nACGT\n+\nIIII\n@r2\nGG\n+r2\n@I\n"
 
@@ -193,6 +193,26 @@ def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):
     first, second = write(tmp_path, ">a\nAC\n", "box.fa.gz"), write(tmp_path, ">b\nG\n", "b")
     files = [str(first), f"none={second}"]
     assert read_labelled(files, "sequence", "label").labels == ["box", "none"]
+
+
+@pytest.mark.parametrize("text", ["=pos.fa", "  =pos.fa"])
+def test_a_label_of_nothing_is_refused(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match="has no label before '='; expected LABEL=FILE"):
+        label_of(text)
+    # A file may be called so.
+    write(tmp_path, ">a\nAC\n", text)
+    assert label_of(text) == (text.partition(".")[0], Path(text))
+
+
+def test_a_file_whose_name_starts_with_a_dot_has_a_label():
+    assert label_of("some/.pos.fa.gz") == ("pos", Path("some/.pos.fa.gz"))
+
+
+def test_white_space_around_a_label_makes_no_class_of_its_own(tmp_path):
+    file = write(tmp_path, "sequence,label\nAC,pos\nGG,pos \nTT, neg\n")
+    assert read_labelled([str(file)], "sequence", "label").labels == ["pos", "pos", "neg"]
+    assert label_of("pos =x.fa")[0] == "pos"
 
 
 @pytest.mark.parametrize(

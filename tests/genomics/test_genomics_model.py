@@ -1,6 +1,8 @@
 """TitansSequenceModel and variant effects: what follows in DNA."""
 
 import math
+import pickle
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -172,6 +174,105 @@ def test_a_model_of_longer_words_judges_substitutions_alone():
     for variant in ((50, "A", "AC"), (50, "AC", "A")):
         with pytest.raises(DataError, match=r"Variant 0, .* is an insertion or a deletion"):
             variant_effects(model, REPEAT, [variant])
+
+
+@pytest.fixture(scope="module")
+def longer_words():
+    return tiny_model(k=6, both_strands=False, max_epochs=3).fit([REPEAT])
+
+
+HUNDRED = REPEAT[:101]
+OTHER = {"A": "C", "C": "G", "G": "T", "T": "A"}
+
+
+def substitution(reference, position, length=1):
+    ref = reference[position - 1 : position - 1 + length]
+    return position, ref, "".join(OTHER[letter] for letter in ref)
+
+
+@pytest.mark.parametrize(
+    ("position", "length", "window"),
+    [
+        (1, 1, slice(0, 96)),
+        (96, 1, slice(0, 96)),
+        # From the first letter on, the last five fill no word.
+        (97, 1, slice(1, 97)),
+        (99, 1, slice(3, 99)),
+        (101, 1, slice(5, 101)),
+        # All that is changed, or a part of the variant would be judged.
+        (95, 5, slice(3, 99)),
+    ],
+)
+def test_a_variant_stands_in_a_whole_word_wherever_it_stands(
+    longer_words, position, length, window
+):
+    variant = substitution(HUNDRED, position, length)
+    changed = HUNDRED[: position - 1] + variant[2] + HUNDRED[position - 1 + length :]
+    with_ref, with_alt = longer_words.log_likelihood([HUNDRED[window], changed[window]])
+    assert fitted_effect(longer_words, HUNDRED, variant) == pytest.approx(with_alt - with_ref)
+    assert abs(with_alt - with_ref) > 1e-3
+
+
+@pytest.mark.parametrize("position", [1, 49, 51, 52, 56, 95, 99, 101])
+def test_a_variant_is_judged_in_one_known_word_on_either_strand(
+    longer_words, monkeypatch, position
+):
+    reference, read = HUNDRED[:49] + "N" + HUNDRED[50:], []
+    monkeypatch.setattr(longer_words, "log_likelihood", lambda X: read.extend(X) or np.zeros(2))
+    variant_effects(longer_words, reference, [substitution(reference, position)])
+    for strand in (read, [reverse_complement(window) for window in read]):
+        without, behind = (textwrap.wrap(window, 6) for window in strand)
+        (word,) = (i for i, (a, b) in enumerate(zip(without, behind, strict=True)) if a != b)
+        assert len(behind[word]) == 6
+        assert "N" not in behind[word]
+
+
+def test_a_variant_beside_an_unknown_letter_has_an_effect_on_both_strands(longer_words):
+    both = pickle.loads(pickle.dumps(longer_words)).set_params(both_strands=True)
+    reference = HUNDRED[:49] + "N" + HUNDRED[50:]
+    table = variant_effects(both, reference, [substitution(reference, p) for p in (49, 51, 52)])
+    assert (table["log_likelihood_ratio"].abs() > 1e-3).all()
+
+
+def test_a_variant_that_no_word_holds_is_named(longer_words):
+    reference = HUNDRED[:46] + "N" + HUNDRED[47:51] + "N" + HUNDRED[52:]
+    variants = [substitution(reference, 40), substitution(reference, 49)]
+    with pytest.raises(DataError, match=r"Variant 1 cannot be judged: around position 49 of the"):
+        variant_effects(longer_words, reference, variants)
+    # No change has no effect, and needs no word.
+    same = (49, reference[48], reference[48])
+    assert fitted_effect(longer_words, reference, same) == 0
+
+
+@pytest.mark.parametrize("alt", ["A", "C"])
+def test_a_reference_shorter_than_a_word_is_told_by_the_variant(longer_words, alt):
+    with pytest.raises(DataError, match=r"Variant 0 .* of 'chr2' no words of 6 .* stands 'ACG'"):
+        variant_effects(longer_words, {"chr1": REPEAT, "chr2": "ACG"}, [("chr2", 1, "A", alt)])
+
+
+def test_a_letter_around_a_variant_that_stands_for_no_base_is_told_by_the_variant(fitted):
+    with pytest.raises(DataError, match=r"Variant 1 .*: the window .* letter 'X'"):
+        variant_effects(fitted, REPEAT + "ACGX", [(5, "T", "G"), (1401, "A", "G")])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_line_end_behind_the_reference_is_no_letter(longer_words, monkeypatch, several):
+    read = []
+    monkeypatch.setattr(longer_words, "log_likelihood", lambda X: read.extend(X) or np.zeros(2))
+    reference, variant = HUNDRED[:95] + "\n", substitution(HUNDRED, 50)
+    if several:
+        reference, variant = {"chr1": reference}, ("chr1", *variant)
+    variant_effects(longer_words, reference, [variant])
+    # 95 letters are 15 words of 6, and 5 more.
+    assert read[0] == HUNDRED[:90]
+
+
+def test_a_window_is_wide_enough_for_the_words_of_a_long_variant(longer_words):
+    variant = substitution(HUNDRED, 40, 11)
+    effect = variant_effects(longer_words, HUNDRED, [variant], context=12)["log_likelihood_ratio"]
+    changed = HUNDRED[:39] + variant[2] + HUNDRED[50:]
+    with_ref, with_alt = longer_words.log_likelihood([HUNDRED[34:52], changed[34:52]])
+    assert effect.item() == pytest.approx(with_alt - with_ref)
 
 
 def test_ambiguous_letters_may_stand_around_a_variant(fitted):

@@ -66,7 +66,8 @@ class LoopModule(LightningModule):
         self.whole_model: list[nn.Module] = []
         self.settings = settings
         self.replay: Replay | None = None
-        self.total, self.n_seen = torch.zeros(()), 0  # of the epoch: losses, and over how many
+        # Of the epoch: losses, and over how many. That is no whole number where targets weigh.
+        self.total, self.n_seen = torch.zeros(()), 0.0
         self.n_ranks, self.rank = 1, 0
         self.alone = True  # on one device, without a wrapper that has to see each step
         # Of the batch that was last shared out: its examples, and how many of them are here.
@@ -163,7 +164,7 @@ class LoopModule(LightningModule):
         return self.share(batch, start, max(stop, start + 1))
 
     def on_train_epoch_start(self) -> None:
-        self.total, self.n_seen = torch.zeros((), device=self.device), 0
+        self.total, self.n_seen = torch.zeros((), device=self.device), 0.0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         if self.replay is not None:
@@ -172,7 +173,8 @@ class LoopModule(LightningModule):
         if loss is None:
             return None
         loss = self._using_all(loss)
-        whole, n, share = loss.detach(), self.n_examples(batch), None
+        whole, share = loss.detach(), None
+        n: float = self.n_examples(batch)
         alone, accumulated = self.n_ranks == 1, self._n_accumulated() > 1
         if not alone or accumulated or self.weighs_targets:  # else nobody needs to count them
             n_targets = self._count(self.n_targets(batch), loss)
@@ -180,17 +182,17 @@ class LoopModule(LightningModule):
             whole, n_targets, share = self._over_ranks(whole, n_targets)
             n, self.whole_loss = self._n_whole, whole
         if self.weighs_targets:
-            n = int(n_targets)
+            n = float(n_targets)
         self.total, self.n_seen = self.total + n * whole, self.n_seen + n
         if accumulated:
             share = self._accumulate(n_targets, share)
         return loss if share is None else loss * share.to(loss.dtype)
 
     def mean_training_loss(self) -> Tensor:
-        """Mean loss of the examples of this epoch so far."""
+        """Mean loss of the examples, or of the targets, of this epoch so far."""
         if self.replay is not None:
             return torch.tensor(self.replay.training_losses.popleft())
-        return self.total / max(self.n_seen, 1)
+        return self.total / (self.n_seen or 1)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         if self.replay is not None and not self.trainer.sanity_checking:
@@ -198,14 +200,16 @@ class LoopModule(LightningModule):
                 loss = torch.tensor(self.replay.validation_losses.popleft())
                 self.log("validation_loss", loss, batch_size=1, prog_bar=True)
             return
-        loss, n = self.validation_loss(batch), self.n_examples(batch)
+        loss = self.validation_loss(batch)
+        n: Any = self.n_examples(batch)
         if self.n_ranks > 1 or self.weighs_targets:
             n_targets = self._count(self.n_validation_targets(batch), loss)
         if self.n_ranks > 1:
             loss, n_targets, _ = self._over_ranks(loss, n_targets)
             n = self._n_whole
         if self.weighs_targets:
-            n = int(n_targets)
+            # Lightning asks for an int, and adds up any number; class weights may be below 1.
+            n = float(n_targets)
         self.log("validation_loss", loss, batch_size=n, prog_bar=True)
 
     def _replay_step(self) -> Tensor | None:
@@ -229,15 +233,15 @@ class LoopModule(LightningModule):
         Lightning divides by the number of batches, even for fewer at the end of an epoch.
         """
         weight, self._weight, self._unit = self._weight, None, None
-        return None if weight is None else self._n_accumulated() / weight
+        return None if weight is None else self._n_accumulated() / _or_one(weight)
 
     def _over_ranks(self, loss: Tensor, n_targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss of the whole batch, its targets, and what this share's gradient weighs in a mean."""
         here = n_targets if self._n_here else torch.zeros_like(n_targets)
         sums = torch.stack([torch.where(here > 0, loss.double() * here, 0.0), here])
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        total = _or_one(sums[1])
-        return (sums[0] / total).to(loss.dtype), total, here * self.n_ranks / total
+        divisor = _or_one(sums[1])
+        return (sums[0] / divisor).to(loss.dtype), sums[1], here * self.n_ranks / divisor
 
     def _accumulate(self, n_targets: Tensor, share: Tensor | None) -> Tensor:
         if self._unit is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
-from titans_ts.errors import ParameterError
+from titans_ts.errors import DataError, ParameterError
 from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int, check_number
@@ -228,7 +229,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             Labels: all text, or all numbers or booleans; two classes at least, and none missing.
         validation : tuple of (sequences, labels), optional
             What learning is judged on. Default: ``validation_fraction`` of the rows, drawn by
-            class; copies of one sequence are kept together.
+            class; copies of one sequence are kept together, and so is its reverse complement,
+            unless ``reverse_complement=False``.
 
         Returns
         -------
@@ -250,7 +252,15 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         weights = class_weights(self.class_weight, classes, labels)
         seed = draw_seed(self.random_state)
         if validation is None:
-            rows, held = hold_out(sequences, labels, self.validation_fraction, seed)
+            rows, held = hold_out(
+                sequences,
+                labels,
+                self.validation_fraction,
+                seed,
+                either_strand=bool(self.reverse_complement),
+            )
+            if not weights[labels[held]].any():  # such rows tell no epoch from another
+                rows, held = np.arange(len(labels)), held[:0]
             judged, judged_labels = sequences.take(held), labels[held]
             sequences, labels = sequences.take(rows), labels[rows]
         else:
@@ -259,8 +269,14 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
                     "validation must be a pair, (sequences, labels), got "
                     f"{validation!r:.80}. For a share of X, set validation_fraction."
                 )
-            judged = encode_sequences(validation[0])
-            _, judged_labels = read_labels(validation[1], len(judged), classes)
+            with _named_validation():
+                judged = encode_sequences(validation[0])
+                _, judged_labels = read_labels(validation[1], len(judged), classes)
+                if not weights[judged_labels].any():
+                    raise DataError(
+                        "class_weight makes all rows weigh 0, so that nothing can be judged by "
+                        "them. Give rows of another class too, or leave validation out."
+                    )
         config = self._network_config(len(classes), sequences)
         model = self._new_network(config, seed)
         result = self._train(
@@ -570,6 +586,15 @@ def _batches(
     for rows in ordered_batches(sequences, READ_AT_ONCE):
         codes, lengths, _ = to_batch(sequences, rows)
         yield rows, SequenceBatch(codes.to(device), lengths.to(device))
+
+
+@contextmanager
+def _named_validation() -> Iterator[None]:
+    """Say of an error that it is in ``validation``: X and y have sequences and labels too."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(f"In validation: {error}") from error
 
 
 def _kind(name: Any) -> np.dtype[Any]:

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from titans_ts.errors import DataError, ParameterError
-from titans_ts.plugins.genomics.coding import CodedSequences
+from titans_ts.plugins.genomics.coding import COMPLEMENT, CodedSequences
 
 __all__ = ["class_weights", "hold_out", "read_labels"]
 
@@ -44,19 +44,21 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
     Raises
     ------
     DataError
-        There are none, too many or too few, some are missing or no classes, they are of several
-        types, or all are one.
+        There are none, too many or too few, some are missing or no classes, they are bytes or of
+        several types, or all are one.
     """
     if y is None:
         # scikit-learn's own checks look for these words.
         raise DataError("fit requires y to be passed, but the target y is None: give a label each.")
+    if getattr(getattr(y, "dtype", None), "kind", "") == "T":  # NumPy's text of any length
+        y = y.astype(object)
     try:
         _check_elements(y)
-        y = column_or_1d(y, warn=True)
+        y = _inferred(column_or_1d(y, warn=True))
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise ValueError("Input y contains infinity")
         check_classification_targets(y)
-        if y.dtype.kind not in "biufUSO":  # which no saved model could write down
+        if y.dtype.kind not in "biufUO":  # which no saved model could write down
             raise DataError(
                 f"The labels are of the type {type(y[0]).__name__}, such as {y[0]!r}; expected "
                 "text, numbers, or True and False. Write them as text."
@@ -91,18 +93,18 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
     unknown = sorted({str(label) for label in y.tolist() if label not in places})
     if unknown:
         raise DataError(
-            f"The validation labels {unknown[:MOST_SHOWN]} are none of those to learn, "
+            f"The labels {unknown[:MOST_SHOWN]} are none of those to learn, "
             f"{classes.tolist()[:MOST_SHOWN]}. Give training rows of them, or leave them out."
         )
     return classes, np.array([places[label] for label in y.tolist()], dtype=np.int64)
 
 
 def _check_elements(y: Any) -> None:
-    """Refuse labels that are missing, or of several kinds.
+    """Refuse labels that are missing, bytes, or of several kinds.
 
     They are looked at one by one: in an array of text, NaN is the label 'nan', and 1 is '1'.
     """
-    if isinstance(y, np.ndarray) and y.dtype.kind in "biuSU":
+    if isinstance(y, np.ndarray) and y.dtype.kind in "biuU":
         return
     labels = np.asarray(y, dtype=object)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -125,11 +127,25 @@ def _check_elements(y: Any) -> None:
             f"The labels are of several types, which cannot be sorted: {examples}. Make all of "
             "them text, or all numbers."
         )
+    if "bytes" in first:
+        raise DataError(
+            f"The labels are bytes, such as {labels[0]!r}; expected text, numbers, or True and "
+            "False. Decode them, as by [label.decode() for label in y]."
+        )
+
+
+def _inferred(y: np.ndarray) -> np.ndarray:
+    """Numbers that an array holds as objects, as numbers: scikit-learn takes such for no labels."""
+    if y.dtype.kind == "O" and {_kind_of(label) for label in y.tolist()} == {"number"}:
+        return np.array(y.tolist())
+    return y
 
 
 def _kind_of(label: Any) -> str:
     if isinstance(label, str):
         return "text"
+    if isinstance(label, bytes):
+        return "bytes"
     # Of NumPy's own, its booleans alone are no numbers to Python.
     return "number" if isinstance(label, Number | np.bool_) else type(label).__name__
 
@@ -169,12 +185,18 @@ def class_weights(weight: Any, classes: np.ndarray, labels: np.ndarray) -> np.nd
 
 
 def hold_out(
-    sequences: CodedSequences, labels: np.ndarray, fraction: float, seed: int
+    sequences: CodedSequences,
+    labels: np.ndarray,
+    fraction: float,
+    seed: int,
+    *,
+    either_strand: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw rows to judge by, as many of each class as it has a share of them, and one at least.
 
     A class with one sequence is learnt only, and with a ``fraction`` of 0 all are. Copies of a
     sequence go together: one that is learnt says nothing about learning when it is met again.
+    With ``either_strand``, its reverse complement is a copy of it too.
 
     Returns
     -------
@@ -184,7 +206,11 @@ def hold_out(
     rng = np.random.default_rng(seed)
     copies: dict[bytes, list[int]] = {}
     for row in range(len(sequences)):
-        copies.setdefault(sequences[row].tobytes(), []).append(row)
+        codes = sequences[row]
+        key = codes.tobytes()
+        if either_strand:
+            key = min(key, COMPLEMENT[codes[::-1]].tobytes())
+        copies.setdefault(key, []).append(row)
     groups = list(copies.values())
     first = labels[[rows[0] for rows in groups]]
     held = np.zeros(len(labels), dtype=bool)

@@ -52,7 +52,7 @@ def read_labelled(files: list[str], sequence_column: str, label_column: str) -> 
     ----------
     files : list of str
         One table, or files as ``LABEL=PATH``; without ``LABEL=``, a file's name up to the first
-        dot is the label.
+        dot is the label. White space around a label is left out.
     sequence_column, label_column : str
         Of a table.
     """
@@ -77,7 +77,8 @@ def _labelled_table(file: Path, sequence_column: str, label_column: str) -> Name
             )
     sequences = _column(table, sequence_column, "--sequence-column", file)
     labels = _column(table, label_column, "--label-column", file)
-    empty = [row for row, label in enumerate(labels, 1) if not label.strip()]
+    labels = [label.strip() for label in labels]
+    empty = [row for row, label in enumerate(labels, 1) if not label]
     if empty:
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise DataError(
@@ -88,12 +89,25 @@ def _labelled_table(file: Path, sequence_column: str, label_column: str) -> Name
 
 
 def label_of(text: str) -> tuple[str, Path]:
-    """The label and the path of ``LABEL=PATH``; of a path alone, its name up to the first dot."""
+    """The label and the path of ``LABEL=PATH``; of a path alone, its name up to the first dot.
+
+    Raises
+    ------
+    ParameterError
+        Nothing stands before the ``=``.
+    """
     label, equals, path = text.partition("=")
     # A path may hold "=" itself.
     if equals and not Path(text).exists():
-        return label, Path(path)
-    return Path(text).name.partition(".")[0], Path(text)
+        if not label.strip():
+            raise ParameterError(
+                f"{text!r} has no label before '='; expected LABEL=FILE, such as "
+                f"{'promoter=' + path!r}. Write one; without '=', the label is the file's name up "
+                "to the first dot."
+            )
+        return label.strip(), Path(path)
+    # A file whose name starts with a dot has a label nevertheless.
+    return Path(text).name.lstrip(".").partition(".")[0], Path(text)
 
 
 @contextmanager

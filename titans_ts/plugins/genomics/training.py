@@ -118,6 +118,9 @@ class ClassifierModule(LoopModule):
         self.readings, self.class_weights = readings, class_weights
         self.mask_fraction, self.label_smoothing = mask_fraction, label_smoothing
         self._some_weigh_nothing = bool((class_weights == 0).any())
+        # Else the mean of an epoch would depend on how the classes lie in its batches. Where all
+        # weigh the same, rows are counted: nobody has to wait for a sum on the device.
+        self.weighs_targets = bool((class_weights != class_weights[0]).any())
 
     def n_targets(self, batch: SequenceBatch) -> Tensor:
         assert batch.labels is not None

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.errors import DataError, DataTypeError, ParameterError
 from titans_ts.parameters import check_int
+from titans_ts.plugins.genomics.coding import encode_sequences
 
 if TYPE_CHECKING:
     from titans_ts.plugins.genomics.sequence_model import TitansSequenceModel
@@ -49,7 +50,9 @@ def variant_effects(
         deletions are written with the letter before them, as there. The letters are A, C, G, T and
         U. Tuples are ``(position, ref, alt)`` or ``(sequence, position, ref, alt)``.
     context : int, default 512
-        Bases of the window, half on each side; fewer near an end.
+        Bases of the window, half on each side; fewer near an end. With ``k`` above 1 it is a whole
+        number of words, the same on either strand, which start where all that the variant changes
+        stands in words of A, C, G, T and U; a variant about as long as the window gets more.
 
     Returns
     -------
@@ -60,7 +63,8 @@ def variant_effects(
     ------
     DataError
         A position lies outside, the letters of ``ref`` do not stand there, a letter is ambiguous,
-        or an insertion or a deletion is given to a model of longer words.
+        an insertion or a deletion is given to a model of longer words, or no such words hold all
+        that a variant changes: 0 would say that it has no effect.
 
     Examples
     --------
@@ -80,15 +84,24 @@ def variant_effects(
                 f"The reference must be a str, or a dict of str by name, got "
                 f"{type(sequence).__name__} ({sequence!r:.60})."
             )
+    # White space at the end is no letter, and would count in words from there.
+    if isinstance(reference, Mapping):
+        reference = {name: sequence.rstrip() for name, sequence in reference.items()}
+    else:
+        reference = reference.rstrip()
     table = _read_variants(variants, several)
     rows = table.to_dict("records")
     for number, row in enumerate(rows):
         _check_letters(row["ref"], row["alt"], model.k_, number)
-    pairs = [_windows(row, reference, context, number) for number, row in enumerate(rows)]
+    pairs = [_windows(row, reference, context, model.k_, number) for number, row in enumerate(rows)]
     out = table.copy()
     if not pairs:
         return out.assign(log_likelihood_ratio=np.empty(0))
-    likelihoods = model.log_likelihood([window for pair in pairs for window in pair])
+    try:
+        likelihoods = model.log_likelihood([window for pair in pairs for window in pair])
+    except DataError:
+        _name_variant(pairs)
+        raise
     with_ref, with_alt = likelihoods.reshape(-1, 2).T
     return out.assign(log_likelihood_ratio=with_alt - with_ref)
 
@@ -140,7 +153,7 @@ def _as_dna(letters: str) -> str:
 
 
 def _windows(
-    row: Mapping[Any, Any], reference: str | Mapping[str, str], context: int, number: int
+    row: Mapping[Any, Any], reference: str | Mapping[str, str], context: int, k: int, number: int
 ) -> tuple[str, str]:
     """What stands around a variant, without it and with it."""
     sequence, where = reference, "the reference"
@@ -175,7 +188,37 @@ def _windows(
             f"context={context} is shorter than the {len(ref)} letters of variant {number}; give "
             "more."
         )
-    room = (context - len(ref)) // 2
-    before = sequence[max(start - room, 0) : start]
-    after = sequence[start + len(ref) : start + len(ref) + room]
-    return before + found + after, before + alt + after
+    # Room for a word that starts, or ends, with the variant, however long that is.
+    room = max((context - len(ref)) // 2, k - 1)
+    first, last = max(start - room, 0), min(start + len(ref) + room, len(sequence))
+    with_ref = sequence[first:last]
+    with_alt = sequence[first:start] + alt + sequence[start + len(ref) : last]
+    changed = [
+        start + i
+        for i, (one, other) in enumerate(zip(_as_dna(ref), _as_dna(alt), strict=False))
+        if one != other
+    ]
+    for begin in range(first, first + k):
+        # Whole words: on the other strand, where they start at the end, they are the same then.
+        end = begin + (last - begin) // k * k
+        words = {begin + (at - begin) // k * k for at in changed}
+        known = all(begin <= at < end and BASES.issuperset(sequence[at : at + k]) for at in words)
+        if known and begin < end:
+            here = slice(begin - first, end - last or None)
+            return with_ref[here], with_alt[here]
+    raise DataError(
+        f"Variant {number} cannot be judged: around position {position} of {where} no words of "
+        f"{k} letters of A, C, G, T and U hold all that it changes; there stands "
+        f"{sequence[max(start - k + 1, 0) : start + len(ref) + k - 1]!r:.60}. Leave it out, or "
+        "take a model of shorter words, such as k=1."
+    )
+
+
+def _name_variant(pairs: Iterable[tuple[str, str]]) -> None:
+    """Raise DataError with the variant around which a letter stands for no base."""
+    for number, pair in enumerate(pairs):
+        try:
+            encode_sequences(pair[:1])
+        except DataError as error:
+            why = str(error).replace("Sequence 0", "the window of the reference around it", 1)
+            raise DataError(f"Variant {number} cannot be judged: {why}") from None
