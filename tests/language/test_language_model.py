@@ -462,10 +462,10 @@ def test_the_small_recipe_is_the_best_model_of_the_comparison():
     model = TitansLanguageModel(**preset("bytes-1m"))
     config = model._config()
     with torch.device("meta"):
-        compared = make("titans-lmm", 257, 900_000, config.depth).backbone.config
+        compared = make("titans-mal", 257, 900_000, config.depth).backbone.config
     assert config.mlp_expansion == pytest.approx(compared.mlp_expansion, abs=0.01)
-    # Lengths that a memory alone does not look at.
-    alike = {"mlp_expansion": 1.0, "window": None, "segment_length": 1, "memory_skip": False}
+    # Segments are MAC's.
+    alike = {"mlp_expansion": 1.0, "segment_length": 1}
     assert replace(config, **alike) == replace(compared, **alike)
 
 
