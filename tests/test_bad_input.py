@@ -277,3 +277,48 @@ def test_masks_and_nan_of_arrays_are_read_as_not_observed():
 
 def test_a_target_by_name_needs_a_table_with_names():
     refused(np.zeros((7, 3)), "target='OT' names columns, but X is an array", target="OT")
+
+
+# -- row numbers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "Unnamed: 0.1", ""])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param(np.arange(ROWS), id="counted"),
+        pytest.param(np.arange(ROWS) + 50, id="the end of a table"),
+        pytest.param(np.arange(ROWS) ** 2, id="selected"),
+        pytest.param(np.arange(ROWS) % 4, id="several tables"),
+    ],
+)
+def test_row_numbers_are_nothing_to_forecast(name, numbers):
+    table = with_date(HOURS)
+    table.insert(0, name, numbers)
+    said = refused(
+        table, f"^The column '{name}' of X holds {numbers[0]}, {numbers[1]}, .*: row num"
+    )
+    assert "index_col=0" in said
+    assert "target=" in said
+    refused(table.drop(columns="date"), "row numbers")
+    assert read_table(table, target=[name, "OT"])[1].channels == (name, "OT")
+    assert read_table(table, target="OT")[1].channels == ("OT",)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param(np.arange(ROWS) % 2, id="a flag"),
+        pytest.param(np.arange(ROWS) / 2, id="fractions"),
+        pytest.param(np.arange(ROWS)[::-1].copy(), id="falling"),
+        pytest.param(np.zeros(ROWS, dtype=int), id="constant"),
+    ],
+)
+def test_a_column_without_a_name_that_numbers_no_rows_is_forecast(numbers):
+    table = with_date(HOURS).drop(columns="HUFL")
+    table.insert(0, "Unnamed: 0", numbers)
+    assert read_table(table)[1].channels == ("Unnamed: 0", "OT")
+
+
+def test_growing_numbers_under_a_name_are_forecast():
+    assert "meter" in read_table(frame(meter=np.arange(ROWS)))[1].channels

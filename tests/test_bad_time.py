@@ -1,6 +1,7 @@
 """Time that is missing, out of order, irregular or unclear is refused with one sentence."""
 
 import datetime
+import re
 
 import numpy as np
 import pandas as pd
@@ -242,3 +243,153 @@ def test_periods_must_be_evenly_spaced():
 def test_a_frequency_that_is_none_is_refused(freq):
     with pytest.raises(ParameterError, match=r"freq must be a pandas frequency such as .*, got"):
         read_table(frame(), freq=freq)
+
+
+# -- clocks that change ----------------------------------------------------------------------------
+
+
+def local(start, end, freq="h"):
+    """Stamps as a clock on a wall in Berlin shows them."""
+    return pd.date_range(start, end, freq=freq, tz="Europe/Berlin").tz_localize(None)
+
+
+def values(index):
+    return pd.Series(np.arange(len(index)) * 1.0, index=index)
+
+
+SPRING, AUTUMN = ("2024-03-28", "2024-04-03"), ("2024-10-24", "2024-10-30")
+
+
+@pytest.mark.parametrize("freq", ["h", "15min"])
+def test_the_hour_that_summer_time_skips_is_no_row_to_insert(freq):
+    index = local(*SPRING, freq)
+    refused(values(index), r"1 gap .* If it is the hour that .* tz_localize\('Europe/Berlin'\)\.$")
+    # What is advised is enough.
+    assert read_table(values(index.tz_localize("Europe/Berlin")))[1].freq == freq
+
+
+@pytest.mark.parametrize("freq", ["h", "15min"])
+def test_the_hour_that_comes_twice_is_told_apart_by_a_zone(freq):
+    index = local(*AUTUMN, freq)
+    hint = r"tz_localize\('Europe/Berlin', ambiguous='infer'\)\.$"
+    refused(values(index), hint)
+    refused(values(index.sort_values()), f"duplicate.* {hint}")
+    zoned = index.tz_localize("Europe/Berlin", ambiguous="infer")
+    assert read_table(values(zoned))[1].freq == freq
+
+
+def test_each_series_of_a_panel_may_have_the_hour_twice():
+    index = local(*AUTUMN)
+    parts = [values(index).rename("y").rename_axis("ds").reset_index() for _ in "ab"]
+    panel = pd.concat([part.assign(unique_id=name) for part, name in zip(parts, "ab", strict=True)])
+    refused(panel, r"have 2 duplicates.* tz_localize\('Europe/Berlin', ambiguous='infer'\)\.$")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pytest.param(local(*SPRING).delete(30), id="another gap too"),
+        pytest.param(local(*SPRING).delete(74), id="two hours"),
+        pytest.param(local(*SPRING) + pd.Timedelta(1, "D"), id="a Monday"),
+        pytest.param(local(*SPRING) + pd.Timedelta(9, "h"), id="noon"),
+        pytest.param(local(*SPRING) + pd.Timedelta(12 * 7, "D"), id="June"),
+        pytest.param(local(*AUTUMN).insert(0, local(*AUTUMN)[0]), id="another duplicate too"),
+        pytest.param(local(*AUTUMN).sort_values().repeat(2), id="all twice"),
+        pytest.param(local(*AUTUMN)[::-1], id="newest first"),
+        pytest.param(local(*SPRING).tz_localize("UTC"), id="a zone already"),
+    ],
+)
+def test_other_gaps_and_duplicates_are_not_of_a_clock(index):
+    assert "tz_localize" not in refused(values(index), "gap|duplicate|sorted")
+
+
+# -- a time that nobody named ----------------------------------------------------------------------
+
+TEXT = HOURS.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def unnamed(times, name="Zeitpunkt"):
+    return pd.DataFrame({name: times, "kW": np.arange(len(times)) * 1.0})
+
+
+@pytest.mark.parametrize("options", [{}, {"target": "kW"}])
+@pytest.mark.parametrize("name", ["Zeitpunkt", "Datetime (UTC)", "utc_timestamp", "Local time"])
+def test_text_that_looks_like_time_is_never_left_out_without_a_word(name, options):
+    message = (
+        rf"but {re.escape(repr(name))} holds text that looks like time stamps, the first "
+        r"'2016-07-0\d .*time_column="
+    )
+    for times in (TEXT, TEXT[::-1], TEXT.delete([3, 4])):
+        said = refused(unnamed(times, name), f"^X has no column .* {message}", **options)
+        assert "target=" not in said  # which leads back here
+    refused(pl.from_pandas(unnamed(TEXT, name)), message, **options)
+    refused(unnamed(pd.Categorical(TEXT), name), message, **options)
+    # Rows that were selected keep their numbers, which are no time.
+    refused(unnamed(TEXT, name)[::2], message, **options)
+    assert read_table(unnamed(TEXT, name), time_column=name, **options)[1].freq == "h"
+
+
+def test_a_stray_text_among_many_times_does_not_hide_them():
+    many = pd.date_range("2016-07-01", periods=201, freq="h").strftime("%d.%m.%Y %H:%M")
+    for row in (0, 100, 200):
+        refused(unnamed(put(many, row, "total")), "looks like time stamps", target="kW")
+
+
+def test_text_that_is_no_time_is_left_out_where_a_target_is_named():
+    for text in (
+        ["cold"] * ROWS,
+        put(["cold"] * ROWS, 0, "2016-07-01 20:00"),
+        put(TEXT, slice(0, None, 2), "later"),
+        [f"{year}" for year in range(2001, 2001 + ROWS)],
+        [f"201607{day:02}" for day in range(1, ROWS + 1)],
+        [f"{hour}:00" for hour in range(ROWS)],
+        [None] * ROWS,
+    ):
+        _, layout = read_table(unnamed(pd.Series(text, dtype=object)), target="kW")
+        assert layout.channels == ("kW",)
+        assert layout.freq is None
+
+
+def test_text_that_looks_like_time_may_stand_beside_a_time_or_have_a_role():
+    table = unnamed(TEXT)
+    assert read_table(table.set_index(HOURS), target="kW")[1].freq == "h"
+    assert read_table(table.assign(date=HOURS), target="kW")[1].freq == "h"
+    counted = table.set_index(pd.Index(range(5, 5 + ROWS), name="step"))
+    assert read_table(counted, target="kW")[1].time.first == (5,)
+    assert read_table(table, target="kW", past_covariates="Zeitpunkt")[1].freq is None
+    panel = table.assign(unique_id="a", ds=range(ROWS))
+    assert read_table(panel, target="kW")[1].ids == ("a",)
+    # The way out that the sentence names.
+    assert read_table(table.drop(columns="Zeitpunkt"))[1].freq is None
+
+
+# -- series that nobody told apart -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [pd.Timedelta(9, "D"), -pd.Timedelta(9, "D")])
+def test_series_that_do_not_overlap_are_told_to_name_their_ids(after):
+    times = HOURS.append(HOURS + after)
+    stations = ["a"] * ROWS + ["b"] * ROWS
+    table = pd.DataFrame({"date": times, "y": 1.0, "station": stations})
+    hint = r"of several series, .* such as id_column='station'\.$"
+    refused(table, hint)
+    assert read_table(table, id_column="station")[1].ids == ("a", "b")
+    weather = ["dry", "wet"] * ROWS
+    assert "id_column" not in refused(table.assign(station=weather), "gap|sorted")
+
+
+# -- an index of text ------------------------------------------------------------------------------
+
+
+def test_an_index_with_several_offsets_is_told_to_become_utc():
+    index = pd.date_range("2024-10-26", "2024-10-29", freq="h", tz="Europe/Berlin")
+    table = values(pd.Index([str(stamp) for stamp in index]))
+    said = refused(table, r"X\.index = pandas\.to_datetime\(X\.index, utc=True\)")
+    assert "values, the first" in said
+    table.index = pd.to_datetime(table.index, utc=True)
+    assert read_table(table)[1].freq == "h"
+    # As pandas.read_csv of pandas 2 reads them.
+    dates = values(pd.Index([pd.Timestamp(str(stamp)) for stamp in index], dtype=object))
+    refused(dates, r"to_datetime\(X\.index, utc=True\)")
+    plain = refused(values(pd.Index(TEXT)), r"to_datetime\(X\.index\)")
+    assert "utc" not in plain

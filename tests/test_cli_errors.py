@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 from command_line import HORIZON, ROWS, TINY_OPTIONS, files, run, start, station, succeed, words
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from titans_ts import DataError, SeasonalNaiveForecaster, TitansForecaster
 from titans_ts.cli.app import app
 from titans_ts.cli.terminal import in_plain_words
+from titans_ts.cli.wording import for_the_shell
 from titans_ts.data.csv import read_csv
 
 
@@ -42,9 +44,30 @@ BAD_INPUT = [
     (["forecast", "infinite.csv"], r"Column 'OT' has 1 infinite value .* row 7 \(2016-07-01 07"),
     (["forecast", "gaps.csv"], r"have 1 gap \(2 missing rows\), the first after 2016-07-01 10:00"),
     (["forecast", "short.csv", "--horizon=5"], r"Too few rows to learn from"),
-    (["forecast", "station.csv", "--horizon=0"], r"--horizon must be a whole number of at least 1"),
+    (["forecast", "station.csv", "--horizon=0"], r"--horizon must be .* at least 1, got 0\.$"),
+    (
+        ["forecast", "gaps.csv"],
+        r"Insert the missing rows in the file, with empty cells \(in Python, FillGaps\(\) does",
+    ),
+    (["forecast", "turned.csv"], r"oldest row first\. Sort the rows of the file by time\.$"),
+    (
+        ["forecast", "tilted.csv"],
+        r"Bring the rows of the file to one frequency \(in Python, Resample",
+    ),
+    (
+        ["forecast", "unnamed.csv", "--target=OT"],
+        r"the table has no column that is known .* 'Zeitpunkt' holds .* --time-column 'Zeitpunkt',",
+    ),
+    (["forecast", "unnamed.csv"], r"'Zeitpunkt' holds text .* --time-column 'Zeitpunkt', or drop"),
+    (
+        ["forecast", "unnamed-panel.csv", "--target=OT"],
+        r"has the ids of series .* no time: .* 'Zeitpunkt'.* Name the time column with --time-c",
+    ),
     (["forecast", "station.csv", "--horizon=x"], r"Invalid value for '--horizon'"),
-    (["forecast", "station.csv", "--max-epochs=0"], r"max_epochs must be a whole number of at"),
+    (
+        ["forecast", "station.csv", "--max-epochs=0"],
+        r"Error: --max-epochs must be a whole .* 1, got 0\.$",
+    ),
     (["forecast", "station.csv", "--freq=nonsense"], r"freq must be a pandas frequency such as"),
     (["forecast", "station.csv", "--freq=D"], r"--freq|expected one row every D"),
     (["forecast", "station.csv", "--variant=max"], r"'max' is not one of 'mac', 'mag', 'mal'"),
@@ -91,6 +114,13 @@ def test_bad_input_gets_a_sentence_and_exit_code_2_and_leaves_nothing(arguments,
     frame.assign(HUFL=["1.5", "broken"] + ["2.5"] * (ROWS - 2)).to_csv("text.csv")
     frame.replace({"OT": {frame["OT"].iloc[7]: float("inf")}}).to_csv("infinite.csv")
     frame.drop(frame.index[11:13]).to_csv("gaps.csv")
+    frame[::-1].to_csv("turned.csv")
+    frame.set_index(frame.index + pd.to_timedelta([i % 7 for i in range(ROWS)], "min")).to_csv(
+        "tilted.csv"
+    )
+    unnamed = frame.rename_axis("Zeitpunkt").reset_index()
+    unnamed.to_csv("unnamed.csv", index=False)
+    unnamed.assign(unique_id="a").to_csv("unnamed-panel.csv")
     frame[:3].to_csv("short.csv")
     before = {path: path.read_bytes() for path in folder.iterdir()}
 
@@ -148,6 +178,49 @@ def test_only_the_parameter_x_is_called_the_table(message, said, capsys):
     with pytest.raises(typer.Exit):
         command()
     assert capsys.readouterr().err == f"Error: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "Sort with X.sort_values('Datetime (UTC)'). Leave freq out.",
+            "Sort the rows of the file by time. Leave --freq out.",
+        ),
+        (
+            "save it as UTF-8, or give the frame of pandas.read_csv(path, encoding='cp1252').",
+            "save it as UTF-8.",
+        ),
+        (
+            "Write them with a decimal point, or give the frame of pandas.read_csv(path, sep=';', "
+            "decimal=',') or (..., thousands=',').",
+            "Write them with a decimal point.",
+        ),
+        (
+            "Convert it with pandas.to_datetime(column, unit='s'), count by it with "
+            "time_column='time', or name the columns to forecast with target=.",
+            "Write it in the file as dates, such as 2024-01-31 12:00, count by it with "
+            "--time-column 'time', or name the columns to forecast with --target.",
+        ),
+        (
+            "Convert the column with pandas.to_datetime(..., dayfirst=True) or False.",
+            "Write them in the file with the year first, such as 2024-01-31.",
+        ),
+        (
+            "give the local times their zone instead, such as tz_localize('Europe/Berlin').",
+            "write the local times with their offset from UTC instead, such as "
+            "2024-10-27T02:00+01:00.",
+        ),
+        (
+            "future lacks 1 step. make_future_dataframe(X) gives them, get_missing_future(future, "
+            "X) those that are missing; leave X out where predict was given none.",
+            "future lacks 1 step.",
+        ),
+        ("'--freq' is no freq of freq_file.", "'--freq' is no --freq of freq_file."),
+    ],
+)
+def test_advice_for_python_becomes_advice_for_a_file(message, said):
+    assert for_the_shell(message) == said
 
 
 def test_an_error_is_one_line_however_long_where_no_terminal_breaks_it(folder):

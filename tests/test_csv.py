@@ -280,3 +280,43 @@ def test_the_command_line_says_the_same_sentence(tmp_path, monkeypatch, name):
     assert result.stderr.count("\n") == 1
     with pytest.raises(TitansError, match=message):
         read_csv("load.csv")
+
+
+# -- row numbers -----------------------------------------------------------------------------------
+
+
+def numbered(text, name=""):
+    """The rows below a column of their numbers, as DataFrame.to_csv writes it."""
+    head, *rows = text.splitlines()
+    rows = [f"{i},{row}" for i, row in enumerate(rows)]
+    return "\n".join([f"{name},{head}", *rows, ""])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(numbered(PLAIN), id="once"),
+        pytest.param(numbered(PLAIN, "Unnamed: 0"), id="named by pandas"),
+        pytest.param(numbered(numbered(PLAIN, "Unnamed: 0")), id="written twice"),
+        pytest.param(
+            numbered(numbered(numbered(PLAIN, "Unnamed: 0"), "Unnamed: 0.1")), id="three times"
+        ),
+    ],
+)
+def test_row_numbers_beside_a_time_are_left_out(text, tmp_path):
+    pd.testing.assert_frame_equal(read(tmp_path, text), FRAME, check_index_type=False)
+    named = read(tmp_path, text, time_column="date")
+    pd.testing.assert_frame_equal(named, FRAME, check_index_type=False)
+
+
+def test_row_numbers_without_a_time_number_the_rows(tmp_path):
+    found = read(tmp_path, ",OT\n0,1.5\n1,2.5\n2,4.5\n")
+    assert found.index.tolist() == [0, 1, 2]
+    assert found.index.name is None
+    assert list(found.columns) == ["OT"]
+
+
+def test_other_numbers_without_a_name_stay(tmp_path):
+    head, *rows = PLAIN.splitlines()
+    text = "\n".join([f",{head}", *(f"{i},{row}" for i, row in zip((0, 2, 1), rows, strict=True))])
+    assert read(tmp_path, text)["Unnamed: 0"].tolist() == [0, 2, 1]

@@ -199,7 +199,7 @@ def test_missing_steps_are_named_with_their_series():
         fitted(head),
         r"^future lacks 6 of the 10 rows to forecast \(5 for each series\): series 'b' at "
         r"2024-01-01 13:00:00; series 'a' all of 2024-01-01 07:00:00, 2024-01-01 08:00:00, "
-        r"2024-01-01 09:00:00, \.\.\. 2024-01-01 11:00:00\. make_future_dataframe\(\) gives",
+        r"2024-01-01 09:00:00, \.\.\. 2024-01-01 11:00:00\. make_future_dataframe\(X\) gives",
     )
     layout = fitted(wide())
     future = wide(HOURS[11:22])

@@ -121,7 +121,7 @@ LATER = {
     "a future that lacks a step": (
         of("covariates", long, future=ahead().drop(index=4)),
         r"future lacks 1 of the 6 rows to forecast \(3 for each series\): series 'south' at "
-        r"2024-01-14 20:00:00\. make_future_dataframe\(\) gives",
+        r"2024-01-14 20:00:00\. make_future_dataframe\(X\) gives",
     ),
     "a future that lacks an id": (
         of("covariates", long, future=ahead().iloc[:3]),
@@ -179,7 +179,7 @@ LATER = {
         of(
             "numbered", lambda: wide(pd.RangeIndex(ROWS)), future=pd.DataFrame({"HUFL": [1.0, 2.0]})
         ),
-        r"future lacks 3 of the 3 steps to forecast: 23, 24, 25\. make_future_dataframe\(\)",
+        r"future lacks 3 of the 3 steps to forecast: 23, 24, 25\. make_future_dataframe\(X\)",
     ),
     "a future with a missing stamp": (
         of("covariates", long, future=changed(ahead(), "ds", 1, pd.NaT)),
@@ -249,6 +249,19 @@ LATER = {
     "validation of more rows than there are": (
         lambda: ridge().fit(wide(), validation=ROWS),
         "validation=23 rows cannot be set aside: expected at least the horizon",
+    ),
+    "a fraction of rows as validation": (
+        lambda: ridge().fit(wide(), validation=np.float64(0.2)),
+        r"^validation must be a number of rows at the end of X, or a table like X, got 0\.2\. For "
+        r"a fraction of the rows set validation_fraction=0\.2 in the forecaster\.$",
+    ),
+    "True as validation": (
+        lambda: ridge().fit(wide(), validation=True),
+        r"^validation must be .* got True\. Give how many of the last rows it is, or rows that",
+    ),
+    "a path as validation": (
+        lambda: ridge().fit(wide(), validation="later.csv"),
+        r"^validation must be .* got 'later\.csv'\. Give how many of the last rows it is",
     ),
     # scores
     "a score of too few rows": (

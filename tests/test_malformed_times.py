@@ -88,7 +88,8 @@ TIMES = {
             )
         ),
         {},
-        r"in the index have 1 duplicate: the first is row 3 \(2024-10-27 02:00:00\)",
+        r"in the index have 1 duplicate: the first is row 3 \(2024-10-27 02:00:00\).* zone "
+        r"instead, such as tz_localize\('Europe/Berlin', ambiguous='infer'\)\.$",
     ),
     "gaps": (
         lambda: wide(HOURS.delete([5, 6, 11])),

@@ -174,3 +174,37 @@ def test_rows_labelled_otherwise_do_not_follow(other, words):
 def test_for_arrays_nothing_is_said_about_what_follows():
     check_followed(numbers(ROWS, CHANNELS), stamped(HOURS))
     check_followed(stamped(HOURS), numbers(ROWS, CHANNELS))
+
+
+# -- clocks of twelve hours ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "%m/%d/%Y %I:%M:%S %p",
+        "%d/%m/%Y %I:%M %p",
+        "%Y-%m-%d %I:%M:%S%p",
+        "%d.%m.%Y, %I %p",
+        "%I:%M %p %m/%d/%Y",
+        "%Y-%m-%d %I:%M:%S.%f %p",
+    ],
+)
+@pytest.mark.parametrize("start", ["2024-02-25 00:00", "2024-02-25 12:00", "2024-02-25 15:00"])
+def test_times_of_a_clock_of_twelve_hours_are_read_and_written(how, start):
+    index = pd.date_range(start, periods=201, freq="h")
+    table = pd.DataFrame({"date": index.strftime(how), "OT": np.arange(201) / 4})
+    series, layout = read_table(table[:-2])
+    assert layout.freq == "h"
+    assert layout.time.index_of(np.array(layout.time.first))[0] == index[0]
+    forecast = layout.forecast_table(series.values[None, :2])
+    assert forecast["date"].tolist() == table["date"][-2:].tolist()
+    lower = table.assign(date=table["date"].str.lower())
+    assert read_table(lower, time_column="date")[1].freq == "h"
+
+
+def test_twelve_hours_with_the_day_or_the_month_first_are_refused_where_nothing_tells():
+    times = [f"{day} 01:00 PM" for day in ("01/01/2024", "02/02/2024", "05/06/2024")]
+    table = pd.DataFrame({"date": times, "OT": [1.0, 2.0, 4.0]})
+    with pytest.raises(DataError, match="make sense with the day first and with the month first"):
+        read_table(table)

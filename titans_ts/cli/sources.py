@@ -19,6 +19,7 @@ from titans_ts.data.parquet import ParquetFolder
 from titans_ts.data.parquet.files import SUFFIXES, ParquetFiles
 from titans_ts.data.schema import read_table
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.time_column import looks_like_time
 
 __all__ = ["Source", "is_parquet", "open_file", "read_source", "span", "written_form"]
 
@@ -88,12 +89,19 @@ def open_file(
     frame = read_csv(file, time_column=time_column, text_columns=text)
     names = ID_NAMES if id_column is None else (id_column,)
     ids = [name for name in names if name in frame.columns]
-    if not ids or isinstance(frame.index, pd.RangeIndex):
+    if not ids or isinstance(frame.index, pd.RangeIndex) or _numbers_only(frame):
         return frame, None
     label = str(frame.index.name or "time")
     frame = frame.reset_index(names=label)
     frame.insert(0, ids[0], frame.pop(ids[0]))
     return frame, label
+
+
+def _numbers_only(frame: pd.DataFrame) -> bool:
+    """Tell whether the index are row numbers, beside a column of text that looks like the time."""
+    if frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index.dtype):
+        return False
+    return any(looks_like_time(frame[label]) for label in frame.columns)
 
 
 def read_source(file: Path, columns: Columns, *, whole: bool = False) -> Source:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from titans_ts.cli.wording import for_the_shell
 from titans_ts.errors import TitansError
 
 __all__ = ["Terminal", "in_plain_words"]
@@ -140,7 +140,7 @@ def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
                 _stop("terminated.", TERMINATED)
             raise
         except TitansError as error:
-            _stop(_for_the_shell(str(error)), BAD_INPUT)
+            _stop(for_the_shell(str(error)), BAD_INPUT)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
@@ -165,34 +165,3 @@ def _stop(message: str, code: int) -> NoReturn:
     # Whole lines for a file or a pipe: a broken sentence cannot be searched.
     console.print(text, soft_wrap=not console.is_terminal)
     raise typer.Exit(code)
-
-
-# A parameter as the library's messages spell it, such as time_column=, and what follows it.
-_PARAMETER = re.compile(
-    r"\b(target|time_column|id_column|(?:past|future|static)_covariates|calendar|holidays|future|"
-    r"freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home|sha256|storage)"
-    r"=(?=([ .,;)]?))"
-)
-_COVARIATES = re.compile(r"\b(past|future|static)_covariates\b(?!=)")
-# Advice to someone who writes Python.
-_PYTHON = re.compile(r" [^.]*\bmake_future_dataframe\(\)[^.]*\.")
-# The table, where it is not the X of a line of Python, nor a part of a path.
-_TABLE = re.compile(r"(?<![\w/-])X\b(?![.\[=/-])")
-# What a message quotes is the user's own: a letter of a sequence, a column, a path. The apostrophe
-# of a word such as X's opens no quote.
-_QUOTED = re.compile(r"""((?<!\w)b?(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"))""")
-
-
-def _for_the_shell(message: str) -> str:
-    """Reword a message to someone who gave options and a file, not parameters and X."""
-
-    def option(match: re.Match[str]) -> str:
-        value_follows = not match[2]
-        return "--" + match[1].replace("_", "-") + (" " if value_follows else "")
-
-    def reword(words: str) -> str:
-        words = _COVARIATES.sub(r"--\1-covariates", words)
-        return _TABLE.sub("the table", _PARAMETER.sub(option, words))
-
-    parts = _QUOTED.split(_PYTHON.sub("", message))
-    return "".join(part if i % 2 else reword(part) for i, part in enumerate(parts))

@@ -145,7 +145,7 @@ def _explain_text(column: pd.Series, words: str, where: Callable[[int], str]) ->
         return DataError(
             f"Expected numbers in {words}, got what look like time stamps, the first "
             f"{values.iloc[row]!r} in {where(row)}. Say that it holds the time with time_column=, "
-            "or name the columns to forecast with target=."
+            "or drop it."
         )
     what = "got only text" if bad.all() else f"got text in {plural(int(bad.sum()), 'row')}"
     return DataError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import BaseOffset, Day, Tick
 
+from titans_ts.data.clock_change import skips_hour
 from titans_ts.errors import DataError, ParameterError
 
 __all__ = [
@@ -196,7 +198,9 @@ def infer_offset(index: pd.DatetimeIndex) -> BaseOffset | None:
     return offset if offset is not None and _follows(index, offset) else None
 
 
-def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOffset:
+def find_offset(
+    index: pd.DatetimeIndex, freq: str | None, where: str, several: Callable[[], str] = str
+) -> BaseOffset:
     """Return the step of sorted, distinct stamps, or say why there is none.
 
     Parameters
@@ -206,6 +210,8 @@ def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOf
         What the user says; checked against the stamps. Default: inferred.
     where : str
         The stamps' place in words, such as ``"the index"``, for messages.
+    several : callable, optional
+        Returns what to say where the stamps may be of several series.
 
     Raises
     ------
@@ -249,7 +255,7 @@ def find_offset(index: pd.DatetimeIndex, freq: str | None, where: str) -> BaseOf
     # pandas infers no step of days of which one, by summer time, starts at another hour.
     if given is None and _follows(index, usual):
         return usual
-    raise explain_irregular(index, usual, where)
+    raise explain_irregular(index, usual, where, several=several)
 
 
 def usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
@@ -265,23 +271,32 @@ def usual_offset(index: pd.DatetimeIndex) -> BaseOffset:
 
 
 def explain_irregular(
-    index: pd.DatetimeIndex, offset: BaseOffset, where: str, *, rows: bool = True
+    index: pd.DatetimeIndex,
+    offset: BaseOffset,
+    where: str,
+    *,
+    rows: bool = True,
+    several: Callable[[], str] = str,
 ) -> DataError:
     """Word the error for stamps that do not follow ``offset``: gaps, or no regularity at all.
 
-    ``rows=False`` leaves out row numbers, where stamps are not in the order of the table.
+    ``rows=False`` leaves out row numbers, where stamps are not in the order of the table;
+    ``several`` returns what to say where they may be of several series.
     """
     step = offset.freqstr
     position = _positions(index, offset)
     if (position >= 0).all():
         jumps = np.diff(position)
         first = int(np.argmax(jumps > 1))
+        at = np.flatnonzero(jumps > 1)
+        span = fixed_span(offset)
+        local = "" if span is None else skips_hour(index[at], index[at + 1], span)
         n_gaps, n_rows = int((jumps > 1).sum()), int((jumps - 1).sum())
         return DataError(
             f"The time stamps in {where} have {plural(n_gaps, 'gap')} "
             f"({plural(n_rows, 'missing row')}), the first after {index[first]}, where "
             f"{index[first + 1]} follows; expected one row every {step}. Insert the missing rows "
-            "with FillGaps(), or give rows without a gap."
+            f"with FillGaps(), or give rows without a gap.{local or several()}"
         )
     row = max(int(np.argmax(position < 0)), 1)
     this, before = str(index[row]), str(index[row - 1])
@@ -290,7 +305,7 @@ def explain_irregular(
     return DataError(
         f"The time stamps in {where} are irregular: expected one row every {step}, but {this} "
         f"comes {index[row] - index[row - 1]} after {before}. Bring them to one frequency with "
-        "Resample(), or say the right one with freq=."
+        f"Resample(), or say the right one with freq=.{several()}"
     )
 
 

@@ -16,6 +16,9 @@ from titans_ts.errors import DataError
 
 __all__ = ["Match"]
 
+# The X of predict may be another than that of fit, and then these rows are others too.
+_ROWS = "make_future_dataframe(X), with the X that predict was given if any"
+
 # How many missing rows, and how many series, a message names.
 _STEPS, _SERIES = 3, 3
 
@@ -64,7 +67,7 @@ class Match:
             raise DataError(
                 "future has no time, expected "
                 f"{'column' if layout.time_position is not None else 'index'} "
-                f"{layout.time_label!r} like X. Take the rows of make_future_dataframe()."
+                f"{layout.time_label!r} like X. Take the rows of {_ROWS}."
             )
         index = rows.index
         kind, tz = _kind(rows)
@@ -122,7 +125,7 @@ class Match:
         raise DataError(
             f"future has {plural(len(between), 'row')} between two steps, the first in "
             f"{self.rows.where()(row)}; expected one {every}, the next at {step}. Take the rows of "
-            "make_future_dataframe()."
+            f"{_ROWS}."
         )
 
     def refuse_missing(self) -> None:
@@ -138,8 +141,8 @@ class Match:
                 "each step to forecast, the first directly after X."
             )
         help_ = (
-            "make_future_dataframe() gives the rows that are needed, get_missing_future(future) "
-            "those that are missing."
+            "make_future_dataframe(X) gives the rows that are needed, get_missing_future(future, "
+            "X) those that are missing; leave X out where predict was given none."
         )
         if not self.layout.long:
             raise DataError(

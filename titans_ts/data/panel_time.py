@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.offsets import BaseOffset
 
+from titans_ts.data.clock_change import repeats_hour
 from titans_ts.data.frequency import (
     explain_irregular,
     fixed_span,
@@ -104,10 +105,12 @@ def refuse_repeated(
     series = int(np.searchsorted(offsets, at[rows.argmin()], side="right")) - 1
     which = f"series {names[series]!r}, " if names else ""
     per = "series and time stamp" if names else "time stamp"
+    # Of each stamp one, as series next to one another have the same hour twice.
+    local = repeats_hour(index[rows].repeat(2)) if isinstance(index, pd.DatetimeIndex) else ""
     raise DataError(
         f"The time stamps in {place.words} have {plural(len(at), 'duplicate')}: the first is row "
         f"{row} ({which}{index[row]}); expected one row per {per}. Drop or average the repeated "
-        "rows."
+        f"rows.{local}"
     )
 
 

@@ -11,11 +11,13 @@ import pandas as pd
 
 from titans_ts.data.covariates import PARAMETERS
 from titans_ts.data.ids import ID_NAMES
+from titans_ts.data.row_numbers import refuse_row_numbers
 from titans_ts.data.tables import Label, Table, plain_label
 from titans_ts.data.time_column import (
     find_time_column,
     is_time_name,
     no_such_column,
+    refuse_text_times,
     refuse_unread_time,
 )
 from titans_ts.errors import DataError
@@ -88,7 +90,9 @@ def find_roles(
     Raises
     ------
     DataError
-        No such column; a column in two roles; several that could be the time.
+        No such column; a column in two roles; several that could be the time. With ``targets``
+        also: a column without a role that is likely the time, where none was found; row numbers
+        among the columns that would be forecast.
     """
     ids, levels = _id_position(table, id_column, recognise_ids)
     time = _time_position(table, time_column, ids, levels)
@@ -107,7 +111,24 @@ def find_roles(
     stamped = isinstance(table.index, (pd.DatetimeIndex, pd.PeriodIndex))
     timeless = time is None and not levels and not stamped
     chosen = _target_positions(table, target, taken, timeless) if targets else ()
+    if targets and timeless and not _counted(table):
+        # Where no target was given, those that would be forecast too.
+        others = [i for i in range(len(table.labels)) if i not in taken]
+        refuse_text_times(*_named(table, others), table.name)
+    if targets and target is None and not table.single:
+        refuse_row_numbers(*_named(table, chosen), table.name)
     return Roles(time, ids, levels, chosen, **roles)
+
+
+def _counted(table: Table) -> bool:
+    """Tell whether somebody made a column of integers the index, to count by it."""
+    index = table.index
+    named = index is not None and index.name is not None
+    return table.single or (named and pd.api.types.is_integer_dtype(index.dtype))  # type: ignore[union-attr]
+
+
+def _named(table: Table, positions: Sequence[int]) -> tuple[list[Label], list[pd.Series]]:
+    return [table.labels[i] for i in positions], [table.columns[i] for i in positions]
 
 
 def listed(table: Table) -> str:

@@ -13,7 +13,7 @@ from titans_ts.data.panel_time import panel_axis, refuse_repeated, sort_rows
 from titans_ts.data.roles import Roles
 from titans_ts.data.tables import Label, Table, plain_label
 from titans_ts.data.time_axis import Place, TimeAxis, labels_of, refuse_missing
-from titans_ts.data.time_column import read_time_column
+from titans_ts.data.time_column import mixes_offsets, read_time_column
 from titans_ts.errors import DataError
 
 __all__ = ["Rows", "open_rows"]
@@ -150,10 +150,14 @@ def _read_time(
 ) -> tuple[pd.Index | None, str, Place | None]:
     """Return the time of each row, how it is written, and where."""
     hint = _id_hint(table, roles.time)
+
+    def several() -> str:
+        return _stacked_by(table, roles)
+
     if roles.time is not None:
         label = table.labels[roles.time]
         sort = f"X.sort({label!r})" if table.polars else f"X.sort_values({label!r})"
-        place = Place(f"column {label!r}{_of(table)}", sort, hint, index=False)
+        place = Place(f"column {label!r}{_of(table)}", sort, hint, False, several)
         times, form = read_time_column(table.columns[roles.time], place.words, time_form)
         _check_range(times, place.words)
         if table.kinds and table.kinds[roles.time] == "Date":
@@ -174,7 +178,7 @@ def _read_time(
             f"{table.name} has the ids of series in column {table.labels[roles.ids or 0]!r}, but "
             "its index only numbers its rows. Name the time column with time_column=."
         )
-    place = Place(f"{words}{_of(table)}", "X.sort_index()", hint, index=True)
+    place = Place(f"{words}{_of(table)}", "X.sort_index()", hint, True, several)
     _check_range(index, place.words)
     if not isinstance(index.dtype, np.dtype):
         refuse_missing(index, place)
@@ -199,10 +203,13 @@ def _check_index_kind(table: Table, index: pd.Index, what: str) -> None:
         return
     if pd.api.types.is_integer_dtype(index.dtype):
         return
+    # pandas wants to be told that stamps of several offsets shall become one zone.
+    utc = ", utc=True" if mixes_offsets(index) else ""
     raise DataError(
         f"{table.name} has {what} of {index.dtype} values, the first "
         f"{index[:1].tolist()[0]!r}; expected time stamps, periods or integers. Convert it with "
-        "X.index = pandas.to_datetime(X.index), or X.reset_index(drop=True) to count rows instead."
+        f"X.index = pandas.to_datetime(X.index{utc}), or X.reset_index(drop=True) to count rows "
+        "instead."
     )
 
 
@@ -211,3 +218,21 @@ def _id_hint(table: Table, time: int | None) -> str:
     others = [i for i in range(len(table.columns)) if i != time]
     ids = [i for i in others if not pd.api.types.is_numeric_dtype(table.columns[i].dtype)]
     return f"id_column={table.labels[ids[0]]!r}" if ids else "id_column='station'"
+
+
+def _stacked_by(table: Table, roles: Roles) -> str:
+    """Word that rows may be of several series, where a column of text has a block for each."""
+    used = {roles.time, roles.ids, *roles.past, *roles.known, *roles.static}
+    for i, column in enumerate(table.columns):
+        text = isinstance(column.dtype, (pd.StringDtype, pd.CategoricalDtype))
+        if i in used or not (text or pd.api.types.is_object_dtype(column.dtype)):
+            continue
+        codes = pd.factorize(column.astype(str))[0]
+        blocks = 1 + int((np.diff(codes) != 0).sum())
+        # Each value in one block only: a note or the weather comes and goes.
+        if 1 < blocks == codes.max() + 1 and 3 * blocks <= len(codes):
+            return (
+                " If the rows are of several series, name the column that tells these apart, such "
+                f"as id_column={table.labels[i]!r}."
+            )
+    return ""

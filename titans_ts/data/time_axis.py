@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.clock_change import repeats_hour, steps_back_an_hour
 from titans_ts.data.frequency import (
     find_offset,
     fixed_span,
@@ -32,6 +33,8 @@ class Place:
     sort: str  # the call that sorts the table by it
     id_hint: str  # how to say which column tells series apart: "id_column='station'"
     index: bool  # it is an index, not a column
+    # What to say of rows that are no single series: a sentence that begins with a space, or "".
+    several: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class TimeAxis:
         """
         if isinstance(index, pd.DatetimeIndex):
             _check_order(index, index.asi8, place)
-            offset = find_offset(index, freq, place.words)
+            offset = find_offset(index, freq, place.words, place.several)
             tz = None if index.tz is None else zone_name(index, place)
             ends = (int(index.asi8[0]),), (int(index.asi8[-1]),)
             return cls("stamps", offset.freqstr, *ends, unit=index.unit, tz=tz)
@@ -143,7 +146,8 @@ class TimeAxis:
             start, first = self._stamp(last), self._stamp(self.first[series])
             index = regular_stamps(start, horizon + 1, offset, like=first)[1:]
             # A skipped hour moves a stamp: right, but then the index has no pandas frequency.
-            with contextlib.suppress(ValueError):
+            # Of what kind its error is, is the time zone library's affair.
+            with contextlib.suppress(Exception):
                 index.freq = offset  # type: ignore[misc]
             return index
         if self.kind == "periods":
@@ -287,19 +291,21 @@ def _check_order(index: pd.Index, labels: np.ndarray, place: Place) -> None:
     stacked = bool(back.any()) and 2 * len(np.unique(labels)) <= len(labels)
     if back.any() and not stacked:
         row = int(back.argmax()) + 1
+        local = steps_back_an_hour(index) if isinstance(index, pd.DatetimeIndex) else ""
         raise DataError(
             f"The time stamps in {place.words} are not sorted: row {row} ({index[row]}) comes "
             f"after row {row - 1} ({index[row - 1]}); expected the oldest row first. "
-            f"Sort with {place.sort}."
+            f"Sort with {place.sort}.{local or place.several()}"
         )
     if stacked or not steps.all():
         repeated = np.asarray(index.duplicated())
         row = int(repeated.argmax())
+        local = repeats_hour(index) if isinstance(index, pd.DatetimeIndex) else ""
         raise DataError(
             f"The time stamps in {place.words} have {plural(int(repeated.sum()), 'duplicate')}: "
             f"the first is row {row} ({index[row]}); expected one row per time stamp. Drop or "
             "average the repeated rows; if they belong to several series, name the column that "
-            f"tells these apart, such as {place.id_hint}."
+            f"tells these apart, such as {place.id_hint}.{local}"
         )
 
 

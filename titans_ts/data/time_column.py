@@ -6,7 +6,7 @@ import datetime
 import difflib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ __all__ = [
     "find_time_column",
     "is_time_name",
     "looks_like_time",
+    "mixes_offsets",
     "no_such_column",
     "read_time_column",
+    "refuse_text_times",
     "refuse_unread_time",
     "write_time_column",
 ]
@@ -34,6 +36,12 @@ _COUNTED = {"year", "epoch", "unix", "unixtime"}
 
 # An offset from UTC at the end of a time stamp.
 _OFFSET = re.compile(r"\d[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")
+
+# An hour of a clock of twelve hours, what follows it, and the half of the day.
+_TWELVE = re.compile(r"\b(?:1[0-2]|0?[1-9])((?::\d\d){0,2}(?:\.\d+)?\s?)[AP]M\b", re.IGNORECASE)
+
+# Whether a column is all times is judged by this many of its values, of which so many may be none.
+_JUDGED, _STRAY = 32, 3
 
 
 def no_such_column(
@@ -84,6 +92,17 @@ def looks_like_time(column: pd.Series) -> bool:
     """Tell whether a column of text starts with a time stamp."""
     first = _first_value(column)
     return isinstance(first, str) and _guess_format(first) is not None
+
+
+def mixes_offsets(values: Iterable[Any]) -> bool:
+    """Tell whether texts or dates of Python have several offsets from UTC, as over summer time."""
+    offsets: set[Any] = set()
+    for value in values:
+        if isinstance(value, str) and (match := _OFFSET.search(value)):
+            offsets.add(match[1])
+        elif isinstance(value, datetime.datetime):
+            offsets.add(value.utcoffset())
+    return len(offsets - {None}) > 1
 
 
 def read_time_column(column: pd.Series, words: str, form: str = "index") -> tuple[pd.Index, str]:
@@ -184,6 +203,41 @@ def refuse_unread_time(labels: Sequence[Any], columns: Sequence[pd.Series], tabl
         )
 
 
+def refuse_text_times(labels: Sequence[Any], columns: Sequence[pd.Series], table: str) -> None:
+    """Raise DataError for a column of text that is the time, by all or nearly all of its values.
+
+    Parameters
+    ----------
+    labels, columns : sequence
+        Of a table in which no time was found; those without another role.
+    table : str
+        What the user calls it.
+    """
+    for label, column in zip(labels, columns, strict=True):
+        if _is_text_of_times(column):
+            raise DataError(
+                f"{table} has no column that is known for its time, but {label!r} holds text that "
+                f"looks like time stamps, the first {_first_value(column)!r}. Say that it is the "
+                f"time with time_column={label!r}, or drop it to count the rows instead."
+            )
+
+
+def _is_text_of_times(column: pd.Series) -> bool:
+    dtype = column.dtype
+    text = isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype))
+    if not len(column) or not (text or pd.api.types.is_object_dtype(dtype)):
+        return False
+    rows = np.unique(np.linspace(0, len(column) - 1, _JUDGED).astype(int))
+    strays = 0
+    for value in column.iloc[rows].tolist():
+        # Digits alone are as likely a number: of a batch, of a customer.
+        stamp = isinstance(value, str) and not value.strip().isdigit()
+        strays += not (stamp and _guess_format(value) is not None)
+        if strays > min(_STRAY, (len(rows) - 1) // 8):
+            return False
+    return True
+
+
 def write_time_column(index: pd.Index, form: str) -> pd.Series:
     """Write times as :func:`read_time_column` found them."""
     if form == "dates":
@@ -226,6 +280,8 @@ def _holds_stamps(column: pd.Series) -> bool:
 
 
 def _guess_format(text: str, *, dayfirst: bool = False) -> str | None:
+    # pandas guesses from the hours 1 to 11 of "AM" only; the format is the same for all.
+    text = _TWELVE.sub(r"01\1AM", text)
     with warnings.catch_warnings():  # on day and month in the other order; both are tried
         warnings.simplefilter("ignore")
         return guess_datetime_format(text, dayfirst=dayfirst)

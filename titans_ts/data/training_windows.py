@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +73,17 @@ def set_validation_aside(
                 f"({horizon}), and fewer than the shortest series has ({series.lengths.min()})."
             )
         return series, series.lengths - n, layout
+    if isinstance(validation, (Real, str, dict)):
+        # As Python writes it, not numpy: np.float64(0.2).
+        plain = validation.item() if isinstance(validation, np.generic) else validation
+        shown = f"{plain!r:.50}"
+        help_ = "Give how many of the last rows it is, or rows that follow X."
+        if isinstance(plain, float) and 0 < plain < 1:
+            help_ = f"For a fraction of the rows set validation_fraction={shown} in the forecaster."
+        raise ParameterError(
+            "validation must be a number of rows at the end of X, or a table like X, got "
+            f"{shown}. {help_}"
+        )
     later, later_layout = read(validation)
     if later_layout.channels != layout.channels:
         raise DataError(

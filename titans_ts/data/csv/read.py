@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from titans_ts.data.csv.file import read_utf8
-from titans_ts.data.csv.shape import UNNAMED, find_shape
+from titans_ts.data.csv.shape import find_shape
 from titans_ts.data.csv.values import read_values
+from titans_ts.data.row_numbers import counts_rows, is_unnamed
 from titans_ts.data.time_column import (
     find_time_column,
     looks_like_time,
@@ -59,6 +60,9 @@ def read_csv(
       column names on, into the same number of fields.
     - The column names are the first line with that number; lines above are a preamble, and left
       out. Spaces around a name are, too, and a last column with neither name nor values.
+    - Row numbers, which ``DataFrame.to_csv`` writes beside a time column, are left out: a column
+      without a name (or called ``Unnamed: 0``) that holds 0, 1, 2, ... where another column is the
+      time. Where none is, the rows are numbered by it.
     - Numbers have decimal points, or in the whole file decimal commas. ``1,234`` alone could be
       either and is refused, and so are separators between thousands.
     - In columns of numbers ``NA``, ``None``, ``null``, ``-``, ``?`` and the like are missing
@@ -97,11 +101,13 @@ def read_csv(
     else:
         position = find_time_column(labels, columns)
         first = columns[0]
-        if position is None and labels[0] == UNNAMED:
+        if position is None and is_unnamed(labels[0]):
             integers = pd.api.types.is_integer_dtype(first.dtype)
             position = 0 if integers or looks_like_time(first) else None
     if position is None:
         return frame
     label = labels[position]
     index, _ = read_time_column(columns[position], f"column {label!r} of {path}")
-    return frame.drop(columns=label).set_index(index.rename(None if label == UNNAMED else label))
+    numbers = [each for each in labels if is_unnamed(each) and counts_rows(frame[each])]
+    frame = frame.drop(columns=[*{label, *numbers}])
+    return frame.set_index(index.rename(None if is_unnamed(label) else label))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.row_numbers import UNNAMED
 from titans_ts.data.time_column import looks_like_time
 from titans_ts.errors import DataError, DataFileError
 
-__all__ = ["UNNAMED", "Shape", "find_shape"]
-
-#: What pandas.DataFrame.to_csv leaves of an index without a name.
-UNNAMED = "Unnamed: 0"
+__all__ = ["Shape", "find_shape"]
 
 # Where two fit, the comma loses: in the others' files it is the decimal mark.
 _SEPARATORS = ("\t", ";", "|", ",")
@@ -249,7 +248,9 @@ def _names(lines: _Lines, split: _Split, path: object) -> tuple[str, ...]:
             )
         seen.add(name)
     if not names[0]:
-        names[0] = UNNAMED
+        # A file that was read and written again has the name already: as pandas calls the next.
+        free = itertools.chain([UNNAMED], (f"{UNNAMED}.{i}" for i in itertools.count(1)))
+        names[0] = next(name for name in free if name not in names)
     return tuple(names)
 
 
