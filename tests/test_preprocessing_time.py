@@ -108,7 +108,8 @@ def test_each_series_of_a_long_frame_is_filled_by_itself():
     plain = long_table().drop(columns="note")
     named = fill.fit_transform(plain)
     assert FillGaps(freq="D", carry=["kind"]).fit_transform(plain).equals(named)
-    assert Resample(freq="D", carry="kind").fit_transform(plain)["kind"].tolist() == EXPECTED["kind"]
+    resampled = Resample(freq="D", carry="kind").fit_transform(plain)
+    assert resampled["kind"].tolist() == EXPECTED["kind"]
 
     X = as_polars(long_table())
     polars = fill.fit_transform(X)

@@ -592,7 +592,7 @@ class BaseForecaster(BaseEstimator):
             raise DataError(
                 f"predict needs future=, a table with the columns {list(series.known.channels)} "
                 f"for the {self.horizon} steps after the end of each series: they were named in "
-                "future_covariates. make_future_dataframe() gives its rows."
+                "future_covariates. make_future_dataframe(X) gives its rows."
             )
         else:
             ahead = read_future(
