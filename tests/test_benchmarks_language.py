@@ -48,12 +48,12 @@ def record(name, seed=0, bits=2.0, tokens=1_000, **others):
 
 def test_a_record_counts_while_its_name_stands_for_the_same_model():
     done = record("titans-mag")
-    assert done_keys([done]) == {Run("titans-mag", tokens=1_000).key}
+    assert done_keys([done]) == {Run("titans-mag", tokens=1_000, depth=7).key}
     changed = done | {"shape": done["shape"] | {"momentum": False}}
     assert done_keys([changed]) == set()
     assert "No run is done yet" in render([changed])
     older = {k: v for k, v in done["shape"].items() if k != "memory_residual"}
-    assert done_keys([done | {"shape": older}]) == {Run("titans-mag", tokens=1_000).key}
+    assert done_keys([done | {"shape": older}]) == {Run("titans-mag", tokens=1_000, depth=7).key}
 
 
 def test_a_table_says_what_makes_its_runs():
@@ -253,10 +253,10 @@ def test_the_page_gives_means_and_spread_over_seeds_and_ablations():
     records = [record("titans-mag", seed, bits=2.0 + seed / 10) for seed in range(3)]
     records += [record("lstm", bits=2.5), record("titans-mag:no-momentum", bits=2.25)]
     lines = render([*records, records[0]]).splitlines()
-    assert "| titans-mag | 4 | 3 | 2.100 | 2.000 – 2.200 | 2.600 | 900,000 | 100 |" in lines
+    assert "| titans-mag | 7 | 3 | 2.100 | 2.000 – 2.200 | 2.600 | 900,000 | 100 |" in lines
     assert "| lstm | 4 | 1 | 2.500 | – | 3.000 | 900,000 | 100 |" in lines
-    assert "| no-momentum | 4 | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in lines
-    assert "### Ablations of titans-mag, 4 blocks" in lines
+    assert "| no-momentum | 7 | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in lines
+    assert "### Ablations of titans-mag, 7 blocks" in lines
     assert "No run is done yet." in render([])
 
 

@@ -167,8 +167,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "rotary": {"rotary": True},
     "two-heads": {"n_heads": 2},
     "attention-everywhere": {"attention_every": 1},
-    # Of a Transformer++: what recall is worth without a memory.
-    "recall-attention": RECALL | {"attention_every": 1},
     "half-steps": {"max_step_size": 0.5},
     "no-momentum": {"momentum": False},
     "half-momentum": {"initial_momentum": 0.5},
