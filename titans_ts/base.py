@@ -531,7 +531,6 @@ class BaseForecaster(BaseEstimator):
 
     def _note_shape(self) -> None:
         """Remember parameters that :meth:`_check_shape` compares later ones with."""
-        self.horizon_ = self.horizon
         # Copies: a list of columns may be changed in place.
         self._shape = {name: copy.copy(getattr(self, name)) for name in self._shaping}
 
@@ -555,8 +554,8 @@ class BaseForecaster(BaseEstimator):
 
     def _series_to_continue(self, X: Any) -> tuple[SeriesSet, Layout]:
         """What ``predict(X)`` reads: the last rows of each series."""
-        self._check_shape()
         if X is None:
+            self._check_shape()
             return self.context_, self.layout_
         series, layout = self._read_like_fit(X)
         return self._last_rows(series), layout

@@ -230,6 +230,13 @@ def _sizes(
     return blocks, pattern.n, keys.shape[-2] - (blocks - 1) * pattern.n
 
 
+def _visible(pattern: WindowPattern | SegmentPattern, observed: Tensor, n: int, m: int) -> Tensor:
+    """What each query of each sequence sees, its own key always; (batch, 1, blocks, n, m), bool."""
+    own = F.pad(torch.eye(n, dtype=torch.bool, device=observed.device), (m - n, 0))
+    seen = observed.unfold(-1, m, n)[:, None, :, None, :]
+    return pattern.visible(observed.device) & seen | own
+
+
 def _plain(
     queries: Tensor,
     keys: Tensor,
@@ -253,10 +260,7 @@ def _plain(
     if observed is None:
         (bias,) = constant(("bias", type(pattern), pattern, dtype, device), make)
     else:
-        own = torch.eye(n, dtype=torch.bool, device=device)
-        own = F.pad(own, (m - n, 0))
-        seen = observed.unfold(-1, m, n)[:, None, :, None, :]
-        bias = bias_of(pattern.visible(device) & seen | own)
+        bias = bias_of(_visible(pattern, observed, n, m))
         bias = bias if blocks > 1 else bias[:, :, 0]
     first = None if prefix is None else prefix.scores
     if blocks > 1:
@@ -361,14 +365,14 @@ def _fused_block(
         keys = torch.cat([first_keys, keys], dim=-2)
         values = torch.cat([first_values, values], dim=-2)
 
-    def make() -> tuple[Tensor, ...]:
-        return (F.pad(pattern.visible(device), (n_first, 0), value=True),)
+    def with_prefix(visible: Tensor) -> Tensor:
+        return F.pad(visible, (n_first, 0), value=True)
 
-    (mask,) = constant(("block", type(pattern), pattern, n_first, device), make)
-    if observed is not None:
-        own = F.pad(torch.eye(n, dtype=torch.bool, device=device), (n_first + m - n, 0))
-        seen = F.pad(observed, (n_first, 0), value=True)[:, None, None]
-        mask = mask & seen | own
+    if observed is None:
+        key = ("block", type(pattern), pattern, n_first, device)
+        (mask,) = constant(key, lambda: (with_prefix(pattern.visible(device)),))
+    else:
+        mask = with_prefix(_visible(pattern, observed, n, m)[:, :, 0])
     return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
 
 
