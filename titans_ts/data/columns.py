@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from titans_ts.data.frequency import plural
+from titans_ts.data.tables import may_be_text
 from titans_ts.data.time_column import looks_like_time
 from titans_ts.errors import DataError, DataTypeError
 
@@ -101,14 +102,9 @@ def to_float64(
         )
     if pd.api.types.is_numeric_dtype(dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if _is_text(dtype):
+    if may_be_text(dtype):
         raise _explain_text(column, words, where)
     raise DataError(f"Expected numbers in {words}, got {dtype} values. {advice}.")
-
-
-def _is_text(dtype: Any) -> bool:
-    kinds = (pd.StringDtype, pd.CategoricalDtype)
-    return isinstance(dtype, kinds) or pd.api.types.is_object_dtype(dtype)
 
 
 def _too_large(column: pd.Series, words: str, where: Callable[[int], str]) -> DataError:

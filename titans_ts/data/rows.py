@@ -11,7 +11,7 @@ import pandas as pd
 from titans_ts.data.ids import IdColumn, id_column, read_ids
 from titans_ts.data.panel_time import panel_axis, refuse_repeated, sort_rows
 from titans_ts.data.roles import Roles
-from titans_ts.data.tables import Label, Table, plain_label
+from titans_ts.data.tables import Label, Table, may_be_text, plain_label
 from titans_ts.data.time_axis import Place, TimeAxis, labels_of, refuse_missing
 from titans_ts.data.time_column import mixes_offsets, read_time_column
 from titans_ts.errors import DataError
@@ -224,8 +224,7 @@ def _stacked_by(table: Table, roles: Roles) -> str:
     """Word that rows may be of several series, where a column of text has a block for each."""
     used = {roles.time, roles.ids, *roles.past, *roles.known, *roles.static}
     for i, column in enumerate(table.columns):
-        text = isinstance(column.dtype, (pd.StringDtype, pd.CategoricalDtype))
-        if i in used or not (text or pd.api.types.is_object_dtype(column.dtype)):
+        if i in used or not may_be_text(column.dtype):
             continue
         codes = pd.factorize(column.astype(str))[0]
         blocks = 1 + int((np.diff(codes) != 0).sum())

@@ -12,7 +12,15 @@ import pandas as pd
 
 from titans_ts.errors import DataError
 
-__all__ = ["Label", "Table", "build_table", "open_table", "plain_label", "polars_numbers"]
+__all__ = [
+    "Label",
+    "Table",
+    "build_table",
+    "may_be_text",
+    "open_table",
+    "plain_label",
+    "polars_numbers",
+]
 
 #: What a column may be called; everything that JSON keeps.
 Label = str | int | float | None
@@ -222,3 +230,9 @@ def _to_polars(name: str, values: Any) -> nw.Series:
     if dtype.kind in "Mi":
         return nw.new_series(name, values.to_numpy(), backend="polars")
     return nw.new_series(name, values.to_list(), backend="polars")
+
+
+def may_be_text(dtype: Any) -> bool:
+    """Tell whether a column of this dtype may hold text; one of objects may hold anything."""
+    kinds = (pd.StringDtype, pd.CategoricalDtype)
+    return isinstance(dtype, kinds) or pd.api.types.is_object_dtype(dtype)

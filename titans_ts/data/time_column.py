@@ -14,6 +14,7 @@ import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
 from titans_ts.data.frequency import infer_offset, plural
+from titans_ts.data.tables import may_be_text
 from titans_ts.errors import DataError
 
 __all__ = [
@@ -223,9 +224,7 @@ def refuse_text_times(labels: Sequence[Any], columns: Sequence[pd.Series], table
 
 
 def _is_text_of_times(column: pd.Series) -> bool:
-    dtype = column.dtype
-    text = isinstance(dtype, (pd.StringDtype, pd.CategoricalDtype))
-    if not len(column) or not (text or pd.api.types.is_object_dtype(dtype)):
+    if not len(column) or not may_be_text(column.dtype):
         return False
     rows = np.unique(np.linspace(0, len(column) - 1, _JUDGED).astype(int))
     strays = 0
