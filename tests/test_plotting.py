@@ -14,6 +14,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from titans_ts import SeasonalNaiveForecaster
+from titans_ts.data.quantile_names import quantile_name, read_quantile_name
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.plotting import MAX_PANELS, check_picture_path, forecast_figure, plot_forecast
 
@@ -340,6 +341,18 @@ def test_bands_are_paired_by_level_whatever_the_order_of_the_columns():
     assert list(drawn) == ["10 to 90 %", "20 to 80 %"]
     np.testing.assert_allclose(drawn["10 to 90 %"][0][1:], came["a"] + 1)
     np.testing.assert_allclose(drawn["20 to 80 %"][1][1:], came["a"] + 8)
+
+
+def test_levels_are_numbers_however_they_are_written():
+    known, came = split(frame(1))
+    ax = plot_forecast(known, pd.DataFrame({"a_q.1": came["a"] - 1, "a_q0.50": came["a"]}))
+    np.testing.assert_allclose(lines(ax)["forecast"][1][1:], came["a"])
+
+
+@pytest.mark.parametrize("channel", [None, "OT", "a_q0.5", "two\nlines"])
+@pytest.mark.parametrize("level", [0.5, 1e-07, 0.9999999, 1 / 3])
+def test_names_of_quantiles_are_read_as_they_are_made(channel, level):
+    assert read_quantile_name(quantile_name(level, channel)) == (channel, level)
 
 
 def test_an_array_of_bands_belongs_to_the_columns_of_the_forecast():

@@ -10,7 +10,6 @@ forecaster's own ``score``.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import sklearn.metrics as sk
 
 from titans_ts.data.arrays import filled
 from titans_ts.data.ids import ID_NAMES
+from titans_ts.data.quantile_names import quantile_name, read_quantile_name
 from titans_ts.errors import DataError
 from titans_ts.parameters import check_int, check_quantiles
 
@@ -334,8 +334,8 @@ def _has_quantile_columns(y_true: Any, y_pred: Any, levels: tuple[float, ...]) -
         return False
     if columns is None:
         columns = [getattr(y_true, "name", None)]  # of a Series, or of nothing
-    bare = [f"q{float(level)!r}" for level in levels]
-    named = [f"{column}_{level}" for column in columns for level in bare]
+    bare = [quantile_name(level) for level in levels]
+    named = [quantile_name(level, column) for column in columns for level in levels]
     for names in (named, bare) if len(columns) == 1 else (named,):
         if set(found) == set(names) and found != names:
             raise DataError(
@@ -350,8 +350,8 @@ def _has_quantile_columns(y_true: Any, y_pred: Any, levels: tuple[float, ...]) -
 def _refuse_other_levels(y_pred: Any, levels: tuple[float, ...]) -> None:
     """Raise DataError where a table names its quantiles, as a forecaster does, and not these."""
     names = _labels(y_pred, "columns") or []
-    told = [re.search(r"(?:^|_)q(\d*\.?\d+(?:e-?\d+)?)$", str(name)) for name in names]
-    found = [float(match[1]) for match in told if match]
+    told = [read_quantile_name(str(name)) for name in names]
+    found = [parts[1] for parts in told if parts]
     if not found or len(found) < len(names):
         return
     if found != list(levels) * (len(found) // len(levels)):

@@ -12,6 +12,7 @@ import pandas as pd
 from titans_ts.data.columns import cast_column
 from titans_ts.data.covariates import CovariateSchema
 from titans_ts.data.ids import IdColumn
+from titans_ts.data.quantile_names import quantile_name
 from titans_ts.data.tables import Label, build_table
 from titans_ts.data.time_axis import TimeAxis
 from titans_ts.data.time_column import write_time_column
@@ -222,11 +223,9 @@ class Layout:
                 columns.append((label, cast_column(forecast[:, i], dtype)))
                 continue
             bare = label in (None, "") or (self.long and len(self.labels) == 1)
-            prefix = "" if bare else f"{label}_"
             for j, level in enumerate(quantiles):
-                columns.append(
-                    (f"{prefix}q{float(level)!r}", cast_column(forecast[:, i, j], dtype))
-                )
+                name = quantile_name(level, None if bare else str(label))
+                columns.append((name, cast_column(forecast[:, i, j], dtype)))
         return columns
 
     def check_followed_by(self, other: Layout, name: str = "validation") -> None:

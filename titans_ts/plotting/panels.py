@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import matplotlib.dates as mdates
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.quantile_names import read_quantile_name
 from titans_ts.data.tables import Label, open_table
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.parameters import check_int
@@ -24,7 +24,8 @@ MAX_PANELS = 8
 # History that is drawn, in horizons: enough to see a rhythm, and the forecast stays wide.
 HISTORY_HORIZONS = 4
 
-_QUANTILE = re.compile(r"(?:(?P<channel>.*)_)?q(?P<level>0?\.\d+(?:e-\d+)?|\d+e-\d+)", re.DOTALL)
+# Quantiles of a channel by level, or by "#0", "#1", ... where an array does not say them.
+Levels = dict[float | str, np.ndarray]
 
 
 class Clock(NamedTuple):
@@ -137,7 +138,7 @@ def _series_panels(
     for name in names:
         own = levels.get(name, {})
         x, y = x_known[shown], known[name][shown]
-        line = ahead[name] if name in ahead.columns else own.get("0.5")
+        line = ahead[name] if name in ahead.columns else own.get(0.5)
         nested = _nested(own, name, ahead.n_rows)
         follows = np.isfinite(y[-1]) and x_ahead[0] > x[-1]
         if follows:
@@ -161,12 +162,12 @@ def _bare_channel(known: Lines, ahead: Lines, channels: Any) -> str:
     """Whose quantiles columns such as ``q0.1`` are, which long tables of one target have."""
     if np.isscalar(channels):
         return str(channels)
-    named = [name for name in ahead.columns if not _QUANTILE.fullmatch(name)]
+    read = {name: read_quantile_name(name) for name in ahead.columns}
+    named = [name for name, parts in read.items() if parts is None]
     for candidates in (named, list(known.columns), list(channels or ())):
         if len(candidates) == 1:
             return str(candidates[0])
-    matches = [_QUANTILE.fullmatch(name) for name in ahead.columns]
-    if "0" not in known.columns and any(m and m["channel"] is None for m in matches):
+    if "0" not in known.columns and any(parts and parts[0] is None for parts in read.values()):
         raise DataError(
             "forecast has quantiles without the name of their column, and history has the "
             f"columns {', '.join(map(repr, known.columns))}. Name the one that was forecast "
@@ -182,35 +183,30 @@ def _channel_names(known: Lines, ahead: Lines, channels: Any, bare: str) -> list
             raise ParameterError("channels is empty, expected at least one column to draw.")
         return names
     # A column OT_q0.1 is a quantile of OT, unless it was a column of the data.
-    split = {name: _QUANTILE.fullmatch(name) for name in ahead.columns}
+    read = {name: read_quantile_name(name) for name in ahead.columns}
     names = [
-        name if match is None or name in known.columns else match["channel"] or bare
-        for name, match in split.items()
+        name if parts is None or name in known.columns else parts[0] or bare
+        for name, parts in read.items()
     ]
     return list(dict.fromkeys(names))[:MAX_PANELS]
 
 
-def _quantile_columns(
-    lines: Lines, names: Sequence[str], bare: str
-) -> dict[str, dict[str, np.ndarray]]:
+def _quantile_columns(lines: Lines, names: Sequence[str], bare: str) -> dict[str, Levels]:
     """Quantiles of each channel by level."""
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, dict[float, np.ndarray]] = {}
     for column in lines.columns:
-        match = _QUANTILE.fullmatch(column)
-        channel = None if match is None else match["channel"] or bare
-        if match is not None and channel in names and column not in names:
-            found.setdefault(str(channel), {})[match["level"]] = lines[column]
+        if column in names or (parts := read_quantile_name(column)) is None:
+            continue
+        channel, level = parts[0] or bare, parts[1]
+        if channel in names:
+            found.setdefault(channel, {})[level] = lines[column]
     # Bands are pairs from the outside in, whatever the order of the columns.
-    return {name: dict(sorted(own.items(), key=_level)) for name, own in found.items()}
-
-
-def _level(item: tuple[str, np.ndarray]) -> float:
-    return float(item[0])
+    return {name: dict(sorted(own.items())) for name, own in found.items()}
 
 
 def _band_levels(
     bands: Lines | np.ndarray, ahead: Lines, names: Sequence[str], bare: str
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, Levels]:
     """Quantiles of each channel by level, of a table or array that holds nothing else."""
     if not isinstance(bands, Lines):
         if bands.shape[1] != len(ahead.columns):
@@ -239,17 +235,14 @@ def _band_array(bands: Any) -> np.ndarray:
     return array
 
 
-def _unnamed_quantiles(
-    array: np.ndarray, channels: Sequence[str]
-) -> dict[str, dict[str, np.ndarray]]:
-    # An array does not say its levels; their order is all that is known.
+def _unnamed_quantiles(array: np.ndarray, channels: Sequence[str]) -> dict[str, Levels]:
     return {
         name: {f"#{j}": array[:, i, j] for j in range(array.shape[2])}
         for i, name in enumerate(channels)
     }
 
 
-def _nested(levels: dict[str, np.ndarray], channel: str, n_rows: int) -> list[Band]:
+def _nested(levels: Levels, channel: str, n_rows: int) -> list[Band]:
     """Pairs of quantiles from the outside in; a median in the middle is left over."""
     bands: list[Band] = []
     for (low, lower), (high, upper) in zip(levels.items(), reversed(levels.items()), strict=True):
@@ -259,14 +252,10 @@ def _nested(levels: dict[str, np.ndarray], channel: str, n_rows: int) -> list[Ba
             )
         if 2 * len(bands) + 1 >= len(levels):
             break
-        named = not low.startswith("#")
-        label = f"{_percent(low)} to {_percent(high)} %" if named else "quantiles"
+        named = isinstance(low, float) and isinstance(high, float)
+        label = f"{100 * low:g} to {100 * high:g} %" if named else "quantiles"
         bands.append(Band(label, lower, upper))
     return bands
-
-
-def _percent(level: str) -> str:
-    return f"{100 * float(level):g}"
 
 
 def _clock(lines: Lines) -> Clock:
