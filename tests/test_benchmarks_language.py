@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.language import __main__ as command
 from benchmarks.language import contenders, training
-from benchmarks.language.contenders import ABLATIONS, CONTENDERS, depth_of, make
+from benchmarks.language.contenders import ABLATIONS, CONTENDERS, ablations_of, depth_of, make
 from benchmarks.language.corpora import Splits, read_splits
 from benchmarks.language.plan import Group, best_titans, check_names, done_keys, wanted
 from benchmarks.language.records import add_record, read_records
@@ -105,17 +105,26 @@ def test_every_titans_has_room_for_its_feed_forward_layers(name, monkeypatch):
 
 def test_the_most_wanted_runs_come_first_and_ablations_are_of_the_best():
     todo = [run.name for run in wanted([], SHORT)]
-    assert todo[:7] == list(CONTENDERS)
+    n_contenders = len(CONTENDERS)
+    assert todo[:n_contenders] == list(CONTENDERS)
     assert not any(":" in name for name in todo)
     done = [record(name, bits=3.0 - 0.1 * i) for i, name in enumerate(TITANS)]
     assert best_titans(done[:-1], SHORT) is None
     assert best_titans(done, SHORT) == TITANS[-1]
     assert best_titans(done, Group("wikitext-2", 2_000)) is None
     todo = [(run.name, run.seed) for run in wanted(done, SHORT)]
-    n = len(ABLATIONS)
-    assert todo[7 : 7 + n] == [(f"{TITANS[-1]}:{each}", 0) for each in ABLATIONS]
-    assert todo[7 + n : 14 + n] == [(name, 1) for name in CONTENDERS]
-    assert len(todo) == 3 * (7 + n)
+    ablated = ablations_of(TITANS[-1])
+    n = n_contenders + len(ablated)
+    assert todo[n_contenders:n] == [(f"{TITANS[-1]}:{each}", 0) for each in ablated]
+    assert todo[n : n + n_contenders] == [(name, 1) for name in CONTENDERS]
+    assert len(todo) == 3 * n
+
+
+def test_what_changes_nothing_of_a_contender_is_no_ablation_of_it(monkeypatch):
+    monkeypatch.setattr(contenders, "COMMON", COMMON)
+    mal, lmm = set(ablations_of("titans-mal")), set(ablations_of("titans-lmm"))
+    assert set(ABLATIONS) - mal == {"recall"}
+    assert set(ABLATIONS) - lmm == {"no-recall", "rotary", "attention-everywhere"}
 
 
 def test_the_best_is_that_of_its_own_table():
@@ -234,8 +243,11 @@ def test_one_command_goes_through_what_is_not_done(texts, tmp_path, monkeypatch,
     command.main(["--tokens", "1000", "--only", "lstm", "titans-mag"], tmp_path, page)
     assert sorted(trained) == sorted((n, s) for n in ("titans-mag", "lstm") for s in range(3))
     command.main(["--tokens", "1000"], tmp_path, page)
-    assert len(trained) == len(set(trained)) == 3 * (len(CONTENDERS) + len(ABLATIONS))
-    assert trained[6:11] == [(n, 0) for n in CONTENDERS if n not in ("lstm", "titans-mag")]
+    ablated = ablations_of(next(name for name in CONTENDERS if name.startswith("titans-")))
+    assert len(trained) == len(set(trained)) == 3 * (len(CONTENDERS) + len(ablated))
+    assert trained[6 : 4 + len(CONTENDERS)] == [
+        (n, 0) for n in CONTENDERS if n not in ("lstm", "titans-mag")
+    ]
     assert "## wikitext-2, 1,000 tokens a run" in page.read_text()
     with pytest.raises(SystemExit, match=r"no corpus 'pile'; expected one of wikitext-2"):
         command.main(["--corpus", "pile"], tmp_path, page)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -132,18 +132,18 @@ class Contender(NamedTuple):
 #: up to 2 in a delta rule. With half of that LMM and MAL learn less.
 STEPS = {"max_step_size": 1.0}
 
-#: Attention and memory that look for what followed the last bytes when they came before. Rotary
-#: positions, narrower heads of attention, and a shorter window leave less of that to be found; and
-#: one such attention finds it, so that other blocks are memory alone, and there are more of them.
-RECALL: dict[str, Any] = {
+#: Attention that looks for what followed the last bytes when they came before, in all of its
+#: window. Rotary positions, narrower heads, and a shorter window leave less of that to be found.
+RECALLING_ATTENTION: dict[str, Any] = {
     "attention_conv": True,
-    "attention_every": 4,
     "rotary": False,
     "recall": True,
     "n_heads": 1,
-    "n_memory_heads": 4,
     "window": WINDOW,
 }
+#: Memories start as recall too, and one such attention finds it: other blocks are memory alone,
+#: and there are more of them.
+RECALL: dict[str, Any] = RECALLING_ATTENTION | {"attention_every": 4, "n_memory_heads": 4}
 
 CONTENDERS = {
     "titans-mag": Contender({"variant": "mag", **STEPS, **RECALL}, depth=7),
@@ -151,6 +151,8 @@ CONTENDERS = {
     "titans-mal": Contender({"variant": "mal", **STEPS, **RECALL}, depth=7),
     "titans-lmm": Contender({"variant": "lmm", **STEPS}, depth=8),
     "transformer++": Contender({"window": WINDOW}, depth=6, reader=TransformerBackbone),
+    # What such attention is worth where there is no memory.
+    "transformer++-recall": Contender(RECALLING_ATTENTION, depth=6, reader=TransformerBackbone),
     # Up to a change of variables: a matrix that unlearns and learns token by token, at a rate
     # beta = 2 theta between 0 and 1 (section 1.3 of the paper, and titans_ts/ops/README.md).
     "gated-delta-net": Contender({"variant": "lmm", "momentum": False}, depth=8),
@@ -159,7 +161,8 @@ CONTENDERS = {
 
 #: Changes of a Titans contender: what the paper's table 5 takes away, but for linear memory, which
 #: all have; recall, positions, heads and places of attention, where a contender has others; steps
-#: of half the size; momentum as other memories start with it; and what depth costs.
+#: of half the size; momentum as other memories start with it; and what depth costs. One that
+#: changes nothing of a contender is no ablation of it.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-convolution": {"conv_width": 0, "recall": False},
     "recall": {"recall": True},
@@ -186,6 +189,12 @@ def configuration(name: str, depth: int) -> tuple[BackboneConfig, type[nn.Module
     # Of fewer blocks, the last has attention.
     every = min(changes.get("attention_every", 1), depth)
     return replace(COMMON, **changes | {"depth": depth, "attention_every": every}), reader
+
+
+def ablations_of(contender: str) -> list[str]:
+    """Names of those that change something of a contender."""
+    own = asdict(COMMON) | CONTENDERS[contender].changes
+    return [name for name, changes in ABLATIONS.items() if own | changes != own]
 
 
 def depth_of(name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.language.contenders import ABLATIONS, CONTENDERS, depth_of
+from benchmarks.language.contenders import ABLATIONS, CONTENDERS, ablations_of, depth_of
 from benchmarks.language.records import Record
 from benchmarks.language.training import Run
 
@@ -105,7 +105,7 @@ def wanted(
     """
     best = best_titans(records, group, depth)
     named = [name for name in only or () if ":" in name]
-    ablated = [f"{best}:{ablation}" for ablation in ABLATIONS] if best else []
+    ablated = [f"{best}:{ablation}" for ablation in ablations_of(best)] if best else []
 
     def chosen(name: str) -> bool:
         return not only or name in only or name.partition(":")[2] in only
