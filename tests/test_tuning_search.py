@@ -233,6 +233,30 @@ def test_a_candidate_that_fails_is_told_and_the_others_go_on():
         made.set_params(error_score="raise").fit(waves())
 
 
+@pytest.mark.parametrize(
+    ("refusal", "state"), [(optuna.TrialPruned(), "pruned"), (KeyError("odd"), "failed")]
+)
+def test_a_function_may_refuse_what_it_drew_and_the_others_count(refusal, state):
+    def draw(trial):
+        season_length = trial.suggest_int("season_length", 2, 5)
+        if season_length % 2:
+            raise refusal
+        return {"season_length": season_length}
+
+    made = TitansSearchCV(
+        SeasonalNaiveForecaster(horizon=3, season_length=4),
+        param_distributions=draw,
+        n_trials=9,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitFailedWarning)
+        results = made.fit(waves()).cv_results_
+    odd = results["param_season_length"].astype(int) % 2 == 1
+    assert 0 < odd.sum() < 9
+    np.testing.assert_array_equal(results["trial_state"] == state, odd)
+
+
 def test_where_all_fail_the_first_reason_is_given():
     made = TitansSearchCV(
         SeasonalNaiveForecaster(horizon=3, season_length=9_000),
