@@ -109,6 +109,20 @@ def test_what_was_found_is_where_the_next_search_may_start():
     assert again.fit(waves()).best_params_ == found.best_params_
 
 
+def test_options_that_the_estimator_has_anyway_may_stand_beside_those_that_were_found():
+    estimator = tiny(backbone_options={"memory_expansion": 2})
+    grid = {"backbone_options__dropout": [0.0, 0.1], "trainer_kwargs__gradient_clip_val": [1.0]}
+    made = TitansSearchCV(estimator, param_distributions=grid, n_trials=1, random_state=0)
+    found = made.set_params(start_from=[{"backbone_options__dropout": 0.1}], try_defaults=False)
+    best = found.fit(waves()).best_params_
+    assert best["backbone_options"] == {"memory_expansion": 2, "dropout": 0.1}
+    assert set(best["trainer_kwargs"]) == {"limit_train_batches", "gradient_clip_val"}
+    assert clone(made).set_params(start_from=[best]).fit(waves()).best_params_ == best
+    other = clone(made).set_params(estimator__backbone_options={"memory_expansion": 3})
+    with pytest.raises(ParameterError, match=r"'backbone_options__memory_expansion'.*not searched"):
+        other.set_params(start_from=[best]).fit(waves())
+
+
 def test_a_callable_refit_chooses_among_the_candidates():
     found = search(5, refit=lambda results: int(np.argmin(results["mean_test_score"]))).fit(X)
     assert found.best_score_ == found.cv_results_["mean_test_score"].min()
