@@ -3,6 +3,7 @@
 import io
 import warnings
 from contextlib import redirect_stderr
+from functools import partial
 
 import numpy as np
 import optuna
@@ -13,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit
 from sleeping import X, search
 from tiny_fits import tiny, waves
@@ -536,6 +538,29 @@ def test_a_study_of_another_search_is_refused(tmp_path):
         with pytest.raises(ParameterError, match="of other data, or of other folds"):
             search(2, storage=storage).set_params(**options).fit(rows)
     search(2, storage=storage, study_name="second", cv=2).fit(X)
+
+
+def test_options_of_a_metric_tell_searches_apart(tmp_path):
+    def pinball(alpha):
+        return forecast_scorer(partial(mean_pinball_loss, alpha=alpha), greater_is_better=False)
+
+    storage = tmp_path / "study.journal"
+    for i, (one, other) in enumerate(
+        [
+            (forecast_scorer("mase"), forecast_scorer("mase", season_length=3)),
+            (
+                forecast_scorer("wql", quantiles=[0.1, 0.9]),
+                forecast_scorer("wql", quantiles=[0.5]),
+            ),
+            (forecast_scorer("mae"), forecast_scorer("mae", gap=2)),
+            (pinball(0.1), pinball(0.9)),
+        ]
+    ):
+        options = {"storage": storage, "study_name": str(i), "cv": RollingOriginSplit(1, horizon=9)}
+        search(1, scoring=one, **options).fit(X)
+        search(1, scoring=one, **options).fit(X)
+        with pytest.raises(ParameterError, match="its scoring is "):
+            search(1, scoring=other, **options).fit(X)
 
 
 def test_a_study_that_titans_ts_did_not_make_is_refused(tmp_path):
