@@ -197,6 +197,15 @@ def test_a_saved_baseline_can_be_used_too(folder):
     pd.testing.assert_frame_equal(read_csv("f.csv"), naive.predict(), check_freq=False)
 
 
+def test_a_model_of_an_array_forecasts_quantiles_of_a_file(folder):
+    model = TitansForecaster(horizon=HORIZON, quantiles=[0.1, 0.5], random_state=0, **TINY)
+    model.fit(station().to_numpy()).save("model")
+    succeed("forecast", "station.csv", "--model-in=model", "--quantiles=0.1", "--out=f.csv")
+    written = read_csv("f.csv")
+    assert list(written.columns) == ["HUFL", "HUFL_q0.1", "OT", "OT_q0.1"]
+    np.testing.assert_allclose(written[["HUFL", "OT"]], model.predict(), rtol=1e-6)
+
+
 def test_the_seed_decides_the_forecast(folder):
     options = [*TINY_OPTIONS, "--target=OT"]
     for name, seed in (("a.csv", 3), ("b.csv", 3), ("c.csv", 4)):
@@ -283,3 +292,18 @@ def test_demo_takes_a_file_and_a_folder(folder):
     forecast = read_csv("deep/er/forecast.csv")
     assert forecast.index.equals(station().index[-5:])
     assert (folder / "deep/er/forecast.png").stat().st_size > 10_000
+
+
+def test_demo_knows_the_time_column_of_a_parquet_file(folder, monkeypatch):
+    # Of the picture, what it is asked to draw.
+    asked = {}
+    monkeypatch.setattr(demo_command, "_draw", lambda *given: asked.update(time_column=given[-1]))
+    monkeypatch.setattr(demo_command, "write_picture", lambda path, figure: None)
+    counted = station().reset_index(drop=True).rename_axis("minute").reset_index()
+    counted.to_parquet("counted.parquet")
+    options = ["--horizon=5", "--max-epochs=1", "--accelerator=cpu", "--time-column=minute"]
+    succeed("demo", "counted.parquet", "--out=out", *options)
+    forecast = read_csv("out/forecast.csv", time_column="minute")
+    assert list(forecast.index) == list(range(96, 101))
+    assert list(forecast.columns[::4]) == ["HUFL", "OT"]
+    assert asked == {"time_column": "minute"}

@@ -3,6 +3,7 @@
 import io
 import warnings
 from contextlib import redirect_stderr
+from functools import partial
 
 import numpy as np
 import optuna
@@ -13,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from scipy.stats import loguniform
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit
 from sleeping import X, search
 from tiny_fits import tiny, waves
@@ -107,6 +109,20 @@ def test_what_was_found_is_where_the_next_search_may_start():
     TitansForecaster(horizon=7, **found.best_params_)
     again = clone(made).set_params(n_trials=1, try_defaults=False, start_from=[found.best_params_])
     assert again.fit(waves()).best_params_ == found.best_params_
+
+
+def test_options_that_the_estimator_has_anyway_may_stand_beside_those_that_were_found():
+    estimator = tiny(backbone_options={"memory_expansion": 2})
+    grid = {"backbone_options__dropout": [0.0, 0.1], "trainer_kwargs__gradient_clip_val": [1.0]}
+    made = TitansSearchCV(estimator, param_distributions=grid, n_trials=1, random_state=0)
+    found = made.set_params(start_from=[{"backbone_options__dropout": 0.1}], try_defaults=False)
+    best = found.fit(waves()).best_params_
+    assert best["backbone_options"] == {"memory_expansion": 2, "dropout": 0.1}
+    assert set(best["trainer_kwargs"]) == {"limit_train_batches", "gradient_clip_val"}
+    assert clone(made).set_params(start_from=[best]).fit(waves()).best_params_ == best
+    other = clone(made).set_params(estimator__backbone_options={"memory_expansion": 3})
+    with pytest.raises(ParameterError, match=r"'backbone_options__memory_expansion'.*not searched"):
+        other.set_params(start_from=[best]).fit(waves())
 
 
 def test_a_callable_refit_chooses_among_the_candidates():
@@ -231,6 +247,30 @@ def test_a_candidate_that_fails_is_told_and_the_others_go_on():
     assert list(found.cv_results_["trial_state"]) == ["complete", "failed"]
     with pytest.raises(DataError, match="season"):
         made.set_params(error_score="raise").fit(waves())
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state"), [(optuna.TrialPruned(), "pruned"), (KeyError("odd"), "failed")]
+)
+def test_a_function_may_refuse_what_it_drew_and_the_others_count(refusal, state):
+    def draw(trial):
+        season_length = trial.suggest_int("season_length", 2, 5)
+        if season_length % 2:
+            raise refusal
+        return {"season_length": season_length}
+
+    made = TitansSearchCV(
+        SeasonalNaiveForecaster(horizon=3, season_length=4),
+        param_distributions=draw,
+        n_trials=9,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitFailedWarning)
+        results = made.fit(waves()).cv_results_
+    odd = results["param_season_length"].astype(int) % 2 == 1
+    assert 0 < odd.sum() < 9
+    np.testing.assert_array_equal(results["trial_state"] == state, odd)
 
 
 def test_where_all_fail_the_first_reason_is_given():
@@ -498,6 +538,29 @@ def test_a_study_of_another_search_is_refused(tmp_path):
         with pytest.raises(ParameterError, match="of other data, or of other folds"):
             search(2, storage=storage).set_params(**options).fit(rows)
     search(2, storage=storage, study_name="second", cv=2).fit(X)
+
+
+def test_options_of_a_metric_tell_searches_apart(tmp_path):
+    def pinball(alpha):
+        return forecast_scorer(partial(mean_pinball_loss, alpha=alpha), greater_is_better=False)
+
+    storage = tmp_path / "study.journal"
+    for i, (one, other) in enumerate(
+        [
+            (forecast_scorer("mase"), forecast_scorer("mase", season_length=3)),
+            (
+                forecast_scorer("wql", quantiles=[0.1, 0.9]),
+                forecast_scorer("wql", quantiles=[0.5]),
+            ),
+            (forecast_scorer("mae"), forecast_scorer("mae", gap=2)),
+            (pinball(0.1), pinball(0.9)),
+        ]
+    ):
+        options = {"storage": storage, "study_name": str(i), "cv": RollingOriginSplit(1, horizon=9)}
+        search(1, scoring=one, **options).fit(X)
+        search(1, scoring=one, **options).fit(X)
+        with pytest.raises(ParameterError, match="its scoring is "):
+            search(1, scoring=other, **options).fit(X)
 
 
 def test_a_study_that_titans_ts_did_not_make_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Search spaces in Optuna's and scikit-learn's terms, and the way from a draw to an estimator."""
 
+import json
+
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -131,6 +133,30 @@ def test_the_default_space_holds_the_estimator_s_own_values(estimator):
     space = read_space(default_space(estimator, 8000), estimator)
     kept, _ = space.queued(own_values(estimator, space.choices), strict=True)
     assert set(kept) == set(space.choices)
+
+
+def test_numbers_of_numpy_are_kept_as_those_of_python():
+    estimator = TitansForecaster(horizon=24, dim=np.int64(48), patch_length=np.int32(8))
+    given = {**default_space(estimator, 4000), "loss": ["mae", "mse"]}
+    kept, _ = read_space(given, estimator).queued(
+        {"dim": np.int64(48), "learning_rate": np.float32(0.5**9), "loss": np.str_("mse")},
+        strict=True,
+    )
+    assert json.dumps(kept) == '{"dim": 48, "learning_rate": 0.001953125, "loss": "mse"}'
+    assert all(type(n) is int for n in given["patch_length"].choices + given["dim"].choices)
+    drawn = read_space(lambda trial: {"dim": trial.suggest_int("dim", 8, 64)}, estimator)
+    assert json.dumps(drawn.queued({"dim": np.int64(48)}, strict=True)[0]) == '{"dim": 48}'
+
+
+@pytest.mark.parametrize("own", [Difference(lag=1), [Difference(lag=1)], np.inf])
+def test_a_function_may_draw_the_number_of_a_choice_under_the_name_of_its_parameter(own):
+    estimator = RidgeForecaster(horizon=4, target_transform=own)
+    transforms = [None, Difference(lag=24)]
+    space = read_space(
+        lambda trial: {"target_transform": transforms[trial.suggest_int("target_transform", 0, 1)]},
+        estimator,
+    )
+    assert space.queued(own_values(estimator, None), strict=False) == ({}, {})
 
 
 def test_the_default_space_leaves_out_what_would_change_nothing():

@@ -54,11 +54,11 @@ def run(
     if out.is_dir():
         for path in (table, picture):
             check_outputs(file, {"--out": path})
-    frame, layout, words = _read(file, columns)
+    frame, time_column, layout, words = _read(file, columns)
     common = {"horizon": horizon, "random_state": seed}
-    own = {**columns.for_titans(None), **parameters}
+    own = {**columns.for_titans(time_column), **parameters}
     own |= {"quantiles": QUANTILES, "verbose": terminal.verbose}
-    baselines = columns.for_baselines(None, layout)
+    baselines = columns.for_baselines(time_column, layout)
     forecasters = make_forecasters(list(MODELS), common, own, baselines)
     split = fraction_split(len(frame))
     terminal.print(
@@ -74,10 +74,9 @@ def run(
     terminal.print(explain(result))
 
     known, came = frame.iloc[:-horizon], frame.iloc[-horizon:]
-    forecast = point_and_quantiles(forecasters[TITANS], known, QUANTILES)
-    figure = _draw(
-        known, forecast, came, columns.target or (STATION_PICTURE if file is None else None)
-    )
+    forecast = point_and_quantiles(forecasters[TITANS], known, layout, QUANTILES)
+    drawn = columns.target or (STATION_PICTURE if file is None else None)
+    figure = _draw(known, forecast, came, drawn, time_column)
     with made_folder(out):
         write_whole(table, csv_text(written_form(forecast, layout)[0]))
         write_picture(picture, figure)
@@ -91,12 +90,13 @@ def run(
     )
 
 
-def _read(file: Path | None, columns: Columns) -> tuple[pd.DataFrame, Layout, str]:
+def _read(file: Path | None, columns: Columns) -> tuple[pd.DataFrame, str | None, Layout, str]:
+    """The table, the column of time that forecasters are to be told, layout, and all in words."""
     if file is None:
         frame = make_transformer_station(STATION_ROWS)
         _, layout = read_table(frame, **columns.for_table(None))
         step = f"{len(frame):,} rows every {layout.freq}{span(layout)}"
-        return frame, layout, f"a simulated transformer station: {step}"
+        return frame, None, layout, f"a simulated transformer station: {step}"
     source = read_source(file, columns, whole=True)
     if source.layout.long:
         raise ParameterError(
@@ -104,12 +104,16 @@ def _read(file: Path | None, columns: Columns) -> tuple[pd.DataFrame, Layout, st
             f"{source.layout.id_label!r}. Use titans-ts forecast or evaluate, which take several."
         )
     assert isinstance(source.table, pd.DataFrame)
-    return source.table, source.layout, source.words()
+    return source.table, source.time_column, source.layout, source.words()
 
 
 def _draw(
-    known: pd.DataFrame, forecast: pd.DataFrame, came: pd.DataFrame, channels: list[str] | None
+    known: pd.DataFrame,
+    forecast: pd.DataFrame,
+    came: pd.DataFrame,
+    channels: list[str] | None,
+    time_column: str | None,
 ) -> Any:
     from titans_ts.plotting import forecast_figure
 
-    return forecast_figure(known, forecast, actual=came, channels=channels)
+    return forecast_figure(known, forecast, actual=came, channels=channels, time_column=time_column)

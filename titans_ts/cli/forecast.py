@@ -67,7 +67,9 @@ def run(request: Request) -> None:
         forecaster = _make(request, source, terminal)
         future = read_ahead(request.future, source, forecaster)
         model = _fit(request, source, forecaster, terminal)
-    forecast = point_and_quantiles(model.forecaster, source.table, request.quantiles, future)
+    forecast = point_and_quantiles(
+        model.forecaster, source.table, source.layout, request.quantiles, future
+    )
     horizon = request.horizon or model.forecaster.horizon
     # The same first steps of every series.
     forecast = forecast[np.arange(len(forecast)) % model.forecaster.horizon < horizon]

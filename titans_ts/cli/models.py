@@ -11,6 +11,7 @@ import pandas as pd
 
 from titans_ts.base import BaseForecaster
 from titans_ts.baselines import LinearForecaster, RidgeForecaster, SeasonalNaiveForecaster
+from titans_ts.data.layout import Layout
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.windows import WindowIndex
 from titans_ts.errors import ParameterError
@@ -85,14 +86,18 @@ def make_forecasters(
 
 
 def point_and_quantiles(
-    forecaster: BaseForecaster, table: Any, levels: Sequence[float] | None, future: Any = None
+    forecaster: BaseForecaster,
+    table: Any,
+    layout: Layout,
+    levels: Sequence[float] | None,
+    future: Any = None,
 ) -> pd.DataFrame:
-    """What follows ``table``: each column, and its quantiles right of it."""
+    """What follows ``table``, of this layout: each column, and its quantiles right of it."""
     point = forecaster.predict(table, future=future)
     if levels is None:
         return point
     quantiles = forecaster.predict(table, future=future, quantiles=levels)
-    labels = forecaster.layout_.labels
+    labels = layout.labels  # not those of fit, which may have seen an array
     beside = [label for label in point.columns if label not in labels]  # ids and time
     quantiles = quantiles.drop(columns=beside)
     n = len(levels)

@@ -132,6 +132,7 @@ class ForecastScorer:
         self.gap = gap
         self.quantiles = check_quantiles("quantiles", quantiles)
         self.season_length = season_length
+        self.larger_is_better = larger_is_better
         self.sign = 1 if greater_is_better(self.metric, larger_is_better) else -1
         if self.quantiles is not None and self.metric not in QUANTILE_MEASURES:
             raise ParameterError(
@@ -139,8 +140,16 @@ class ForecastScorer:
             )
 
     def __repr__(self) -> str:
+        # All that tells scores apart: workers of one study know each other's scorer by it.
         name = getattr(self.metric, "__name__", repr(self.metric))
-        return f"forecast_scorer({name})"
+        options = {
+            "gap": self.gap or None,
+            "quantiles": self.quantiles,
+            "season_length": None if self.season_length == 1 else self.season_length,
+            "greater_is_better": self.larger_is_better,
+        }
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        return f"forecast_scorer({', '.join([name, *given])})"
 
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
         """Score a fitted forecaster on a test fold; see :func:`forecast_scorer`."""

@@ -16,7 +16,7 @@ from optuna.distributions import (
 
 from titans_ts.errors import ParameterError
 
-__all__ = ["Choice", "contains", "read_choice"]
+__all__ = ["Choice", "contains", "plain", "read_choice"]
 
 # What a storage can keep; anything else is kept by its repr.
 PLAIN = (bool, int, float, str, type(None))
@@ -50,10 +50,15 @@ class Choice:
         ValueError
             The value is none of those to choose from.
         """
-        kept = self.encode(value)
+        kept = self.encode(plain(value))
         if not contains(self.distribution, kept):
             raise ValueError(f"{value!r} is not in {self.distribution}")
         return kept
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy as one of Python, which a storage can keep; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -61,11 +66,12 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     numeric = isinstance(distribution, IntDistribution | FloatDistribution)
     if numeric and (isinstance(value, bool | str) or value is None):
         return False
-    if isinstance(distribution, IntDistribution) and value != int(value):
-        return False
     try:
+        if isinstance(distribution, IntDistribution) and value != int(value):
+            return False
         return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (TypeError, ValueError):
+    # Such as a transformer in the place of a number.
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -104,7 +110,7 @@ def read_choice(name: str, given: Any) -> Choice:
 
 
 def _from_values(name: str, given: Any) -> Choice:
-    values = [v.item() if isinstance(v, np.generic) else v for v in given]
+    values = [plain(value) for value in given]
     if not values:
         raise ParameterError(f"The choices of {name!r} are an empty list. Give at least one value.")
     if all(isinstance(value, PLAIN) for value in values):

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 
 from titans_ts.baselines import LinearForecaster, RidgeForecaster
 from titans_ts.errors import ParameterError
+from titans_ts.tuning.choices import plain
 from titans_ts.tuning.space import own_values
 
 __all__ = ["ALSO", "default_space"]
@@ -158,4 +159,4 @@ def _floats(own: float, low: float, high: float) -> BaseDistribution:
 
 
 def _values(own: Any, values: Any) -> CategoricalDistribution:
-    return CategoricalDistribution(sorted({*values, own}))
+    return CategoricalDistribution(sorted({*values, plain(own)}))

@@ -89,10 +89,11 @@ def _died(trial: FrozenTrial) -> str:
 
 
 def _values(trial: FrozenTrial, space: Space) -> dict[str, Any]:
-    """What a trial drew, by the names of parameters; nothing if it was stopped before that."""
+    """What a trial drew, by the names of parameters; as Optuna kept it if that went wrong."""
     try:
         return space.suggest(FixedTrial(trial.params))
-    except ValueError:
+    # It was stopped before it drew all; or a function refuses what it drew, in whatever way.
+    except Exception:
         return dict(trial.params)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -465,5 +466,4 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
 
 def _words(scorer: Callable[..., float]) -> str:
     """A scorer as text that is equal in all processes."""
-    words = repr(scorer)
-    return getattr(scorer, "__qualname__", type(scorer).__name__) if " at 0x" in words else words
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(scorer))

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, clone
 
 from titans_ts.config import BackboneConfig
 from titans_ts.errors import ParameterError
-from titans_ts.tuning.choices import Choice, contains, read_choice
+from titans_ts.tuning.choices import Choice, contains, plain, read_choice
 
 __all__ = [
     "Space",
@@ -148,7 +148,7 @@ class _Probe(FixedTrial):
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         self._distributions[name] = distribution
-        value = self.values.get(name)
+        value = plain(self.values.get(name))
         if name in self.values and contains(distribution, value):
             self.known[name] = value
         elif isinstance(distribution, CategoricalDistribution):

@@ -39,7 +39,7 @@ def queue_starts(
                 f"start_from must be a list of mappings such as {{'learning_rate': 1e-3}}; got "
                 f"{values!r} at {i}."
             )
-        starts.append(space.queued(_fitting(space, values), strict=True))
+        starts.append(space.queued(_fitting(space, values, estimator), strict=True))
     have = {trial.user_attrs.get(START) for trial in study.get_trials(deepcopy=False)}
     for kept, distributions in starts:
         key = _key(kept)
@@ -75,7 +75,17 @@ def _own(space: Space, estimator: BaseEstimator) -> dict[str, Any]:
     return values
 
 
-def _fitting(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names that a space uses: a mapping as a whole, or its contents."""
-    whole = isinstance(space, NamedSpace) and all(name in space.choices for name in values)
-    return dict(values) if whole else flat(values)
+def _fitting(space: Space, values: Mapping[str, Any], estimator: BaseEstimator) -> dict[str, Any]:
+    """Values by the names that a space uses: a mapping as a whole, or its contents.
+
+    Of a mapping that ``best_params_`` has as a whole, such as ``backbone_options``, that is what
+    the space varies, and what the estimator does not say by itself.
+    """
+    if isinstance(space, NamedSpace) and all(name in space.choices for name in values):
+        return dict(values)
+    named, own, varied = flat(values), own_values(estimator, None), space.names()
+    return {
+        name: value
+        for name, value in named.items()
+        if name in values or name in varied or name not in own or repr(own[name]) != repr(value)
+    }
