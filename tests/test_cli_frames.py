@@ -168,11 +168,11 @@ def test_steps_that_are_counted_stay_numbers(folder):
     assert (list(table.columns), time_column) == (["unique_id", "week", "y"], "week")
 
 
-@pytest.mark.parametrize("member_of_ensemble", [False, True])
-def test_a_file_may_call_its_time_otherwise_than_the_model(folder, member_of_ensemble):
+@pytest.mark.parametrize("ensembles", [0, 1, 2])
+def test_a_file_may_call_its_time_otherwise_than_the_model(folder, ensembles):
     frame = pd.read_csv("usual.csv", parse_dates=["ds"])
     model = SeasonalNaiveForecaster(horizon=3, season_length=1, time_column="ds")
-    if member_of_ensemble:
+    for _ in range(ensembles):
         model = EnsembleForecaster([("naive", model)])
     model.fit(frame).save("naive")
     frame.rename(columns={"ds": "when"}).to_csv("other.csv", index=False)

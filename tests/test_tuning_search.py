@@ -476,6 +476,29 @@ def test_forecasters_without_epochs_are_pruned_between_folds():
     np.testing.assert_array_equal(states == "complete", near)
 
 
+def test_a_fold_is_enough_for_the_default_pruner():
+    found = search(12, cv=2).fit(X)
+    pruned = found.cv_results_["trial_state"] == "pruned"
+    distance = np.abs(found.cv_results_["param_value"].astype(float) - 3)
+    assert pruned.any()
+    assert distance[pruned].min() > distance[~pruned].min()
+
+
+def test_a_function_may_refuse_the_lowest_values_and_those_of_the_estimator():
+    def draw(trial):
+        value = trial.suggest_float("value", -10, 10)
+        if value < 1:  # 0 is the estimator's own
+            raise optuna.TrialPruned
+        return {"value": value}
+
+    made = search(9, param_distributions=draw)
+    found = made.fit(X)
+    assert found.best_params_["value"] >= 1
+    assert "pruned" in found.cv_results_["trial_state"]
+    with pytest.raises(ParameterError, match=r"start_from has {'value': 0.5}, which .* refuses"):
+        clone(made).set_params(start_from=[{"value": 0.5}]).fit(X)
+
+
 # -- spaces that come along -----------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,20 @@ def _read_for(forecaster: BaseForecaster, request: Request) -> Source:
         schema=forecaster.layout_.covariates,
     )
     if request.columns.time_column is not None:
-        # This file may call its time otherwise; those of an ensemble are told by its members.
-        for _, each in getattr(forecaster, "forecasters", [("", forecaster)]):
+        # This file may call its time otherwise.
+        for each in _members(forecaster):
             each.time_column = time_column
     series, layout = forecaster._read_like_fit(table)
     return Source(request.file, table, time_column, series, layout)
+
+
+def _members(forecaster: Any) -> Iterator[Any]:
+    """A forecaster itself; of an ensemble, which has no parameters of its own, its members."""
+    members = getattr(forecaster, "forecasters", None)
+    if members is None:
+        yield forecaster
+    for _, member in members or ():
+        yield from _members(member)
 
 
 def _make(request: Request, source: Source, terminal: Terminal) -> BaseForecaster:

@@ -168,7 +168,7 @@ class Evaluation:
         pruner = trial.study.pruner
         if not epochs:
             # Nothing to look at while it was fitted: scores take the place of losses.
-            trial.report(float(np.mean(scores)), (len(scores) - 1) * STEPS_PER_FOLD)
+            trial.report(float(np.mean(scores)), len(scores) * STEPS_PER_FOLD)
             return trial.should_prune()
         if not isinstance(pruner, FairPruner):
             return False  # It looks at what epochs report, which scores cannot stand beside.

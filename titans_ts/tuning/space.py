@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+from optuna.exceptions import TrialPruned
 from optuna.trial import BaseTrial, FixedTrial
 from sklearn.base import BaseEstimator, clone
 
@@ -122,7 +123,15 @@ class DrawnSpace:
 
     def queued(self, values: Mapping[str, Any], *, strict: bool) -> Queued:
         probe = _Probe(dict(values))
-        self.suggest(probe)
+        try:
+            self.suggest(probe)
+        except TrialPruned:
+            if strict:
+                raise ParameterError(
+                    f"start_from has {dict(values)!r}, which the function given as "
+                    "param_distributions refuses. Leave it out."
+                ) from None
+            return {}, {}
         strange = sorted(set(values) - set(probe.known))
         if strict and strange:
             raise ParameterError(
@@ -132,7 +141,10 @@ class DrawnSpace:
         return probe.known, {name: probe.distributions[name] for name in probe.known}
 
     def names(self) -> set[str]:
-        return set(self.suggest(_Probe({})))
+        try:
+            return set(self.suggest(_Probe({})))
+        except TrialPruned:  # it refuses the lowest values: what it varies is seen when it draws
+            return set()
 
     def words(self) -> str | None:
         return None
