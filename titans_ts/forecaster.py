@@ -78,7 +78,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
     calendar : bool or list of str, default False
         True adds sine and cosine of hour, weekday and so on, as the frequency suggests, to what is
         known in advance; a list names them, as for
-        :class:`titans_ts.preprocessing.CalendarFeatures`. Counted in the time zone of the table
+        :class:`titans_ts.CalendarFeatures`. Counted in the time zone of the table
         given to ``fit``.
     holidays : str, optional
         With ``calendar``, a country such as "DE" whose holidays are known in advance; needs the

@@ -31,7 +31,7 @@ LEAST_CONTEXT, LONG_CONTEXT = 48, 512
 def default_space(
     estimator: BaseEstimator, n_rows: int, *, also: Collection[str] = ()
 ) -> dict[str, BaseDistribution]:
-    """Return the search space that :class:`TitansSearchCV` takes where none is given.
+    """Return the search space that :class:`~titans_ts.TitansSearchCV` takes where none is given.
 
     The estimator of a plug-in says itself, by its method ``default_search_space()``.
 
