@@ -78,7 +78,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
     calendar : bool or list of str, default False
         True adds sine and cosine of hour, weekday and so on, as the frequency suggests, to what is
         known in advance; a list names them, as for
-        :class:`titans_ts.preprocessing.CalendarFeatures`. Counted in the time zone of the table
+        :class:`titans_ts.CalendarFeatures`. Counted in the time zone of the table
         given to ``fit``.
     holidays : str, optional
         With ``calendar``, a country such as "DE" whose holidays are known in advance; needs the
@@ -131,7 +131,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
         As Lightning's Trainer takes it; default: bfloat16 where a GPU is used, else float32.
     trainer_kwargs : mapping, optional
         Anything else for Lightning's Trainer.
-    random_state : int, RandomState or None, default None
+    random_state : int, RandomState, Generator or None, default None
         Makes training repeatable; nothing global is seeded.
     verbose : int, default 0
         1 shows a progress bar.

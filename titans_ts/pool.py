@@ -94,11 +94,11 @@ class ForecastPool:
         self._front._forecast = self._forecast  # type: ignore[method-assign]
 
     def predict(self, X: Any = None, *, future: Any = None, quantiles: Any = None) -> Any:
-        """As :meth:`TitansForecaster.predict`."""
+        """As :meth:`titans_ts.TitansForecaster.predict`."""
         return self._front.predict(X, future=future, quantiles=quantiles)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """As :meth:`TitansForecaster.score`."""
+        """As :meth:`titans_ts.TitansForecaster.score`."""
         return float(self._front.score(X, y))
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ def forecast_scorer(
     metric : str or callable, default "mae"
         ``"mae"``, ``"mse"``, ``"rmse"``, ``"smape"``, ``"wape"`` (summed absolute error over the
         summed absolute truth), ``"mase"``, ``"pinball"`` or ``"wql"``, as in
-        :mod:`titans_ts.metrics`; or a function of ``y_true`` and ``y_pred``, both of shape
+        ``titans_ts.metrics``; or a function of ``y_true`` and ``y_pred``, both of shape
         (values,), such as those of :mod:`sklearn.metrics`.
     gap : int, default 0
         The ``gap`` of the :class:`RollingOriginSplit`: rows that are not judged, though they come

@@ -41,7 +41,9 @@ class SequenceCase:
         At least two rows and a few dozen tokens, of numbers or of ids.
     call : callable, optional
         ``call(module, inputs, state, observed)`` returns ``(outputs, state)``, with an output for
-        each token along the second axis. Default: ``module(inputs, state, observed)``.
+        each token along the second axis. The state is a tensor, or tuples, lists and dicts of
+        tensors and numbers: in objects of other kinds nothing is looked for. Default:
+        ``module(inputs, state, observed)``.
     other : Tensor, optional
         Like ``inputs`` and different everywhere. Default: numbers with another sign and size; ids
         in another order.

@@ -23,7 +23,7 @@ SMOOTHING = 0.9
 
 
 class LearningRates(NamedTuple):
-    """What :func:`find_learning_rate` saw."""
+    """What :func:`~titans_ts.training.find_learning_rate` saw."""
 
     suggestion: float
     rates: np.ndarray  # that were tried, one a step

@@ -32,7 +32,7 @@ LEAST_CONTEXT, LONG_CONTEXT = 48, 512
 def default_space(
     estimator: BaseEstimator, n_rows: int, *, also: Collection[str] = ()
 ) -> dict[str, BaseDistribution]:
-    """Return the search space that :class:`TitansSearchCV` takes where none is given.
+    """Return the search space that :class:`~titans_ts.TitansSearchCV` takes where none is given.
 
     The estimator of a plug-in says itself, by its method ``default_search_space()``.
 
@@ -50,7 +50,8 @@ def default_space(
         that learning is judged on hold two horizons at least.
     also : collection of str, optional
         Parameters of ``TitansForecaster`` to vary besides: "context_length", how far back it reads,
-        from a quarter of its own context to twice as many rows; and "loss". Both are left as they
+        from a quarter of its own context, 48 at least, to twice as many rows, or 512 where that is
+        more; and "loss". Both are left as they
         are by default: the best context of one season is often not that of the next, which a few
         months of judged rows cannot tell, and a loss says what is forecast, a mean or a median.
         The context is varied all the same where the rows are too few for its own.

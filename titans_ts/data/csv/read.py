@@ -33,8 +33,8 @@ def read_csv(
         A file of rows below a line of column names, plain, compressed with gzip, or alone in a
         zip archive. In UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
     time_column : str, optional
-        Name of the column that holds the time. Default: recognised as in
-        :func:`titans_ts.data.schema.read_table`; a file without one gives numbered rows.
+        Name of the column that holds the time. Default: recognised as a forecaster does; a file
+        without one gives numbered rows.
     text_columns : collection of str, optional
         Columns that are known to be text, such as the categories of another file: ``none`` or
         ``01`` in all rows is text there too. Names that the file does not have are left out.

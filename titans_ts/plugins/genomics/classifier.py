@@ -115,7 +115,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         Epochs without a better validation loss before training stops.
     accelerator, devices, precision, trainer_kwargs
         As for :class:`titans_ts.TitansForecaster`.
-    random_state : int, RandomState or None, default None
+    random_state : int, RandomState, Generator or None, default None
         Makes training repeatable; nothing global is seeded.
     verbose : int, default 0
         1 shows a progress bar.

@@ -142,7 +142,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         As Lightning's Trainer takes it; default: bfloat16 where a GPU is used, else float32.
     trainer_kwargs : mapping, optional
         Anything else for Lightning's Trainer.
-    random_state : int, RandomState or None, default None
+    random_state : int, RandomState, Generator or None, default None
         Makes training repeatable; nothing global is seeded.
     verbose : int, default 0
         1 shows a progress bar.

@@ -75,7 +75,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str, **changes: Any) -> dict[str, Any]:
-    """Parameters for a :class:`TitansLanguageModel`, some of them changed.
+    """Parameters for a :class:`~titans_ts.plugins.language.model.TitansLanguageModel`.
+
+    Those of a recipe, some of them changed.
 
     Recipes called "paper" are that of the paper (Behrouz et al., 2024, arXiv:2501.00663): AdamW
     with weight decay 0.1, a cosine from a peak of 4e-4, 4,096 tokens a sequence, half a million a
