@@ -190,6 +190,22 @@ def test_a_saved_model_forecasts_the_same_without_fitting(folder, monkeypatch):
     pd.testing.assert_frame_equal(read_csv("c.csv"), read_csv("a.csv")[:3], check_freq=False)
 
 
+def test_a_saved_model_computes_where_it_is_told_to(folder, monkeypatch):
+    succeed("forecast", "station.csv", *TINY_OPTIONS, "--model-out=model", "--out=a.csv")
+    devices, move = [], TitansForecaster._to_device
+
+    def noted(self, device):
+        devices.append(device)
+        move(self, device)
+
+    monkeypatch.setattr(TitansForecaster, "_to_device", noted)
+    for accelerator in ("cpu", "auto"):
+        options = [f"--accelerator={accelerator}", f"--out={accelerator}.csv"]
+        succeed("forecast", "station.csv", "--model-in=model", *options)
+        assert (folder / f"{accelerator}.csv").read_text() == (folder / "a.csv").read_text()
+    assert devices == ["cpu"]
+
+
 def test_a_saved_baseline_can_be_used_too(folder):
     naive = SeasonalNaiveForecaster(horizon=HORIZON, target="OT").fit(read_csv("station.csv"))
     naive.save("naive")

@@ -131,7 +131,7 @@ def forecast(
         variant=variant,
         max_epochs=max_epochs,
         random_state=seed,
-        accelerator=accelerator,
+        accelerator=accelerator if model_in is None else None,
     )
     run(
         Request(
@@ -152,6 +152,7 @@ def forecast(
             ),
             parameters=parameters,
             model_in=model_in,
+            device=None if model_in is None else opt.device_of(accelerator),
             model_out=model_out,
             out=out,
             plot=plot,

@@ -39,6 +39,7 @@ class Request:
     columns: Columns
     parameters: dict[str, Any]  # further ones of TitansForecaster, those that were given
     model_in: Path | None
+    device: str | None  # where such a model computes
     model_out: Path | None
     out: Path | None
     plot: Path | None
@@ -117,7 +118,7 @@ def _check(request: Request) -> None:
 
 
 def _load(request: Request, folder: Path) -> Model:
-    forecaster: BaseForecaster = BaseForecaster.load(folder)
+    forecaster: BaseForecaster = BaseForecaster.load(folder, device=request.device)
     if request.horizon is not None and request.horizon > forecaster.horizon:
         raise ParameterError(
             f"--horizon {request.horizon} is more than the {forecaster.horizon} steps that the "
