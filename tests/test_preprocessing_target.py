@@ -107,6 +107,16 @@ def test_rows_without_a_history_are_left_out_of_training():
     assert TargetTransform.fit(LogTransform(), series, IDS).forward(series, IDS).observed.all()
 
 
+@pytest.mark.parametrize("scaler", [SeriesScaler(), StandardScaler()], ids=repr)
+def test_a_scaler_behind_a_difference_learns_from_differences_only(scaler):
+    level = np.array([[1e6], [1e6 + 2], [1e6 + 8], [1e6 + 10]])
+    series = SeriesSet.from_arrays([level], ("OT",))
+    fitted = TargetTransform.fit(make_pipeline(Difference(), scaler), series, ())
+    # Differences 2, 6, 2: the first row, which is a million, has none.
+    moved = fitted.forward(series, ()).values[1:, 0]
+    np.testing.assert_allclose(moved, np.array([-1.0, 2.0, -1.0]) / np.sqrt(2))
+
+
 def test_covariates_channels_and_parts_stay():
     series = a_set()
     series = SeriesSet(

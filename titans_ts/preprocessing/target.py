@@ -75,7 +75,9 @@ class TargetTransform:
                 _fit_rows(step, panel.values)
                 _check_inverse(step, panel)
                 falling = falling or _falls(step, panel.values)
-            panel = panel.with_values(_forward(step, panel)[0])
+            # As in forward: a scaler behind a difference learns from no row that is none.
+            values, settled = _forward(step, panel)
+            panel = panel.with_values(np.where(settled, values, np.nan))
             steps.append(step)
         return cls(tuple(steps), falling)
 
