@@ -133,6 +133,24 @@ def test_times_are_written_as_they_were(times, third):
     assert FillGaps(freq="D").fit_transform(X)["date"][2] == third
 
 
+@pytest.mark.parametrize("transformer", [FillGaps(freq="6h"), Resample(freq="36h")], ids=repr)
+@pytest.mark.parametrize(
+    ("days", "what"),
+    [
+        (["2024-01-01", "2024-01-04"], "times such as '2024-01-01'"),
+        ([datetime.date(2024, 1, 1), datetime.date(2024, 1, 4)], "days"),
+    ],
+    ids=["text", "dates"],
+)
+def test_hours_are_not_written_as_days(transformer, days, what):
+    X = pd.DataFrame({"date": days, "y": [1.0, 2.0]})
+    with pytest.raises(DataError, match=f"Column 'date' holds {what}, in which 2024-01-0. .*:00"):
+        transformer.fit_transform(X)
+    with pytest.raises(DataError, match="Convert it to time stamps before"):
+        transformer.fit_transform(pl.from_pandas(X))
+    assert transformer.fit_transform(X.assign(date=pd.to_datetime(X["date"])))["date"].is_unique
+
+
 def test_two_levels_of_index_and_categories_stay():
     X = long_table()[["unique_id", "ds", "y"]].astype({"unique_id": "category"})
     assert FillGaps(freq="D").fit_transform(X)["unique_id"].dtype == "category"
