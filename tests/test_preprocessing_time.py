@@ -191,6 +191,18 @@ def test_a_series_and_tables_without_time():
             DataError,
             "carry='sort' names no column of X",
         ),
+        (
+            FillGaps(freq="D"),
+            stamped(INDICES["periods"]),
+            DataError,
+            "labelled with periods of 'M', which no step of D fits",
+        ),
+        (
+            FillGaps(freq="D"),
+            stamped(INDICES["integers"]),
+            DataError,
+            "labelled with integers, which no step of D fits",
+        ),
         (FillGaps(), long_table(), DataError, "Expected numbers in column 'kind'"),
         (FillGaps(carry="y", target="y"), long_table(), DataError, "is a column of numbers too"),
         (Resample(freq="fast"), long_table(), ParameterError, "freq must be a pandas frequency"),
@@ -206,6 +218,15 @@ def test_a_series_and_tables_without_time():
 def test_what_has_no_grid_gets_a_sentence(transformer, X, error, message):
     with pytest.raises(error, match=message):
         transformer.fit(X).transform(X)
+
+
+def test_a_step_of_stamps_does_not_count_integers_and_the_other_way_round():
+    stamps, integers = stamped(INDICES["15 minutes"]), stamped(INDICES["integers"])
+    for one, other in ((stamps, integers), (integers, stamps)):
+        with pytest.raises(DataError, match="fit on rows like these"):
+            FillGaps().fit(one).transform(other)
+    quarters = stamped(pd.period_range("2024-01", periods=ROWS, freq="Q"))
+    assert len(FillGaps(freq="2QE").fit_transform(quarters[::2].drop(index="2024Q3"))) == 6
 
 
 # -- Resample --------------------------------------------------------------------------------------
