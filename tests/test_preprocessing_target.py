@@ -183,6 +183,35 @@ def test_forecasts_beyond_the_reach_of_a_power_are_never_missing():
         assert (back >= 0).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        pytest.param("box-cox", lambda x: 1 + x, id="bounded below"),
+        pytest.param("box-cox", lambda x: 1 / (1 + x), id="bounded above"),
+        pytest.param("yeo-johnson", lambda x: -np.exp(3 * x), id="yeo-johnson, below"),
+        pytest.param("yeo-johnson", lambda x: np.exp(3 * x), id="yeo-johnson, above"),
+        pytest.param("box-cox", lambda x: np.exp(40 * x), id="hardly a power"),
+    ],
+)
+def test_forecasts_beyond_the_reach_of_scikit_learns_power_are_never_missing(
+    method, values, standardize
+):
+    sample = values(np.random.default_rng(0).uniform(size=(307, 1)))
+    series = SeriesSet.from_arrays([sample], ("OT",))
+    transformer = PowerTransformer(method=method, standardize=standardize)
+    fitted = TargetTransform.fit(transformer, series, ())
+    moved = fitted.forward(series, ()).values
+    wild = np.linspace(-1e4, 1e4, 11)[None, :, None]
+    for forecast in (wild, moved[None]):
+        context, observed = sample[None, :11], np.ones((1, 11, 1), dtype=bool)
+        back = fitted.backward(np.sort(forecast, axis=1), context, observed, ())
+        assert np.isfinite(back).all()
+        assert (np.diff(back[0, :, 0]) >= 0).all()
+    np.testing.assert_allclose(back[0], np.sort(sample, axis=0))
+
+
 def test_a_season_that_was_never_observed_goes_on_from_the_last_value():
     series = a_set()
     fitted = TargetTransform.fit(Difference(lag=4), series, IDS)

@@ -112,10 +112,12 @@ class LogTransform(_Offset):
     ) -> np.ndarray:
         lifted = self.offset_ > 0
         offset = np.where(lifted, self.offset_, 1.0)
-        # What is too large for a float is the largest, not infinite.
-        block = np.minimum(block, np.log(LARGEST))
+        # What is too large for a float is nearly the largest, not infinite, however it is rounded.
+        most = np.log(LARGEST) - 1e-9
+        block = np.minimum(block, most)
         out = np.empty_like(block)
-        out[..., lifted] = offset[lifted] * np.expm1(block[..., lifted] - np.log(offset)[lifted])
+        above = np.minimum(block[..., lifted] - np.log(offset)[lifted], most)
+        out[..., lifted] = offset[lifted] * np.expm1(above)
         out[..., ~lifted] = np.exp(block[..., ~lifted]) - self.offset_[~lifted]
         return out
 
