@@ -212,6 +212,18 @@ def test_forecasts_beyond_the_reach_of_scikit_learns_power_are_never_missing(
     np.testing.assert_allclose(back[0], np.sort(sample, axis=0))
 
 
+@pytest.mark.parametrize(
+    "scaler", [StandardScaler(copy=False), PowerTransformer(copy=False)], ids=repr
+)
+def test_a_transformer_that_works_in_place_leaves_the_table_as_it_is(scaler):
+    values = np.random.default_rng(0).uniform(5.0, 9.0, size=(23, 2))
+    series = SeriesSet.from_arrays([values], ("x", "y"))
+    before = series.values.copy()
+    moved = TargetTransform.fit(scaler, series, ()).forward(series, ())
+    np.testing.assert_array_equal(series.values, before)
+    np.testing.assert_allclose(moved.values, scaler.fit_transform(before.copy()))
+
+
 def test_a_season_that_was_never_observed_goes_on_from_the_last_value():
     series = a_set()
     fitted = TargetTransform.fit(Difference(lag=4), series, IDS)

@@ -277,7 +277,8 @@ def _forward(step: Any, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
 def _apply(step: Any, function: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
     whole = _usable(step, values)
     if whole.all():
-        return np.asarray(function(values), dtype=np.float64)
+        # A copy: with copy=False, scikit-learn would write to the caller's table.
+        return np.asarray(function(values.copy()), dtype=np.float64)
     out = np.full(values.shape, np.nan)
     if whole.any():
         out[whole] = np.asarray(function(values[whole]), dtype=np.float64)
@@ -285,9 +286,9 @@ def _apply(step: Any, function: Callable[[np.ndarray], Any], values: np.ndarray)
 
 
 def _within_reach(step: Any, rows: np.ndarray) -> np.ndarray:
-    """What a power can never give, and has no way back from, at its edge."""
+    """A copy, in which what a power can never give, and has no way back from, is at its edge."""
     if not isinstance(step, PowerTransformer):
-        return rows
+        return rows.copy()
     powers = step.lambdas_
     below = powers if step.method == "box-cox" else powers - 2.0
     with np.errstate(divide="ignore"):
@@ -320,13 +321,13 @@ def _check_inverse(step: Any, panel: Panel) -> None:
     rows = panel.values[_usable(step, panel.values)][:PROBE_ROWS]
     if not len(rows):
         return
-    there = np.asarray(step.transform(rows))
+    there = np.asarray(step.transform(rows.copy()))
     if there.shape != rows.shape:
         raise ParameterError(
             f"target_transform={step!r} turns rows of shape {rows.shape} into {there.shape}, "
             "expected as many rows and channels as before."
         )
-    back = np.asarray(step.inverse_transform(there))
+    back = np.asarray(step.inverse_transform(there.copy()))
     seen = ~np.isnan(rows)
     tolerance = 1e-3 * (np.nanmax(rows) - np.nanmin(rows)) + 1e-6 * np.nanmax(np.abs(rows))
     if not (np.abs(back - rows)[seen] <= tolerance).all():
