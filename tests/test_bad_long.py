@@ -129,6 +129,15 @@ def test_too_short_series_ask_for_the_frequency():
     refused(frame, "of series 'a' .* expected one row every 30min", freq="30min")
 
 
+def test_a_lone_row_that_is_on_no_step_is_named():
+    refused(
+        panel().iloc[[0]],
+        r"^The only time stamp in column 'ds' of series 'a' is 2024-01-01 .*, which is none of one "
+        "every ME: the next of them is 2024-01-31",
+        freq="ME",
+    )
+
+
 def test_integers_and_periods_must_be_evenly_spaced_in_every_series():
     steps = panel(np.arange(11) * 5).drop(16)
     refused(

@@ -217,6 +217,20 @@ def test_without_validation_rows_quantiles_come_from_training_errors():
     np.testing.assert_allclose(offset, np.quantile(errors, 0.9, axis=0))
 
 
+@every_kind
+def test_a_channel_that_validation_never_saw_has_quantiles_of_its_training_errors(make):
+    X = waves()
+    X[-101:, 0] = np.nan
+    forecaster = make(horizon=3, context_length=24).fit(X, validation=101)
+    width = np.ptp(forecaster.predict(quantiles=[0.1, 0.9]), axis=2)
+    np.testing.assert_allclose(width[:, 0], width[:, 1:].mean(axis=1), rtol=0.4)
+    if isinstance(forecaster, SeasonalNaiveForecaster):
+        learnt = make(horizon=3, context_length=24, validation_fraction=0).fit(X[:-101])
+        np.testing.assert_allclose(
+            forecaster.error_quantiles_[..., 0], learnt.error_quantiles_[..., 0]
+        )
+
+
 def test_thinned_numbers_are_even_and_keep_both_ends():
     np.testing.assert_array_equal(thin(11, 6), [0, 2, 4, 6, 8, 10])
     np.testing.assert_array_equal(thin(3, 99), [0, 1, 2])
@@ -254,6 +268,12 @@ def test_the_season_that_does_best_is_chosen(period, expected):
     forecaster = SeasonalNaiveForecaster(horizon=5).fit(frame)
     assert forecaster.season_length_ == expected
     assert forecaster.context_length_ >= expected
+
+
+def test_a_season_is_judged_on_training_rows_where_validation_saw_nothing():
+    day = np.where(np.arange(480) < 370, np.arange(480.0) % 24, np.nan)
+    forecaster = SeasonalNaiveForecaster(horizon=5, context_length=48, freq="h")
+    assert forecaster.fit(day[:, None]).season_length_ == 24
 
 
 def test_an_array_repeats_its_last_value_unless_its_frequency_is_said():

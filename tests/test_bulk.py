@@ -310,6 +310,24 @@ def test_a_model_that_knows_no_frequency_says_so_and_takes_one(tmp_path):
     assert_same(bulk, local.predict(stamped))
 
 
+@pytest.mark.parametrize("written", ["stamps", "local stamps", "text", "arrow"])
+@pytest.mark.parametrize("freq", ["ME", "QS-FEB", "W-TUE", "B", "2D"])
+def test_steps_of_the_calendar_are_forecast(tmp_path, freq, written):
+    X = panel(n_series=3, shortest=31)[0][[*KEY, "y"]]
+    days = pd.date_range("2001-02-28", periods=33, freq=freq)
+    X["ds"] = days[X.groupby("unique_id").cumcount()]
+    if written == "local stamps":
+        X["ds"] = X["ds"].dt.tz_localize("Europe/Berlin")
+    elif written == "text":
+        X["ds"] = X["ds"].dt.strftime("%Y-%m-%d")
+    elif written == "arrow":
+        X["ds"] = X["ds"].astype("timestamp[us][pyarrow]")
+    forecaster = RidgeForecaster(horizon=2, context_length=12).fit(X)
+    forecaster.save(tmp_path / "model")
+    found = bulk_predict(tmp_path / "model", split(X, 2)).compute()
+    assert_same(found, forecaster.predict(X))
+
+
 def test_ids_may_not_be_called_what_reasons_are(plain, tmp_path):
     X = plain[2].rename(columns={"unique_id": "fault"})
     RidgeForecaster(horizon=2, context_length=12, id_column="fault").fit(X).save(tmp_path / "model")

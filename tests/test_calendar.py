@@ -205,6 +205,15 @@ def test_hours_are_counted_in_the_zone_of_fit():
         CalendarFeatures(tz="Europe/Berlin").fit(hourly())
 
 
+@pytest.mark.parametrize(("then", "now"), [(None, "DE"), ("DE", None), ("DE", "FR")])
+def test_holidays_are_those_of_fit(then, now):
+    pytest.importorskip("holidays")
+    X = pd.DataFrame({"load": np.ones(3)}, index=pd.date_range("2024-10-02", periods=3))
+    calendar = CalendarFeatures(features="day_of_week", holidays=then).fit(X)
+    expected = calendar.transform(X)
+    pd.testing.assert_frame_equal(calendar.set_params(holidays=now).transform(X), expected)
+
+
 def test_a_table_without_time_comes_out_as_it_is():
     array = np.ones((5, 2))
     assert CalendarFeatures().fit_transform(array) is array

@@ -10,6 +10,7 @@ import pytest
 from command_line import run
 
 from titans_ts.data.csv import read_csv
+from titans_ts.data.schema import read_table
 from titans_ts.errors import DataError, DataFileError, TitansError
 
 PLAIN = "date,OT,HUFL\n2024-01-13,1.5,2\n2024-01-14,2.5,3\n2024-01-15,-3.5,5\n"
@@ -108,6 +109,21 @@ def test_words_for_missing_values_are_words_in_columns_of_text(tmp_path):
     frame = read(tmp_path, text)
     assert frame["holiday"].tolist()[:2] == ["None", "NA"]
     assert frame["holiday"].isna().tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("word", ["", "NA", "?"])
+def test_true_and_false_stay_what_they_are_beside_missing_values(tmp_path, word):
+    text = f"date,load,promo\n2024-01-13,1,True\n2024-01-14,2,{word}\n2024-01-15,3,False\n"
+    promo = read(tmp_path, text)["promo"]
+    assert promo[promo.notna()].tolist() == [True, False]
+    assert promo.isna().tolist() == [False, True, False]
+    # So a model learns of one kind of column, whether a cell is missing or not.
+    whole = read(tmp_path, text.replace(f",2,{word}", ",2,True"))
+    for frame in (read(tmp_path, text), whole):
+        _, layout = read_table(frame, past_covariates="promo")
+        assert layout.covariates.past[0].kind == "boolean"
+    known = read(tmp_path, text, text_columns=["promo"])["promo"]
+    assert [known.iloc[0], known.iloc[2]] == ["True", "False"]
 
 
 def test_numbers_beyond_64_bits_become_floats(tmp_path):
@@ -209,6 +225,10 @@ REFUSED = {
     "word below": (PLAIN + "Total\n", "line 5 has 1 field, .* Remove what stands below the table"),
     "totals below": (PLAIN + "Total,0.5,10\n", "column 'date' of .* the first 'Total' in row 3"),
     "open quotation": (PLAIN.replace("2.5", '"2.5'), "odd number of quotation marks, .* line 3,"),
+    "marks of inches": (
+        'date,a,size\n2024-01-13,1,5" pipe\n2024-01-14,2,6" pipe\n',
+        "has a quotation mark inside a field, .* the line begins '2024-01-13,1,5\" pipe'. Remove",
+    ),
     "page of errors": ("<html>\n<p>Not found</p>\n</html>, sorry\n", "line 3 has 2 fields, exp"),
     "blank line of one column": (
         "load\n1\n\n3\n",

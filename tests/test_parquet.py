@@ -190,6 +190,27 @@ def test_folders_named_after_ids_give_the_ids(tmp_path):
     assert dict(zip(layout.ids, series.lengths.tolist(), strict=True)) == LENGTHS
 
 
+@pytest.mark.parametrize("pattern", ["*/*.parquet", "**/*.parquet", "unique_id=*/data.parquet"])
+def test_folders_that_a_pattern_names_give_the_ids_too(tmp_path, pattern):
+    frame = panel()
+    for name, part in frame.groupby("unique_id"):
+        place = tmp_path / "year=2024" / f"unique_id={name}"
+        place.mkdir(parents=True)
+        part.drop(columns="unique_id").to_parquet(place / "data.parquet", index=False)
+    (tmp_path / "year=2024" / "_temporary").mkdir()
+    (tmp_path / "year=2024" / "_temporary" / "data.parquet").write_text("no table")
+    series, layout = read_table(ParquetFolder(f"{tmp_path}/year=2024/{pattern}"))
+    assert layout.channels == ("y", "load")
+    assert dict(zip(layout.ids, series.lengths.tolist(), strict=True)) == LENGTHS
+
+
+def test_names_that_begin_with_a_line_are_read_where_a_pattern_has_one(tmp_path):
+    panel().to_parquet(tmp_path / "_part-0.parquet", index=False)
+    panel(lengths={"south": 11}).to_parquet(tmp_path / "part-1.parquet", index=False)
+    assert read_table(ParquetFolder(f"{tmp_path}/*.parquet"))[1].ids == ("south",)
+    assert read_table(ParquetFolder(f"{tmp_path}/_*.parquet"))[1].ids == tuple(LENGTHS)
+
+
 @pytest.mark.parametrize("pick", ["folder", "file", "pattern"])
 def test_a_folder_a_file_and_a_pattern_name_the_same_table(tmp_path, pick):
     frame = panel()

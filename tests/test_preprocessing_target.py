@@ -107,6 +107,16 @@ def test_rows_without_a_history_are_left_out_of_training():
     assert TargetTransform.fit(LogTransform(), series, IDS).forward(series, IDS).observed.all()
 
 
+@pytest.mark.parametrize("scaler", [SeriesScaler(), StandardScaler()], ids=repr)
+def test_a_scaler_behind_a_difference_learns_from_differences_only(scaler):
+    level = np.array([[1e6], [1e6 + 2], [1e6 + 8], [1e6 + 10]])
+    series = SeriesSet.from_arrays([level], ("OT",))
+    fitted = TargetTransform.fit(make_pipeline(Difference(), scaler), series, ())
+    # Differences 2, 6, 2: the first row, which is a million, has none.
+    moved = fitted.forward(series, ()).values[1:, 0]
+    np.testing.assert_allclose(moved, np.array([-1.0, 2.0, -1.0]) / np.sqrt(2))
+
+
 def test_covariates_channels_and_parts_stay():
     series = a_set()
     series = SeriesSet(
@@ -171,6 +181,47 @@ def test_forecasts_beyond_the_reach_of_a_power_are_never_missing():
         back = fitted.backward(wild, context, observed, IDS[:1])
         assert np.isfinite(back).all()
         assert (back >= 0).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        pytest.param("box-cox", lambda x: 1 + x, id="bounded below"),
+        pytest.param("box-cox", lambda x: 1 / (1 + x), id="bounded above"),
+        pytest.param("yeo-johnson", lambda x: -np.exp(3 * x), id="yeo-johnson, below"),
+        pytest.param("yeo-johnson", lambda x: np.exp(3 * x), id="yeo-johnson, above"),
+        pytest.param("box-cox", lambda x: np.exp(40 * x), id="hardly a power"),
+    ],
+)
+def test_forecasts_beyond_the_reach_of_scikit_learns_power_are_never_missing(
+    method, values, standardize
+):
+    sample = values(np.random.default_rng(0).uniform(size=(307, 1)))
+    series = SeriesSet.from_arrays([sample], ("OT",))
+    transformer = PowerTransformer(method=method, standardize=standardize)
+    fitted = TargetTransform.fit(transformer, series, ())
+    moved = fitted.forward(series, ()).values
+    wild = np.linspace(-1e4, 1e4, 11)[None, :, None]
+    for forecast in (wild, moved[None]):
+        context, observed = sample[None, :11], np.ones((1, 11, 1), dtype=bool)
+        back = fitted.backward(np.sort(forecast, axis=1), context, observed, ())
+        assert np.isfinite(back).all()
+        assert (np.diff(back[0, :, 0]) >= 0).all()
+    np.testing.assert_allclose(back[0], np.sort(sample, axis=0))
+
+
+@pytest.mark.parametrize(
+    "scaler", [StandardScaler(copy=False), PowerTransformer(copy=False)], ids=repr
+)
+def test_a_transformer_that_works_in_place_leaves_the_table_as_it_is(scaler):
+    values = np.random.default_rng(0).uniform(5.0, 9.0, size=(23, 2))
+    series = SeriesSet.from_arrays([values], ("x", "y"))
+    before = series.values.copy()
+    moved = TargetTransform.fit(scaler, series, ()).forward(series, ())
+    np.testing.assert_array_equal(series.values, before)
+    np.testing.assert_allclose(moved.values, scaler.fit_transform(before.copy()))
 
 
 def test_a_season_that_was_never_observed_goes_on_from_the_last_value():

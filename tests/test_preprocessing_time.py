@@ -133,6 +133,24 @@ def test_times_are_written_as_they_were(times, third):
     assert FillGaps(freq="D").fit_transform(X)["date"][2] == third
 
 
+@pytest.mark.parametrize("transformer", [FillGaps(freq="6h"), Resample(freq="36h")], ids=repr)
+@pytest.mark.parametrize(
+    ("days", "what"),
+    [
+        (["2024-01-01", "2024-01-04"], "times such as '2024-01-01'"),
+        ([datetime.date(2024, 1, 1), datetime.date(2024, 1, 4)], "days"),
+    ],
+    ids=["text", "dates"],
+)
+def test_hours_are_not_written_as_days(transformer, days, what):
+    X = pd.DataFrame({"date": days, "y": [1.0, 2.0]})
+    with pytest.raises(DataError, match=f"Column 'date' holds {what}, in which 2024-01-0. .*:00"):
+        transformer.fit_transform(X)
+    with pytest.raises(DataError, match="Convert it to time stamps before"):
+        transformer.fit_transform(pl.from_pandas(X))
+    assert transformer.fit_transform(X.assign(date=pd.to_datetime(X["date"])))["date"].is_unique
+
+
 def test_two_levels_of_index_and_categories_stay():
     X = long_table()[["unique_id", "ds", "y"]].astype({"unique_id": "category"})
     assert FillGaps(freq="D").fit_transform(X)["unique_id"].dtype == "category"
@@ -173,6 +191,18 @@ def test_a_series_and_tables_without_time():
             DataError,
             "carry='sort' names no column of X",
         ),
+        (
+            FillGaps(freq="D"),
+            stamped(INDICES["periods"]),
+            DataError,
+            "labelled with periods of 'M', which no step of D fits",
+        ),
+        (
+            FillGaps(freq="D"),
+            stamped(INDICES["integers"]),
+            DataError,
+            "labelled with integers, which no step of D fits",
+        ),
         (FillGaps(), long_table(), DataError, "Expected numbers in column 'kind'"),
         (FillGaps(carry="y", target="y"), long_table(), DataError, "is a column of numbers too"),
         (Resample(freq="fast"), long_table(), ParameterError, "freq must be a pandas frequency"),
@@ -188,6 +218,15 @@ def test_a_series_and_tables_without_time():
 def test_what_has_no_grid_gets_a_sentence(transformer, X, error, message):
     with pytest.raises(error, match=message):
         transformer.fit(X).transform(X)
+
+
+def test_a_step_of_stamps_does_not_count_integers_and_the_other_way_round():
+    stamps, integers = stamped(INDICES["15 minutes"]), stamped(INDICES["integers"])
+    for one, other in ((stamps, integers), (integers, stamps)):
+        with pytest.raises(DataError, match="fit on rows like these"):
+            FillGaps().fit(one).transform(other)
+    quarters = stamped(pd.period_range("2024-01", periods=ROWS, freq="Q"))
+    assert len(FillGaps(freq="2QE").fit_transform(quarters[::2].drop(index="2024Q3"))) == 6
 
 
 # -- Resample --------------------------------------------------------------------------------------

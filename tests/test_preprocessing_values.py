@@ -145,7 +145,12 @@ def test_values_beyond_what_a_power_can_have_are_taken_to_the_edge(lmbda):
     assert np.isfinite(back).all()
     assert back[0, 0] >= -1.0
     assert back[1, 0] > 5.0
-    assert np.isfinite(LogTransform().fit(column(1.0)).inverse_transform(column(1e9))).all()
+    for offset in (None, 0.5, 2.0):
+        logarithm = LogTransform(offset=offset).fit(column(1.0))
+        assert np.isfinite(logarithm.inverse_transform(column(-1e9, 1e9))).all()
+    for scale in range(1, 29):  # of which some were rounded up, to infinity
+        flat = BoxCoxTransform(lmbda=0.0).fit(column(scale))
+        assert np.isfinite(flat.inverse_transform(column(1e9))).all()
 
 
 # -- Difference ------------------------------------------------------------------------------------

@@ -116,9 +116,10 @@ class BaselineForecaster(BaseForecaster):
     """Common part of the baselines; not for direct use.
 
     Quantiles are the point forecast plus the empirical quantile of the errors made on validation
-    windows (training windows where no rows were set aside), for each step and channel. They are
-    kept on a grid of levels from 0.005 to 0.995 and interpolated linearly in between; a level
-    beyond the grid gets its outermost value.
+    windows, for each step and channel; on training windows where no rows were set aside, or where
+    none of them holds a value of the channel at that step. They are kept on a grid of levels from
+    0.005 to 0.995 and interpolated linearly in between; a level beyond the grid gets its outermost
+    value.
     """
 
     #: Arrays, by attribute name, that ``save`` keeps beside those of this class.
@@ -143,10 +144,15 @@ class BaselineForecaster(BaseForecaster):
     def _fit_windows(self, windows: TrainingWindows) -> None:
         self.channel_mean_, scale = channel_statistics(windows.train.series)
         windows = self._learn(windows, scale)
-        held_out = windows.validation is not None and len(windows.validation) > 0
-        self.error_quantiles_ = self._measure_errors(
-            windows.validation if held_out and windows.validation is not None else windows.train
-        )
+        judged = windows.validation
+        if judged is None or not len(judged):
+            judged = windows.train
+        errors = self._measure_errors(judged)
+        lacking = np.isnan(errors)
+        if lacking.any() and judged is not windows.train:
+            errors = np.where(lacking, self._measure_errors(windows.train), errors)
+        # A step of a channel that was never observed at all has no errors.
+        self.error_quantiles_ = np.nan_to_num(errors)
 
     def _forecast(
         self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
@@ -164,7 +170,10 @@ class BaselineForecaster(BaseForecaster):
         return point[..., None] + np.moveaxis(offsets, 0, -1)
 
     def _measure_errors(self, windows: WindowIndex) -> np.ndarray:
-        """Quantiles of target minus forecast, of shape (levels, horizon, channels)."""
+        """Quantiles of target minus forecast, of shape (levels, horizon, channels).
+
+        NaN for a step of a channel that was never observed.
+        """
         n_channels = len(windows.series.channels)
         limit = max(MIN_ERROR_WINDOWS, ERROR_VALUES // (self.horizon * n_channels))
         errors = []
@@ -176,9 +185,9 @@ class BaselineForecaster(BaseForecaster):
         seen = ~np.isnan(joined)
         if seen.all():
             return np.quantile(joined, QUANTILE_GRID, axis=0)
-        # A step of a channel that was never observed has no errors; it gets quantiles of 0.
-        joined[:, ~seen.any(axis=0)] = 0.0
-        return np.nanquantile(joined, QUANTILE_GRID, axis=0)
+        never = ~seen.any(axis=0)
+        joined[:, never] = 0.0  # of nothing at all, numpy would warn
+        return np.where(never, np.nan, np.nanquantile(joined, QUANTILE_GRID, axis=0))
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = ("channel_mean_", "error_quantiles_", *self._learnt_arrays)

@@ -124,15 +124,26 @@ class SeasonalNaiveForecaster(BaselineForecaster):
         if len(seasons) == 1:
             return seasons[0]
         train, validation = _with_context(windows, max(self.context_length_, *seasons))
-        judged = train if validation is None or not len(validation) else validation
-        errors = np.zeros(len(seasons))
+        errors, seen = np.zeros(len(seasons)), False
+        if validation is not None:
+            errors, seen = self._season_errors(validation, seasons, scale)
+        if not seen:  # of nothing observed, all seasons are equally good
+            errors, _ = self._season_errors(train, seasons, scale)
+        return seasons[int(errors.argmin())]
+
+    def _season_errors(
+        self, judged: WindowIndex, seasons: list[int], scale: np.ndarray
+    ) -> tuple[np.ndarray, bool]:
+        """Absolute error of each season, and whether any target was observed."""
+        errors, seen = np.zeros(len(seasons)), False
         for numbers in batches(judged, thin(len(judged), COMPARED_WINDOWS)):
             cut = judged.cut(numbers)
+            seen |= bool(cut.target_observed.any())
             for i, season in enumerate(seasons):
                 forecast = self._repeat(cut.context, cut.context_observed, season)
                 error = np.abs(forecast - cut.target) / scale
                 errors[i] += error.sum(where=cut.target_observed)
-        return seasons[int(errors.argmin())]
+        return errors, seen
 
     def _point(self, context: np.ndarray, observed: np.ndarray) -> np.ndarray:
         return self._repeat(context, observed, self.season_length_)

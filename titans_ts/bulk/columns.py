@@ -9,6 +9,7 @@ import pandas as pd
 from dask.dataframe.utils import meta_nonempty
 
 from titans_ts.base import BaseForecaster
+from titans_ts.data.frequency import parse_freq, regular_stamps
 from titans_ts.data.ids import ID_NAMES
 from titans_ts.data.time_column import is_time_name
 from titans_ts.errors import DataError
@@ -159,7 +160,20 @@ def _one_row(forecaster: BaseForecaster, meta: pd.DataFrame, id_column: str) -> 
         if covariate.label in row.columns:
             row[covariate.label] = pd.Series([None], row.index, dtype=object)
     for label in row.columns:
-        text = isinstance(row[label].dtype, pd.StringDtype) or row[label].dtype == object
+        dtype = row[label].dtype
+        text = isinstance(dtype, pd.StringDtype) or pd.api.types.is_object_dtype(dtype)
         if text and (label == forecaster.time_column or is_time_name(label)):
-            row[label] = pd.Series(["2000-01-01"], row.index, dtype=row[label].dtype)
+            day = _on_frequency(forecaster, pd.Timestamp("2000-01-01"))
+            row[label] = pd.Series([str(day.date())], row.index, dtype=dtype)
+        elif dtype.kind == "M":
+            row[label] = pd.Series(
+                [_on_frequency(forecaster, row[label].iloc[0])], row.index, dtype=dtype
+            )
     return row
+
+
+def _on_frequency(forecaster: BaseForecaster, stamp: pd.Timestamp) -> pd.Timestamp:
+    """A stamp that a series of the forecaster may have: a month's end, a Tuesday."""
+    if forecaster.freq_ is None:
+        return stamp
+    return regular_stamps(stamp, 1, parse_freq(forecaster.freq_))[0]

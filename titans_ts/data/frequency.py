@@ -298,6 +298,12 @@ def explain_irregular(
             f"{index[first + 1]} follows; expected one row every {step}. Insert the missing rows "
             f"with FillGaps(), or give rows without a gap.{local or several()}"
         )
+    if len(index) == 1:
+        return DataError(
+            f"The only time stamp in {where} is {index[0]}, which is none of one every {step}: the "
+            f"next of them is {regular_stamps(index[0], 1, offset)[0]}. Correct it, or say the "
+            f"right one with freq=.{several()}"
+        )
     row = max(int(np.argmax(position < 0)), 1)
     this, before = str(index[row]), str(index[row - 1])
     if rows:

@@ -21,6 +21,7 @@ __all__ = [
     "find_time_column",
     "is_time_name",
     "looks_like_time",
+    "lost_in_writing",
     "mixes_offsets",
     "no_such_column",
     "read_time_column",
@@ -244,6 +245,20 @@ def write_time_column(index: pd.Index, form: str) -> pd.Series:
     if form.startswith("text:"):
         return pd.Series(_write_text(index, form.removeprefix("text:")))
     return index.to_series(index=pd.RangeIndex(len(index)))
+
+
+def lost_in_writing(index: pd.Index, form: str) -> pd.Timestamp | None:
+    """The first time that :func:`write_time_column` would cut short: an hour, written as a day."""
+    how = form.removeprefix("text:")
+    if form == "index" or not how or "%z" in how or how.endswith("Z"):
+        return None
+    times = pd.DatetimeIndex(index.unique())
+    if form == "dates":
+        written = times.normalize()
+    else:
+        written = pd.DatetimeIndex(pd.to_datetime(times.strftime(how), format=how))
+    lost = times[written != times]
+    return lost[0] if len(lost) else None
 
 
 def _write_text(index: Any, how: str) -> list[str]:

@@ -132,6 +132,8 @@ class CalendarFeatures(TableTransformer):
         # Says whether stamps and zone go together.
         calendar_values(stamps[:1], names, tz=tz)
         self.names_ = (*names, HOLIDAY) if self.holidays is not None else names
+        # Which column is which must not hang on what set_params does after fit.
+        self._holidays = self.holidays
         self.tz_ = tz
         return self
 
@@ -158,8 +160,8 @@ class CalendarFeatures(TableTransformer):
             return self._deliver(np.asarray(X))
         if stamps is None or not self.names_:
             return self._deliver(X)
-        names = self.names_ if self.holidays is None else self.names_[:-1]
-        values = calendar_values(stamps, names, tz=self.tz_, holidays=self.holidays)
+        names = self.names_ if self._holidays is None else self.names_[:-1]
+        values = calendar_values(stamps, names, tz=self.tz_, holidays=self._holidays)
         taken = [name for name in self.names_ if self.append and name in table.labels]
         if taken:
             raise DataError(

@@ -12,7 +12,7 @@ from titans_ts.data.frequency import parse_freq
 from titans_ts.data.time_column import no_such_column
 from titans_ts.errors import DataError
 from titans_ts.preprocessing.base import TableTransformer
-from titans_ts.preprocessing.grid import lay_grid, usual_step
+from titans_ts.preprocessing.grid import check_step, lay_grid, usual_step
 from titans_ts.preprocessing.panel import Panel
 from titans_ts.preprocessing.rebuild import rebuild
 from titans_ts.preprocessing.source import Source
@@ -31,8 +31,8 @@ class FillGaps(TableTransformer):
     Parameters
     ----------
     freq : str, optional
-        A pandas frequency such as ``"15min"``. Default: learnt in ``fit``, the commonest step of
-        the longest series.
+        A pandas frequency such as ``"15min"``, of rows with time stamps or of periods. Default:
+        learnt in ``fit``, the commonest step of the longest series.
     carry : str or list of str, optional
         Columns whose new rows take the value of the row before, such as what does not change with
         time. Others than ids, time and these are missing there.
@@ -148,6 +148,7 @@ def _frequency(freq: str | None, panel: Panel) -> str | int | None:
     if panel.stamps is None:
         return None
     if freq is not None:
+        check_step(panel.stamps, parse_freq(freq))
         return parse_freq(freq).freqstr
     step = usual_step(panel.stamps, panel.offsets)
     if step is None:

@@ -13,7 +13,7 @@ from titans_ts.data.time_axis import labels_of
 from titans_ts.errors import DataError
 from titans_ts.preprocessing.panel import Panel
 
-__all__ = ["Grid", "lay_grid", "usual_step"]
+__all__ = ["Grid", "check_step", "lay_grid", "usual_step"]
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,12 @@ def lay_grid(panel: Panel, step: BaseOffset | int) -> Grid:
     Raises
     ------
     DataError
-        Two rows of a series have one time, or a row lies between two steps.
+        Two rows of a series have one time, a row lies between two steps, or the step is of another
+        kind than the labels.
     """
     stamps = panel.stamps
     assert stamps is not None
+    check_step(stamps, step)
     place = _fixed_places(panel, step) if _is_even(stamps, step) else _calendar_places(panel, step)
     between = place < 0
     if between.any():
@@ -109,6 +111,22 @@ def lay_grid(panel: Panel, step: BaseOffset | int) -> Grid:
     rows = np.full(offsets[-1], -1, dtype=np.int64)
     rows[place + np.repeat(offsets[:-1], panel.lengths)] = np.arange(len(place))
     return Grid(rows, offsets, _grid_stamps(panel, step, lengths))
+
+
+def check_step(stamps: pd.Index, step: BaseOffset | int) -> None:
+    """Raise DataError where labels of this kind cannot be counted by this step."""
+    if isinstance(stamps, pd.PeriodIndex):
+        what, counts = f"periods of {stamps.freqstr!r}", parse_freq(stamps.freq).base
+        fits = isinstance(step, BaseOffset) and step.base == counts
+    elif isinstance(stamps, pd.DatetimeIndex):
+        what, fits = "time stamps", isinstance(step, BaseOffset)
+    else:
+        what, fits = "integers", isinstance(step, int)
+    if not fits:
+        raise DataError(
+            f"The rows of X are labelled with {what}, which no step of {_words(step)} fits. Leave "
+            "freq out and fit on rows like these, or convert their labels to time stamps."
+        )
 
 
 def _words(step: BaseOffset | int) -> str:

@@ -22,7 +22,8 @@ LEAST_POWER = 1e-2
 ESTIMATE_ROWS = 100_000
 # Where the values that a power of them can have end.
 EDGE = float(np.finfo(np.float64).eps)
-LARGEST = float(np.finfo(np.float64).max)
+# What is too large for a float becomes nearly the largest, not infinite, however it is rounded.
+MOST = float(np.log(np.finfo(np.float64).max)) - 1e-9
 
 
 class _Offset(SeriesTransformer):
@@ -112,10 +113,10 @@ class LogTransform(_Offset):
     ) -> np.ndarray:
         lifted = self.offset_ > 0
         offset = np.where(lifted, self.offset_, 1.0)
-        # What is too large for a float is the largest, not infinite.
-        block = np.minimum(block, np.log(LARGEST))
+        block = np.minimum(block, MOST)
         out = np.empty_like(block)
-        out[..., lifted] = offset[lifted] * np.expm1(block[..., lifted] - np.log(offset)[lifted])
+        above = np.minimum(block[..., lifted] - np.log(offset)[lifted], MOST)
+        out[..., lifted] = offset[lifted] * np.expm1(above)
         out[..., ~lifted] = np.exp(block[..., ~lifted]) - self.offset_[~lifted]
         return out
 
@@ -202,7 +203,7 @@ class BoxCoxTransform(_Offset):
         inside = np.maximum(block * power, EDGE - 1.0)
         log[..., ~flat] = (np.log1p(inside) / power)[..., ~flat]
         log[..., flat] = block[..., flat]
-        log = np.minimum(log, np.log(LARGEST) - np.log(np.maximum(self.scale_, 1.0)))
+        log = np.minimum(log, MOST - np.log(np.maximum(self.scale_, 1.0)))
         return np.exp(log) * self.scale_ - self.offset_
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from titans_ts.data.frequency import parse_freq
 from titans_ts.data.tables import build_table, polars_numbers
-from titans_ts.data.time_column import write_time_column
+from titans_ts.data.time_column import lost_in_writing, write_time_column
+from titans_ts.errors import DataError
 from titans_ts.preprocessing.grid import Grid
 from titans_ts.preprocessing.source import Source
 
@@ -48,6 +49,11 @@ def rebuild(
     -------
     Series or DataFrame
         Series by series, oldest row first; same columns, index names and dtypes.
+
+    Raises
+    ------
+    DataError
+        The time column is written in a way that cannot tell the new times apart.
     """
     table, roles = source.table, source.roles
     assert table is not None
@@ -65,13 +71,27 @@ def rebuild(
             if table.polars:
                 column = polars_numbers(str(label), column)
         elif label == time and roles.time is not None:
-            column = write_time_column(grid.stamps, source.time_form)
+            column = _written(grid.stamps, source, roles.time)
         else:
             gone = None if label == ids or label in carry else missing
             column = _take(source, label, there, gone)
         columns.append((label, column))
     return build_table(
         table.container, columns, _index(source, grid, freq, there), table.columns_name
+    )
+
+
+def _written(stamps: pd.Index, source: Source, position: int) -> pd.Series:
+    """Times as the table's column of them holds times."""
+    lost = lost_in_writing(stamps, source.time_form)
+    if lost is None:
+        return write_time_column(stamps, source.time_form)
+    assert source.table is not None
+    label, column = source.table.labels[position], source.table.columns[position]
+    what = "days" if source.time_form == "dates" else f"times such as {column.iloc[0]!r}"
+    raise DataError(
+        f"Column {label!r} holds {what}, in which {lost} cannot be written. Convert it to time "
+        "stamps before, for example with pandas.to_datetime, or give another freq=."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import PowerTransformer
 from sklearn.utils import get_tags
 
 from titans_ts.data.series import SeriesSet
@@ -21,6 +22,10 @@ __all__ = ["TargetTransform"]
 
 # Rows on which a transformer of another package is asked whether it gives back what it took.
 PROBE_ROWS = 1000
+# How near the edge of what a power of scikit-learn's can give, as a share of it, a forecast may be:
+# at the edge is no number, and standardising rounds.
+EDGE = 1e-8
+LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,9 @@ class TargetTransform:
                 _fit_rows(step, panel.values)
                 _check_inverse(step, panel)
                 falling = falling or _falls(step, panel.values)
-            panel = panel.with_values(_forward(step, panel)[0])
+            # As in forward: a scaler behind a difference learns from no row that is none.
+            values, settled = _forward(step, panel)
+            panel = panel.with_values(np.where(settled, values, np.nan))
             steps.append(step)
         return cls(tuple(steps), falling)
 
@@ -183,8 +190,10 @@ class TargetTransform:
             if isinstance(step, SeriesTransformer):
                 values = step._backward(values, step.numbers(ids), before)
             else:
-                rows = values.reshape(-1, values.shape[2])
-                values = np.asarray(step.inverse_transform(rows)).reshape(values.shape)
+                rows = _within_reach(step, values.reshape(-1, values.shape[2]))
+                with np.errstate(over="ignore"):  # what is too large for a float is the largest
+                    back = np.asarray(step.inverse_transform(rows), dtype=np.float64)
+                values = np.clip(back, -LARGEST, LARGEST).reshape(values.shape)
         return values
 
     # -- saving -------------------------------------------------------------------------------
@@ -268,11 +277,27 @@ def _forward(step: Any, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
 def _apply(step: Any, function: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
     whole = _usable(step, values)
     if whole.all():
-        return np.asarray(function(values), dtype=np.float64)
+        # A copy: with copy=False, scikit-learn would write to the caller's table.
+        return np.asarray(function(values.copy()), dtype=np.float64)
     out = np.full(values.shape, np.nan)
     if whole.any():
         out[whole] = np.asarray(function(values[whole]), dtype=np.float64)
     return out
+
+
+def _within_reach(step: Any, rows: np.ndarray) -> np.ndarray:
+    """A copy, in which what a power can never give, and has no way back from, is at its edge."""
+    if not isinstance(step, PowerTransformer):
+        return rows.copy()
+    powers = step.lambdas_
+    below = powers if step.method == "box-cox" else powers - 2.0
+    with np.errstate(divide="ignore"):
+        low = np.where(below > 0, (EDGE - 1.0) / below, -np.inf)
+        high = np.where(powers < 0, (EDGE - 1.0) / powers, np.inf)
+    if step.standardize:
+        scaler = step._scaler
+        low, high = ((edge - scaler.mean_) / scaler.scale_ for edge in (low, high))
+    return np.clip(rows, low, high)
 
 
 def _usable(step: Any, values: np.ndarray) -> np.ndarray:
@@ -296,13 +321,13 @@ def _check_inverse(step: Any, panel: Panel) -> None:
     rows = panel.values[_usable(step, panel.values)][:PROBE_ROWS]
     if not len(rows):
         return
-    there = np.asarray(step.transform(rows))
+    there = np.asarray(step.transform(rows.copy()))
     if there.shape != rows.shape:
         raise ParameterError(
             f"target_transform={step!r} turns rows of shape {rows.shape} into {there.shape}, "
             "expected as many rows and channels as before."
         )
-    back = np.asarray(step.inverse_transform(there))
+    back = np.asarray(step.inverse_transform(there.copy()))
     seen = ~np.isnan(rows)
     tolerance = 1e-3 * (np.nanmax(rows) - np.nanmin(rows)) + 1e-6 * np.nanmax(np.abs(rows))
     if not (np.abs(back - rows)[seen] <= tolerance).all():

@@ -65,8 +65,8 @@ def read_csv(
       time. Where none is, the rows are numbered by it.
     - Numbers have decimal points, or in the whole file decimal commas. ``1,234`` alone could be
       either and is refused, and so are separators between thousands.
-    - In columns of numbers ``NA``, ``None``, ``null``, ``-``, ``?`` and the like are missing
-      values; in columns of text only an empty cell is.
+    - In columns of numbers, or of true and false, ``NA``, ``None``, ``null``, ``-``, ``?`` and the
+      like are missing values; in columns of text only an empty cell is.
     - Blank lines are left out; not in a file of one column, where they may be missing values.
     - Dates with the day or the month first are read by what makes all of them dates, or else
       evenly spaced; where both do, or none, they are refused.

@@ -102,7 +102,7 @@ class _Lines:
     """Where lines begin and end; a line may go on inside quotation marks."""
 
     def __init__(self, data: bytes, path: object) -> None:
-        self.data = data
+        self.data, self.path = data, path
         self.bytes = np.frombuffer(data, dtype=np.uint8)
         quotes = self.bytes == _QUOTE
         self.outside: np.ndarray | None = None
@@ -143,7 +143,14 @@ class _Lines:
         reader = csv.reader(
             [self.text(number)], delimiter=separator, skipinitialspace=separator != "\t"
         )
-        return [field.strip() for field in next(reader, [])]
+        try:
+            return [field.strip() for field in next(reader, [])]
+        except csv.Error:  # a line end in a field that does not begin with a quotation mark
+            raise DataFileError(
+                f"{self.path} has a quotation mark inside a field, where it encloses nothing: the "
+                f"line begins {self.text(number)[:_SHOWN].splitlines()[0]!r}. Remove it, or "
+                "enclose the field in quotation marks and write this one twice."
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from titans_ts.data.csv.shape import Shape
 from titans_ts.data.time_column import looks_like_time
@@ -46,7 +47,8 @@ def read_values(
     -------
     DataFrame
         Columns of numbers where all that is written in a column are numbers, and words for
-        missing ones; columns of text elsewhere, in which only an empty cell is missing.
+        missing ones, and of True and False likewise; columns of text elsewhere, in which only an
+        empty cell is missing.
 
     Raises
     ------
@@ -198,6 +200,8 @@ def _restore_words(
     """Read text again, where None or NA may be a category as good as any."""
     text = [i for i in _text_columns(frame) if frame.iloc[:, i].isna().any()]
     text = [i for i in text if not looks_like_time(frame.iloc[:, i])]
+    # True and False beside missing cells are no text, as they are none where no cell is missing.
+    text = [i for i in text if infer_dtype(frame.iloc[:, i], skipna=True) != "boolean"]
     labels = [frame.columns[i] for i in text]
     labels += [str(n) for n in frame if n in text_columns and n not in labels]
     if not labels:

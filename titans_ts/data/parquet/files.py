@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,8 +51,9 @@ class ParquetFiles:
     ----------
     path : str or Path
         A folder (with all that lies in it, however deep), a file, or a pattern such as
-        ``"2024/*.parquet"``. Names that start with ``_`` or ``.`` are left out, as everywhere;
-        folders named ``column=value`` add a column.
+        ``"2024/*.parquet"``. Names that start with ``_`` or ``.`` are left out, as everywhere,
+        unless a pattern has such a name; folders named ``column=value`` add a column, those above
+        the first sign of a pattern do not.
 
     Attributes
     ----------
@@ -71,8 +73,8 @@ class ParquetFiles:
     def __init__(self, path: str | Path) -> None:
         import pyarrow as pa
 
-        self.paths = _find(path)
-        self._keys = [_keys(found, path) for found in self.paths]
+        root, self.paths = _find(path)
+        self._keys = [_keys(found, root) for found in self.paths]
         schemas, self.n_rows = [], 0
         for found, keys in zip(self.paths, self._keys, strict=True):
             metadata, schema = _footer(found)
@@ -143,16 +145,20 @@ class ParquetFiles:
         return pa.repeat(pa.scalar(text).cast(self.schema.field(name).type), n)
 
 
-def _find(path: str | Path) -> tuple[Path, ...]:
-    place = Path(path).expanduser()
+def _find(path: str | Path) -> tuple[Path, tuple[Path, ...]]:
+    """The folder below which names of folders are looked at, and the files."""
+    root = place = Path(path).expanduser()
     if place.is_dir():
         found = [p for suffix in SUFFIXES for p in place.rglob(f"*{suffix}")]
         found = [p for p in found if not _hidden(p.relative_to(place))]
         what = "no file that ends in .parquet or .pq"
     elif place.exists():
-        return (place,)
+        return place.parent, (place,)
     elif glob.has_magic(str(place)):
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), place.parts))
         found = [Path(p) for p in glob.glob(str(place), recursive=True) if Path(p).is_file()]
+        if not _hidden(place.relative_to(root)):  # which asks for them
+            found = [p for p in found if not _hidden(p.relative_to(root))]
         what = "no file for this pattern"
     else:
         raise DataFileError(
@@ -161,19 +167,16 @@ def _find(path: str | Path) -> tuple[Path, ...]:
         )
     if not found:
         raise DataFileError(f"There is {what}: {str(path)!r}. Correct the path.")
-    return tuple(sorted(found, key=lambda p: p.as_posix()))
+    return root, tuple(sorted(found, key=lambda p: p.as_posix()))
 
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith(("_", ".")) for part in path.parts)
 
 
-def _keys(path: Path, root: str | Path) -> dict[str, str]:
+def _keys(path: Path, root: Path) -> dict[str, str]:
     """Columns that folders named ``column=value`` add, as Hive and Spark write them."""
-    place = Path(root).expanduser()
-    if not place.is_dir():
-        return {}
-    pairs = [part.split("=", 1) for part in path.relative_to(place).parts[:-1] if "=" in part]
+    pairs = [part.split("=", 1) for part in path.relative_to(root).parts[:-1] if "=" in part]
     return {unquote(name): unquote(value) for name, value in pairs}
 
 

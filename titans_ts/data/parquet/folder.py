@@ -43,7 +43,8 @@ class ParquetFolder:
     ----------
     path : str or Path
         A folder of Parquet files, however deep; one file; or a pattern such as
-        ``"2024/*.parquet"``. Folders named ``column=value`` add a column.
+        ``"2024/*.parquet"``. Folders named ``column=value`` add a column, below the folder or from
+        the first sign of the pattern on; names that start with ``_`` or ``.`` are left out.
     cache : str or Path, optional
         A folder where row files are kept, so that a later run need not read the Parquet files
         again; they are written anew when a file or the columns' roles change. Default: a temporary
