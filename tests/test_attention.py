@@ -306,6 +306,15 @@ def test_the_state_is_what_the_next_token_can_still_see(window, kept):
     assert longer.keys.shape[2] == min(kept + 5, window - 1)
 
 
+@pytest.mark.parametrize("rotary", [True, False], ids=["rotary", "no positions"])
+def test_a_graph_of_attention_takes_batches_of_any_size(rotary, form):
+    module, tokens = make_module(window=11, rotary=rotary), make_tokens(9, batch=5)
+    with torch.no_grad():
+        batch = ({0: torch.export.Dim("batch")},)
+        graph = torch.export.export(module, (tokens[:3],), dynamic_shapes=batch, strict=False)
+        close(graph.module()(tokens)[0], module(tokens)[0], 1e-14)
+
+
 @pytest.mark.parametrize("window", [1, 5])
 def test_a_token_sees_exactly_its_window(window):
     module, tokens = make_module(window=window), make_tokens(17)

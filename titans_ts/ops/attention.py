@@ -360,7 +360,7 @@ def _fused_block(
     if prefix is not None and prefix.keys is not None:
         n_first = prefix.keys.shape[-2]
         first_keys, first_values = (
-            y.to(keys.dtype).expand(len(keys), -1, -1, -1) for y in (prefix.keys, prefix.values)
+            y.to(keys.dtype).expand(keys.shape[0], -1, -1, -1) for y in (prefix.keys, prefix.values)
         )
         keys = torch.cat([first_keys, keys], dim=-2)
         values = torch.cat([first_values, values], dim=-2)
