@@ -270,6 +270,14 @@ def test_quantiles_that_are_not_in_the_graph_are_refused(exported):
         OnnxForecaster(path, fitted).predict(quantiles=[0.3])
 
 
+def test_a_level_that_differs_by_rounding_is_the_one_in_the_graph(exported):
+    path, fitted = exported
+    levels = [0.3 - 0.2, 0.5]
+    assert levels[0] != 0.1
+    got = OnnxForecaster(path, fitted).predict(quantiles=levels)
+    assert_same(got, fitted.predict(quantiles=levels))
+
+
 def test_a_baseline_is_refused(tmp_path):
     fitted = LinearForecaster(horizon=7, context_length=32).fit(station())
     with pytest.raises(ParameterError, match="got LinearForecaster"):

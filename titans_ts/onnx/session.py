@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from titans_ts.data.windows import CutWindows
 from titans_ts.errors import ParameterError, SavedModelError
 from titans_ts.forecaster import TitansForecaster
+from titans_ts.heads.forecast.losses import find_level
 from titans_ts.onnx.extra import needed
 from titans_ts.onnx.inputs import arrays_of
 from titans_ts.onnx.writing import describe
@@ -110,7 +111,8 @@ class OnnxForecaster:
     def _forecast(
         self, windows: CutWindows, quantiles: tuple[float, ...] | None = None
     ) -> np.ndarray:
-        missing = [level for level in quantiles or () if level not in self.quantiles]
+        places = {level: find_level(level, self.quantiles) for level in quantiles or ()}
+        missing = [level for level, place in places.items() if place is None]
         if missing:
             raise ParameterError(
                 f"quantiles {missing} are not in the graph, which has {self.quantiles}. Ask for "
@@ -125,4 +127,4 @@ class OnnxForecaster:
         forecast = np.concatenate(parts)
         if quantiles is None:
             return forecast
-        return forecast[..., [self.quantiles.index(level) for level in quantiles]]
+        return forecast[..., [place for place in places.values() if place is not None]]

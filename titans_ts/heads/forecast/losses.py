@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from titans_ts.errors import ParameterError
 
-__all__ = ["LOSSES", "ForecastLoss", "make_loss"]
+__all__ = ["LOSSES", "ForecastLoss", "find_level", "make_loss"]
 
 
 class ForecastLoss:
@@ -82,7 +82,7 @@ class PinballLoss(ForecastLoss):
     """
 
     def __init__(self, levels: tuple[float, ...]) -> None:
-        if _find(0.5, levels) is None:
+        if find_level(0.5, levels) is None:
             levels = tuple(sorted((*levels, 0.5)))
         self.levels = levels
         self.n_parameters = len(levels)
@@ -104,7 +104,7 @@ class PinballLoss(ForecastLoss):
         return parameters[..., self.location]
 
     def quantiles(self, parameters: Tensor, levels: tuple[float, ...]) -> Tensor:
-        places = [_find(level, self.levels) for level in levels]
+        places = [find_level(level, self.levels) for level in levels]
         missing = [level for level, place in zip(levels, places, strict=True) if place is None]
         if missing:
             raise ParameterError(
@@ -114,7 +114,7 @@ class PinballLoss(ForecastLoss):
         return self._ordered(parameters)[..., places]
 
 
-def _find(level: float, levels: tuple[float, ...]) -> int | None:
+def find_level(level: float, levels: tuple[float, ...]) -> int | None:
     """Where ``level`` stands in ``levels``; 0.1 + 0.2 is 0.3 here."""
     return next((i for i, have in enumerate(levels) if abs(have - level) < 1e-9), None)
 
