@@ -149,7 +149,7 @@ class BackboneConfig:
         attention = ("attention_conv", "rotary", "recall")
         for name in (*memory, "coarse_memory", "first_order", *attention):
             check_choice(name, getattr(self, name), (True, False))
-        if self.attention_every > self.depth:
+        if self.variant in ("mag", "mal") and self.attention_every > self.depth:
             raise ParameterError(
                 "attention_every must be at most depth, or no block has attention; got "
                 f"attention_every={self.attention_every} and depth={self.depth}. For memory alone "
