@@ -491,6 +491,15 @@ def test_linear_without_validation_runs_every_epoch():
     assert forecaster.validation_errors_.size == 0
 
 
+def test_validation_rows_without_a_value_judge_no_epoch():
+    X = waves()
+    X[-101:] = np.nan
+    options = {"horizon": 5, "context_length": 24, "max_epochs": 3, "patience": 1}
+    forecaster = LinearForecaster(**options, random_state=0).fit(X, validation=101)
+    assert forecaster.best_epoch_ == 3
+    assert forecaster.validation_errors_.size == 0
+
+
 @pytest.mark.parametrize(
     "state", [lambda: 3, lambda: np.random.RandomState(3), lambda: np.random.default_rng(3)]
 )

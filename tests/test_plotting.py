@@ -277,6 +277,16 @@ def test_a_figure_for_a_file_is_unknown_to_pyplot_and_has_one_legend():
     assert content.getvalue().startswith(b"\x89PNG")
 
 
+def test_the_legend_names_what_only_a_later_panel_has():
+    known, came = split(frame(2))
+    bands = pd.DataFrame({"b_q0.1": came["b"] - 1, "b_q0.9": came["b"] + 1})
+    expected = ["known", "forecast", "10 to 90 %"]
+    figure = forecast_figure(known, came, bands=bands)
+    axes = plot_forecast(known, came, bands=bands, ax=plt.figure().subplots(2))
+    for legend in (figure.legends[0], axes[0].get_legend()):
+        assert [text.get_text() for text in legend.texts] == expected
+
+
 def test_panels_do_not_overlap_however_many_there_are():
     known, came = split(frame(7))
     for n in (1, 4, 7):  # one panel, one column, two columns with a hole

@@ -153,6 +153,8 @@ class LinearForecaster(BaselineForecaster):
         epoch = int(np.clip(math.ceil(len(train) / n_origins), *EPOCH_BATCHES))
         best, self.best_epoch_ = weights.copy(), 0
         errors = [] if judged is None else [self._validation_error(judged, weights, scale)]
+        if errors and math.isnan(errors[0]):  # its rows hold no value: as if there were none
+            judged, errors = None, []
         adam = _Adam(weights, peak=self.learning_rate, steps=epoch * self.max_epochs)
         for step in self._progress(epoch * self.max_epochs):
             past, future = self._draw(train, rng, n_origins, scale)
@@ -202,7 +204,7 @@ class LinearForecaster(BaselineForecaster):
             past, future = self._scaled(windows, numbers, scale)
             error = np.abs(past @ weights - future)
             total, count = total + float(np.nansum(error)), count + int((~np.isnan(error)).sum())
-        return total / max(count, 1)
+        return total / count if count else math.nan
 
     def _progress(self, n_steps: int) -> Iterable[int]:
         if not self.verbose:

@@ -117,7 +117,7 @@ def plot_forecast(
                 f"got {ax!r}. Name fewer channels, or leave ax out."
             )
         _draw(panels, axes)
-        axes[0].legend(loc="upper left", ncols=2, fontsize="small")
+        axes[0].legend(*_legend(axes), loc="upper left", ncols=2, fontsize="small")
     return axes[0] if len(axes) == 1 else axes
 
 
@@ -201,7 +201,7 @@ def _fill_figure(figure: Figure, panels: Sequence[Panel]) -> np.ndarray:
     axes = grid[:n_panels]
     _draw(panels, axes)
     # One legend says it for all panels.
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = _legend(axes)
     figure.legend(
         handles,
         labels,
@@ -213,6 +213,15 @@ def _fill_figure(figure: Figure, panels: Sequence[Panel]) -> np.ndarray:
         columnspacing=1.2,
     )
     return axes
+
+
+def _legend(axes: np.ndarray) -> tuple[list[Any], list[str]]:
+    """What is drawn in any of the panels: not each has bands, or a line of the forecast."""
+    named: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    return list(named.values()), list(named)
 
 
 def _draw(panels: Sequence[Panel], axes: np.ndarray) -> None:

@@ -104,7 +104,7 @@ def lay_grid(panel: Panel, step: BaseOffset | int) -> Grid:
         raise DataError(
             f"The time stamps have {plural(int(again.sum()), 'duplicate')}, the first "
             f"{stamps[row]} in {panel.where(row)}; expected one row of a series per time stamp. "
-            "Bring them together with Resample()."
+            "Bring them together: times with Resample(), whole numbers with groupby()."
         )
     lengths = place[panel.offsets[1:] - 1] + 1
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -139,7 +139,7 @@ class Panel:
             raise DataError(
                 f"The time stamps have {plural(int(zero.sum()), 'duplicate')}, the first "
                 f"{self.stamps[row]} in {self.where(row)}; expected one row of a series per time "
-                "stamp. Bring them together with Resample()."
+                "stamp. Bring them together: times with Resample(), whole numbers with groupby()."
             )
         # The common case in one look: every step equals the one before it in the same series.
         same = np.ones(len(steps), dtype=bool)
