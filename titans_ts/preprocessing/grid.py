@@ -100,12 +100,7 @@ def lay_grid(panel: Panel, step: BaseOffset | int) -> Grid:
     again = np.diff(place) == 0
     again[panel.offsets[1:-1] - 1] = False
     if again.any():
-        row = int(again.argmax()) + 1
-        raise DataError(
-            f"The time stamps have {plural(int(again.sum()), 'duplicate')}, the first "
-            f"{stamps[row]} in {panel.where(row)}; expected one row of a series per time stamp. "
-            "Bring them together: times with Resample(), whole numbers with groupby()."
-        )
+        raise panel.duplicates(again)
     lengths = place[panel.offsets[1:] - 1] + 1
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rows = np.full(offsets[-1], -1, dtype=np.int64)

@@ -74,6 +74,16 @@ class Panel:
         """Rows of each series, shape (n_series,)."""
         return np.diff(self.offsets)
 
+    def duplicates(self, again: np.ndarray) -> DataError:
+        """What is wrong where rows, from the second on, have the time of the one before."""
+        assert self.stamps is not None
+        row = int(again.argmax()) + 1
+        return DataError(
+            f"The time stamps have {plural(int(again.sum()), 'duplicate')}, the first "
+            f"{self.stamps[row]} in {self.where(row)}; expected one row of a series per time "
+            "stamp. Bring them together: times with Resample(), whole numbers with groupby()."
+        )
+
     def with_values(self, values: np.ndarray) -> Panel:
         """The same rows with other values."""
         return replace(self, values=values)
@@ -135,12 +145,7 @@ class Panel:
         inside[self.offsets[1:-1] - 1] = False  # from one series to the next
         zero = (steps == 0) & inside
         if zero.any():
-            row = int(zero.argmax()) + 1
-            raise DataError(
-                f"The time stamps have {plural(int(zero.sum()), 'duplicate')}, the first "
-                f"{self.stamps[row]} in {self.where(row)}; expected one row of a series per time "
-                "stamp. Bring them together: times with Resample(), whole numbers with groupby()."
-            )
+            raise self.duplicates(zero)
         # The common case in one look: every step equals the one before it in the same series.
         same = np.ones(len(steps), dtype=bool)
         same[1:] = (steps[1:] == steps[:-1]) | ~inside[1:] | ~inside[:-1]
