@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
-from titans_ts.nn.layers import CausalConv, carry, persistent_tokens, start_recall
+from titans_ts.nn.convolution import CausalConv, start_recall
+from titans_ts.nn.layers import carry, persistent_tokens
 from titans_ts.ops.attention import Prefix, SegmentPattern, attend, sliding_window_attention
 from titans_ts.ops.rotary import rotate
 

@@ -18,8 +18,8 @@ from titans_ts.nn.attention import (
     SlidingWindowAttention,
     WindowState,
 )
+from titans_ts.nn.convolution import CausalConv
 from titans_ts.nn.layers import (
-    CausalConv,
     RMSNorm,
     SwiGLU,
     at_least_float32,

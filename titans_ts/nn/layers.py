@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from titans_ts.ops.once import first_derivatives_only
 
 __all__ = [
-    "CausalConv",
     "RMSNorm",
     "SwiGLU",
     "at_least_float32",
@@ -19,7 +18,6 @@ __all__ = [
     "mask_tokens",
     "persistent_tokens",
     "silu",
-    "start_recall",
     "times",
     "unit_length",
 ]
@@ -105,104 +103,6 @@ def persistent_tokens(n: int, dim: int) -> nn.Parameter | None:
     empty one never gets any.
     """
     return nn.Parameter(0.02 * torch.randn(n, dim)) if n else None
-
-
-class _ShiftedSums(torch.autograd.Function):
-    """The sums of :class:`CausalConv`, in one piece of memory each way.
-
-    On the CPU they take many times less than a grouped conv1d and its backward pass; torch's own
-    backward pass of the sums would fill a piece as large as the input with zeros for every shift.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, joined: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(joined, weight)
-        return _shifted_sums(joined, weight)
-
-    @staticmethod
-    @first_derivatives_only
-    def backward(ctx: Any, bar: Tensor) -> tuple[Tensor, Tensor]:
-        joined, weight = ctx.saved_tensors
-        time = bar.shape[1]
-        # Half precision is summed in that of the weight.
-        joined_bar = joined.new_empty(joined.shape, dtype=torch.result_type(bar, weight))
-        torch.mul(bar, weight[:, 0], out=joined_bar[:, :time])
-        joined_bar[:, time:] = 0.0
-        shifted = [slice(shift, shift + time) for shift in range(weight.shape[1])]
-        for tap, part in zip(weight.unbind(1)[1:], shifted[1:], strict=True):
-            joined_bar[:, part].addcmul_(bar, tap)
-        product = torch.empty_like(joined_bar[:, :time])
-        weight_bar = torch.stack(
-            [torch.mul(bar, joined[:, part], out=product).sum((0, 1)) for part in shifted], 1
-        )
-        return joined_bar.to(joined.dtype), weight_bar.to(weight.dtype)
-
-
-def _shifted_sums(joined: Tensor, weight: Tensor) -> Tensor:
-    first, *others = weight.unbind(1)
-    time = joined.shape[1] - len(others)
-    out = joined[:, :time] * first
-    for shift, tap in enumerate(others, start=1):
-        out.addcmul_(joined[:, shift : shift + time], tap)
-    return out
-
-
-class CausalConv(nn.Module):
-    """Depthwise causal convolution over time, whose last inputs are carried as its state."""
-
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.weight = nn.Parameter(torch.empty(dim, width).uniform_(-1, 1) * width**-0.5)
-        # Starts near "this token only", so that the convolution is learnt, not imposed.
-        with torch.no_grad():
-            self.weight[:, -1] += 1.0
-
-    def forward(
-        self, x: Tensor, tail: Tensor | None = None, *, n_open: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Convolve ``x`` of shape (batch, time, dim); return it and the new tail.
-
-        ``tail`` holds the ``width - 1`` inputs before ``x``, shape (batch, width - 1, dim);
-        None stands for zeros. The new one is that before the last ``n_open`` tokens.
-        """
-        if tail is None:
-            tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[2])
-        joined = torch.cat([tail, x], dim=1)
-        # A compiler makes one loop of the plain sums, and cannot follow the others.
-        by_hand = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        sums = _ShiftedSums.apply if by_hand else _shifted_sums
-        out: Tensor = sums(joined, self.weight)
-        stop = joined.shape[1] - n_open
-        return out, carry(joined[:, stop - (self.width - 1) : stop])
-
-    def step(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
-        """:meth:`forward` of one token, ``x`` of shape (batch, dim)."""
-        if tail is None:
-            tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[1])
-        joined = torch.cat((tail, x[:, None]), 1)
-        return (joined * self.weight.t()).sum(1), joined[:, 1:]
-
-
-def start_recall(queries: Tensor, keys: Tensor, conv: CausalConv) -> None:
-    """Let a key start as the query of the token before it.
-
-    What is asked with some tokens is then answered with what followed tokens like them.
-
-    Parameters
-    ----------
-    queries, keys : Tensor of shape (width, dim)
-        Projections; that of the keys is overwritten.
-    conv : CausalConv
-        Over queries, keys and values, of width 2 or more; a query then starts without the earliest
-        token that it reaches, which a key cannot reach.
-    """
-    query_taps, key_taps, _ = conv.weight.chunk(3)
-    with torch.no_grad():
-        keys.copy_(queries)
-        query_taps[:, 0] = 0.0
-        key_taps[:, :-1] = query_taps[:, 1:]
-        key_taps[:, -1] = 0.0
 
 
 class SwiGLU(nn.Module):

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from titans_ts.config import BackboneConfig
+from titans_ts.nn.convolution import CausalConv, start_recall
 from titans_ts.nn.layers import (
-    CausalConv,
     RMSNorm,
     at_least_float32,
     mask_tokens,
     persistent_tokens,
     silu,
-    start_recall,
     times,
     unit_length,
 )

@@ -208,43 +208,40 @@ class _RowScan:
             else:
                 states = state.clone()[None] if keep else state[None]
                 slots = [state] * (n + 1)
-            spans = reads[:, group.start : group.stop].split(group.tile, 1)
             write_last = self.options.need_state or group is not self.groups[-1]
-            self._run_group(made, slots, errors, spans, write_last=write_last)
+            from_tiles(self._run_group(made, slots, errors, write_last=write_last), group, reads)
             if keep:
                 kept.append(_Kept(errors, states))
         self.after = state
         return kept
 
     def _run_group(
-        self,
-        made: Prepared,
-        slots: list[Tensor],
-        errors: Tensor,
-        reads: tuple[Tensor, ...],
-        *,
-        write_last: bool,
-    ) -> None:
-        tile = made.tile
-        answer = self.take("answer", *made.tokens.shape[1:])
-        misses, read = answer[:, :tile], answer[:, tile:]
-        weighted = made.weighted[..., tile:].mT.unbind()
+        self, made: Prepared, slots: list[Tensor], errors: Tensor, *, write_last: bool
+    ) -> Tensor:
+        """Write the errors and the states, and return the reads, tile by tile."""
+        tile, last = made.tile, len(errors) - 1
+        answers = self.take("answers", *made.tokens.shape)
         solver = None if made.solver is None else made.solver.unbind()
         looked, values, error = made.looked.unbind(), made.values.unbind(), errors.unbind()
         writer = _Writer(made, slots, error)
-        for i, out in enumerate(reads):
+        for i, answer in enumerate(answers.unbind()):
             torch.bmm(looked[i], slots[i], out=answer)
+            misses = answer[:, :tile]
             if solver is None:
                 torch.sub(misses, values[i], out=error[i]).mul_(2)
             else:
                 torch.bmm(solver[i], misses.sub_(values[i]), out=error[i])
-            n = out.shape[1]
-            if n == tile:
-                torch.baddbmm(read, weighted[i], error[i], alpha=-1, out=out)
-            else:
-                torch.baddbmm(read[:, :n], weighted[i][:, :n], error[i], alpha=-1, out=out)
-            if write_last or i < len(reads) - 1:
+            if write_last or i < last:
                 writer.write(i)
+        reads = self.take("reads", *errors.shape)
+        torch.baddbmm(
+            answers[..., tile:, :].flatten(0, 1),
+            made.weighted[..., tile:].mT.flatten(0, 1),
+            errors.flatten(0, 1),
+            alpha=-1,
+            out=reads.flatten(0, 1),
+        )
+        return reads
 
     def run_backward(
         self,
@@ -321,7 +318,9 @@ class _RowScan:
         torch.mul(score_bar, made.scores, out=lookup_bars[2])
         score_bar.mul_(lookups.mix.detach())
         flat_bar.baddbmm_(flat_score_bar.mT, flat[:, :tile])
-        flat_bar[:, :tile].baddbmm_(flat_score_bar, flat)
+        key_bar = self.take("key bar", *errors.shape)
+        torch.bmm(flat_score_bar, flat, out=key_bar.flatten(0, 1))
+        token_bar[..., :tile, :].add_(key_bar)
         from_tiles(token_bar[..., tile:, :], group, bars[0])
         from_tiles(token_bar[..., :tile, :], group, bars[1])
         from_tiles(found_bar[..., :tile, :].neg_(), group, bars[2])
@@ -347,12 +346,13 @@ class _RowScan:
         found, miss = found_bar.unbind(), found_bar[..., : made.tile, :].unbind()
         solver = None if made.solver is None else made.solver.mT.unbind()
         bar, dot, state_bar_mT = error_bar.unbind(), dots.unbind(), state_bar.mT
+        solved = self.take("solved", *error[0].shape)
         for i in range(len(error) - 1, -1, -1):
             bar[i].baddbmm_(factors[i], state_bar)
             if solver is None:
                 torch.mul(bar[i], -2, out=miss[i])
             else:
-                torch.baddbmm(miss[i], solver[i], bar[i], beta=0, alpha=-1, out=miss[i])
+                torch.neg(torch.bmm(solver[i], bar[i], out=solved), out=miss[i])
             torch.bmm(error[i], state_bar_mT, out=factor[i])
             torch.bmm(flat_bar, flat_states[i], out=dot[i])
             if self.halves == 2:
@@ -403,20 +403,17 @@ class _Writer:
     def __init__(self, made: Prepared, slots: list[Tensor], errors: tuple[Tensor, ...]) -> None:
         width = made.tokens.shape[-1]
         self._ends, self._errors = made.ends, errors
-        self._factors = [half.mT.unbind() for half in made.factors.split(width, -1)]
-        self._slots = [slot.split(width, 1) for slot in slots]
+        self._factors = made.factors.mT.unbind()
+        self._slots = [(slot, *slot.split(width, 1)) for slot in slots]
 
     def write(self, i: int) -> None:
-        old, new, error = self._slots[i], self._slots[i + 1], self._errors[i]
+        (_, *old), (joint, *new) = self._slots[i : i + 2]
         # The weights first: they want the buffer from before.
-        for half, factors in enumerate(self._factors):
-            fade = self._ends[2 * half][i]
-            if isinstance(fade, float):
-                torch.baddbmm(old[half], factors[i], error, beta=fade, alpha=-1, out=new[half])
-            else:
-                torch.mul(old[half], fade, out=new[half]).baddbmm_(factors[i], error, alpha=-1)
-            if half == 0 and len(old) > 1:
-                _add_scaled(new[0], old[1], self._ends[1][i])
+        torch.mul(old[0], self._ends[0][i], out=new[0])
+        if len(old) > 1:
+            _add_scaled(new[0], old[1], self._ends[1][i])
+            torch.mul(old[1], self._ends[2][i], out=new[1])
+        joint.baddbmm_(self._factors[i], self._errors[i], alpha=-1)
 
 
 def _add_scaled(total: Tensor, more: Tensor, scale: Tensor | float) -> None:
