@@ -14,6 +14,7 @@ from benchmarks.language import contenders, training
 from benchmarks.language.contenders import ABLATIONS, CONTENDERS, ablations_of, depth_of, make
 from benchmarks.language.corpora import Splits, read_splits
 from benchmarks.language.plan import Group, best_titans, check_names, done_keys, wanted
+from benchmarks.language.rates import measure_rates
 from benchmarks.language.records import add_record, read_records
 from benchmarks.language.render import render
 from benchmarks.language.together import train_together
@@ -67,9 +68,9 @@ def test_models_of_different_depth_are_rows_of_their_own():
     other = record("titans-lmm", bits=2.25, depth=3)
     ablated = record("titans-lmm:no-momentum", bits=2.5, depth=3)
     lines = render([own, other, ablated]).splitlines()
-    assert "| titans-lmm | 8 | 1 | 2.000 | – | 2.500 | 900,000 | 100 |" in lines
+    assert "| titans-lmm | 8 | 1 | 2.000 | – | 2.500 | 900,000 | – |" in lines
     below = lines[lines.index("### Ablations of titans-lmm, 3 blocks") :]
-    assert "| titans-lmm | 3 | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in below
+    assert "| titans-lmm | 3 | 1 | 2.250 | – | 2.750 | 900,000 | – |" in below
     assert not any("| 8 |" in line for line in below)
     todo = {run.name: run.depth for run in wanted([], SHORT)}
     assert todo["titans-lmm"] == 8
@@ -265,11 +266,43 @@ def test_the_page_gives_means_and_spread_over_seeds_and_ablations():
     records = [record("titans-mag", seed, bits=2.0 + seed / 10) for seed in range(3)]
     records += [record("lstm", bits=2.5), record("titans-mag:no-momentum", bits=2.25)]
     lines = render([*records, records[0]]).splitlines()
-    assert "| titans-mag | 7 | 3 | 2.100 | 2.000 – 2.200 | 2.600 | 900,000 | 100 |" in lines
-    assert "| lstm | 4 | 1 | 2.500 | – | 3.000 | 900,000 | 100 |" in lines
-    assert "| no-momentum | 7 | 1 | 2.250 | – | 2.750 | 900,000 | 100 |" in lines
+    assert "| titans-mag | 7 | 3 | 2.100 | 2.000 – 2.200 | 2.600 | 900,000 | – |" in lines
+    assert "| lstm | 4 | 1 | 2.500 | – | 3.000 | 900,000 | – |" in lines
+    assert "| no-momentum | 7 | 1 | 2.250 | – | 2.750 | 900,000 | – |" in lines
     assert "### Ablations of titans-mag, 7 blocks" in lines
     assert "No run is done yet." in render([])
+
+
+def test_a_step_is_timed_beside_that_of_the_base_on_the_same_machine(texts, monkeypatch):
+    def read_stretch(self):
+        self.seconds += 3.0 if self.run.name == "transformer++" else 1.5
+
+    monkeypatch.setattr(Training, "read_stretch", read_stretch)
+    run = Run("titans-mag", rows=8, depth=7)
+    rates = measure_rates([run], texts)
+    assert [(rate["name"], rate["ratio"]) for rate in rates] == [
+        ("transformer++", 1.0),
+        ("titans-mag", 0.5),
+    ]
+    done = [record("titans-mag", rows=8), record("lstm", rows=8)]
+    page = render(done, rates)
+    assert "| weights | time of a step |" in page
+    assert "| titans-mag | 7 | 1 | 2.000 | – | 2.500 | 900,000 | 0.50 |" in page
+    assert "| lstm | 4 | 1 | 2.000 | – | 2.500 | 900,000 | – |" in page
+    # Of another number of rows, of a model that has changed since, and on a GPU.
+    assert "| 0.50 |" not in render([record("titans-mag", rows=4)], rates)
+    rates[1]["shape"] = rates[1]["shape"] | {"momentum": False}
+    assert "| 0.50 |" not in render(done, rates)
+    assert "| tokens/s |" in render([record("titans-mag", rows=8, device="H200")], rates)
+
+
+def test_steps_are_timed_by_training(texts):
+    run = replace(TINY, name="titans-mag")
+    for rate in measure_rates([run], texts):
+        assert rate["ratio"] > 0
+        assert (
+            rate["parameters"] == make(rate["name"], 256, run.weights, rate["depth"]).n_parameters
+        )
 
 
 def test_shakespeare_is_split_and_a_missing_corpus_is_told(tmp_path, monkeypatch):

@@ -4,11 +4,13 @@
     python -m benchmarks.language --hours 8             as far as this sitting goes
     python -m benchmarks.language --only titans-mag transformer++ no-momentum --tokens 2000000
     python -m benchmarks.language --together --rows 64  on a GPU, all runs of a sitting side by side
+    python -m benchmarks.language --rates --rows 8      how long a step of each takes, beside others
     python -m benchmarks.language --page                only write the page anew
 
 Stopped or killed at any moment, the same command goes on from the last minute. Started twice on two
 cores, the second takes runs that the first has not. What is done lies in ``runs.jsonl`` in
-``benchmarks/language/results``, and its tables in ``docs/user_guide/language_models.md``.
+``benchmarks/language/results``, beside ``rates.jsonl``, and its tables in
+``docs/user_guide/language_models.md``.
 
 First come all contenders at seed 0, then the ablations of that Titans which predicts validation
 best, then seeds 1 and 2. Records of a model whose shape has changed are not counted. All read the
@@ -53,9 +55,12 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path
     parser.add_argument("--depth", type=int, help="blocks of all; default: of each its own")
     parser.add_argument("--seeds", type=int, default=3, help="of each run; default 3")
     parser.add_argument("--together", action="store_true", help="on a GPU, runs side by side")
+    parser.add_argument("--rates", action="store_true", help="time some steps of each, in turn")
     parser.add_argument("--page", action="store_true", help="train nothing")
     given = parser.parse_args(arguments)
-    if given.together:
+    if given.rates:
+        go_in_turn(given, results)
+    elif given.together:
         go_together(given, results)
     elif not given.page:
         go_through(given, results)
@@ -105,6 +110,20 @@ def runs_asked(given: argparse.Namespace, records: list[Record]) -> Iterator[Run
 
     group = Group(given.corpus, given.tokens, given.rows)
     return wanted(records, group, given.only, n_seeds=given.seeds, depth=given.depth)
+
+
+def go_in_turn(given: argparse.Namespace, results: Path) -> None:
+    import torch
+
+    from benchmarks.language.corpora import read_splits
+    from benchmarks.language.rates import measure_rates
+    from benchmarks.language.records import add_record, read_records
+
+    check(given)
+    torch.set_num_threads(THREADS)
+    runs = [run for run in runs_asked(given, read_records(results / "runs.jsonl")) if not run.seed]
+    for rate in measure_rates(runs, read_splits(given.corpus)) if runs else ():
+        add_record(results / "rates.jsonl", rate)
 
 
 def go_together(given: argparse.Namespace, results: Path) -> None:
@@ -172,7 +191,8 @@ def write_page(results: Path, page: Path) -> None:
     records = read_records(file)
     if not records:
         raise SystemExit(f"{file} holds no run that is done; {page} stays as it is.")
-    page.write_text(render(records), encoding="utf-8")
+    rates = read_records(results / "rates.jsonl")
+    page.write_text(render(records, rates), encoding="utf-8")
     print(f"The tables are in {page}.")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.language.plan import SEEDS, Group, best_titans, current, group_of, run_of
+from benchmarks.language.rates import current_rates
 from benchmarks.language.records import Record
 from benchmarks.language.training import Run
 
@@ -21,14 +23,14 @@ HEAD = [
     "lowest – highest",
     "states not carried",
     "weights",
-    "tokens/s",
 ]
 
 Model = tuple[str, int]  # its name and its blocks
 
 
-def render(records: list[Record]) -> str:
+def render(records: list[Record], rates: list[Record] | None = None) -> str:
     """The page of the documentation."""
+    ratios = current_rates(rates or [])
     parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
     latest = {run_of(record).key: record for record in current(records)}
     groups: dict[Group, list[Record]] = {}
@@ -42,24 +44,46 @@ def render(records: list[Record]) -> str:
             f"{group.carried} segments in training, {group.carried * Run.length:,} bytes. "
             f"Trained on {' and '.join(devices)}."
         )
+        speed = Speed(ratios, group.rows, on_gpu=any("device" in record for record in found))
         contenders = by_model([r for r in found if ":" not in r["name"]])
         n_done = sum(len(runs) for runs in contenders.values())
         parts.append(f"Runs of contenders: {n_done}, of up to {SEEDS} seeds each.")
-        parts.append(table([row(name, runs) for (name, _), runs in contenders.items()]))
+        rows = [row(name, runs, speed) for (name, _), runs in contenders.items()]
+        parts.append(table(rows, speed))
         ablated = by_model([r for r in found if ":" in r["name"]])
         for base in dict.fromkeys((name.partition(":")[0], depth) for name, depth in ablated):
-            rows = [row(base[0], contenders[base])] if base in contenders else []
+            rows = [row(base[0], contenders[base], speed)] if base in contenders else []
             rows += [
-                row(name.partition(":")[2], runs)
+                row(name.partition(":")[2], runs, speed)
                 for (name, depth), runs in ablated.items()
                 if (name.partition(":")[0], depth) == base
             ]
-            parts += [f"### Ablations of {base[0]}, {base[1]} blocks", table(rows)]
+            parts += [f"### Ablations of {base[0]}, {base[1]} blocks", table(rows, speed)]
         if best := best_titans(found, group):
             parts.append(f"On validation, at seed 0, {best} is the best Titans.")
     if not groups:
         parts.append("No run is done yet.")
     return "\n\n".join(parts) + "\n"
+
+
+class Speed(NamedTuple):
+    """The last column of a table, which is of one device or another."""
+
+    ratios: dict[tuple[str, int, int], float]
+    rows: int
+    on_gpu: bool
+
+    @property
+    def head(self) -> str:
+        return "tokens/s" if self.on_gpu else "time of a step"
+
+    def of(self, runs: list[Record]) -> str:
+        if self.on_gpu:
+            ended = [run for run in runs if run["test"] is not None]
+            seconds = sum(run["seconds"] for run in ended)
+            return f"{sum(run['tokens'] for run in ended) / seconds:,.0f}" if seconds else "–"
+        ratio = self.ratios.get((runs[0]["name"], runs[0]["depth"], self.rows))
+        return f"{ratio:.2f}" if ratio else "–"
 
 
 def command(group: Group) -> str:
@@ -86,17 +110,16 @@ def mean(runs: list[Record], key: str) -> float:
     return float(np.mean(values)) if values else math.inf
 
 
-def row(name: str, runs: list[Record]) -> list[str]:
+def row(name: str, runs: list[Record], speed: Speed) -> list[str]:
     ended = [run for run in runs if run["test"] is not None]
     seeds = f"{len(ended)}" + (
         f", {len(runs) - len(ended)} diverged" if len(ended) < len(runs) else ""
     )
     blocks, weights = str(runs[0]["depth"]), f"{runs[0]['parameters']:,}"
     if not ended:
-        return [name, blocks, seeds, "–", "–", "–", weights, "–"]
+        return [name, blocks, seeds, "–", "–", "–", weights, speed.of(runs)]
     tests = [run["test"] for run in ended]
     spread = f"{min(tests):.3f} – {max(tests):.3f}" if len(tests) > 1 else "–"
-    rate = sum(run["tokens"] for run in ended) / max(sum(run["seconds"] for run in ended), 1e-9)
     return [
         name,
         blocks,
@@ -105,10 +128,11 @@ def row(name: str, runs: list[Record]) -> list[str]:
         spread,
         f"{mean(runs, 'test_cut'):.3f}",
         weights,
-        f"{rate:,.0f}",
+        speed.of(runs),
     ]
 
 
-def table(rows: list[list[str]]) -> str:
-    lines = [HEAD, ["---"] * len(HEAD), *rows]
+def table(rows: list[list[str]], speed: Speed) -> str:
+    head = [*HEAD, speed.head]
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
