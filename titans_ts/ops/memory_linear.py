@@ -357,7 +357,7 @@ class _RowScan:
             torch.bmm(flat_bar, flat_states[i], out=dot[i])
             if self.halves == 2:
                 halves[1].mul_(made.ends[2][i])
-                _add_scaled(halves[1], halves[0], made.ends[1][i])
+                halves[1].addcmul_(halves[0], made.ends[1][i])
             halves[0].mul_(made.ends[0][i])
             state_bar.baddbmm_(looked_mT[i], found[i])
             torch.bmm(found[i], state[i], out=looked[i])
@@ -411,14 +411,6 @@ class _Writer:
         # The weights first: they want the buffer from before.
         torch.mul(old[0], self._ends[0][i], out=new[0])
         if len(old) > 1:
-            _add_scaled(new[0], old[1], self._ends[1][i])
+            new[0].addcmul_(old[1], self._ends[1][i])
             torch.mul(old[1], self._ends[2][i], out=new[1])
         joint.baddbmm_(self._factors[i], self._errors[i], alpha=-1)
-
-
-def _add_scaled(total: Tensor, more: Tensor, scale: Tensor | float) -> None:
-    """Add ``scale * more`` in place; ``scale`` has one number a row."""
-    if isinstance(scale, float):
-        total.add_(more, alpha=scale)
-    else:
-        total.addcmul_(more, scale)

@@ -59,7 +59,8 @@ class Prepared(NamedTuple):
     scores: Tensor  # (tiles, rows, tokens, 2 tokens)
     weighted: Tensor  # same shape: times ``mix``
     solver: Tensor | None  # (tiles, rows, tokens, tokens): makes errors of misses
-    ends: list[Any]  # of start_end, and with momentum pushed_end, fade_end: one of each tile
+    # Of start_end, and with momentum pushed_end and fade_end: one of each tile, (rows, 1, 1).
+    ends: list[tuple[Tensor, ...]]
     gates: MemoryGates  # leaves of the graph of ``lookups``, where one was wanted
     lookups: Lookups
 
@@ -144,12 +145,8 @@ def prepare_group(
             solver = torch.linalg.solve_triangular(
                 lower, twice.expand_as(lower), upper=False, unitriangular=True
             )
-        ends = [end.detach() for end in lookups[5:] if end is not None]
-        numbers = n_rows == 1 and all_keys.device.type == "cpu"
-        of_tiles = [end.flatten().tolist() if numbers else end.unbind() for end in ends]
-    return Prepared(
-        tokens, values, looked, factors, scores, weighted, solver, of_tiles, gates, lookups
-    )
+        ends = [end.detach().unbind() for end in lookups[5:] if end is not None]
+    return Prepared(tokens, values, looked, factors, scores, weighted, solver, ends, gates, lookups)
 
 
 def to_tiles(source: Tensor, group: Group, out: Tensor) -> None:
