@@ -84,7 +84,7 @@ def test_a_page_is_not_emptied_where_no_run_is_done(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("tables", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"runs\.jsonl holds no run"):
-        command.main(["--page"], tmp_path / "results", page)
+        command.main(["--page"], tmp_path / "results", page, tmp_path / "pictures")
     assert page.read_text(encoding="utf-8") == "tables"
 
 
@@ -240,10 +240,10 @@ def test_one_command_goes_through_what_is_not_done(texts, tmp_path, monkeypatch,
 
     monkeypatch.setattr("benchmarks.language.corpora.read_splits", lambda corpus: texts)
     monkeypatch.setattr("benchmarks.language.training.train", fake)
-    page = tmp_path / "page.md"
-    command.main(["--tokens", "1000", "--only", "lstm", "titans-mag"], tmp_path, page)
+    page, pictures = tmp_path / "page.md", tmp_path / "pictures"
+    command.main(["--tokens", "1000", "--only", "lstm", "titans-mag"], tmp_path, page, pictures)
     assert sorted(trained) == sorted((n, s) for n in ("titans-mag", "lstm") for s in range(3))
-    command.main(["--tokens", "1000"], tmp_path, page)
+    command.main(["--tokens", "1000"], tmp_path, page, pictures)
     ablated = ablations_of(next(name for name in CONTENDERS if name.startswith("titans-")))
     assert len(trained) == len(set(trained)) == 3 * (len(CONTENDERS) + len(ablated))
     assert trained[6 : 4 + len(CONTENDERS)] == [
@@ -251,7 +251,7 @@ def test_one_command_goes_through_what_is_not_done(texts, tmp_path, monkeypatch,
     ]
     assert "## wikitext-2, 1,000 tokens a run" in page.read_text()
     with pytest.raises(SystemExit, match=r"no corpus 'pile'; expected one of wikitext-2"):
-        command.main(["--corpus", "pile"], tmp_path, page)
+        command.main(["--corpus", "pile"], tmp_path, page, pictures)
 
 
 def test_two_processes_never_take_the_same_run(tmp_path):
@@ -271,6 +271,27 @@ def test_the_page_gives_means_and_spread_over_seeds_and_ablations():
     assert "| no-momentum | 7 | 1 | 2.250 | – | 2.750 | 900,000 | – |" in lines
     assert "### Ablations of titans-mag, 7 blocks" in lines
     assert "No run is done yet." in render([])
+
+
+def test_the_page_shows_what_models_learnt_on_the_way(tmp_path):
+    def learnt(name, *bits, seed=0, **others):
+        curve = [[1_000 * (i + 1), each] for i, each in enumerate(bits)]
+        return record(name, seed, bits[-1], curve=curve, **others)
+
+    done = [learnt("titans-mal", 2.5, 2.0), learnt("titans-mal", 2.7, 2.2, seed=1)]
+    done += [learnt("lstm", 2.6, 2.1), learnt("lstm", 2.6, 2.1, tokens=2_000)]
+    diverged = record("titans-mac", test=None)
+    page = render([*done, diverged], pictures=tmp_path)
+    # One model alone has no others to be seen beside.
+    assert [file.name for file in tmp_path.iterdir()] == ["wikitext-2-1000-rows16.png"]
+    assert page.count("(../_static/language/wikitext-2-1000-rows16.png)") == 1
+    drawn = (tmp_path / "wikitext-2-1000-rows16.png").read_bytes()
+    render(done, pictures=tmp_path)
+    assert (tmp_path / "wikitext-2-1000-rows16.png").read_bytes() == drawn
+    # The second seed lies further from the first: the same mean, a wider band.
+    done[:2] = [learnt("titans-mal", 2.4, 1.9), learnt("titans-mal", 2.8, 2.3, seed=1)]
+    render(done, pictures=tmp_path)
+    assert (tmp_path / "wikitext-2-1000-rows16.png").read_bytes() != drawn
 
 
 def test_a_step_is_timed_beside_that_of_the_base_on_the_same_machine(texts, monkeypatch):

@@ -9,8 +9,8 @@
 
 Stopped or killed at any moment, the same command goes on from the last minute. Started twice on two
 cores, the second takes runs that the first has not. What is done lies in ``runs.jsonl`` in
-``benchmarks/language/results``, beside ``rates.jsonl``, and its tables in
-``docs/user_guide/language_models.md``.
+``benchmarks/language/results``, beside ``rates.jsonl``, and its tables and
+curves in ``docs/user_guide/language_models.md``.
 
 First come all contenders at seed 0, then the ablations of that Titans which predicts validation
 best, then seeds 1 and 2. Records of a model whose shape has changed are not counted. All read the
@@ -38,10 +38,17 @@ THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "1"))
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-PAGE = HERE.parents[1] / "docs" / "user_guide" / "language_models.md"
+DOCS = HERE.parents[1] / "docs"
+PAGE = DOCS / "user_guide" / "language_models.md"
+PICTURES = DOCS / "_static" / "language"
 
 
-def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path = PAGE) -> None:
+def main(
+    arguments: list[str] | None = None,
+    results: Path = RESULTS,
+    page: Path = PAGE,
+    pictures: Path = PICTURES,
+) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.language",
         description=__doc__,
@@ -64,7 +71,7 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS, page: Path
         go_together(given, results)
     elif not given.page:
         go_through(given, results)
-    write_page(results, page)
+    write_page(results, page, pictures)
 
 
 def go_through(given: argparse.Namespace, results: Path) -> None:
@@ -183,7 +190,7 @@ def claimed(lock: Path) -> Iterator[bool]:
         yield True
 
 
-def write_page(results: Path, page: Path) -> None:
+def write_page(results: Path, page: Path, pictures: Path) -> None:
     from benchmarks.language.records import read_records
     from benchmarks.language.render import render
 
@@ -192,7 +199,7 @@ def write_page(results: Path, page: Path) -> None:
     if not records:
         raise SystemExit(f"{file} holds no run that is done; {page} stays as it is.")
     rates = read_records(results / "rates.jsonl")
-    page.write_text(render(records, rates), encoding="utf-8")
+    page.write_text(render(records, rates, pictures), encoding="utf-8")
     print(f"The tables are in {page}.")
 
 

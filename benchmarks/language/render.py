@@ -1,4 +1,4 @@
-"""What is done, as tables in Markdown: one pair of tables for each corpus and length of runs."""
+"""What is done, as tables in Markdown, for each corpus and length of runs a pair and a picture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.language.curves import draw_curves
 from benchmarks.language.plan import SEEDS, Group, best_titans, current, group_of, run_of
 from benchmarks.language.rates import current_rates
 from benchmarks.language.records import Record
@@ -28,10 +29,12 @@ HEAD = [
 Model = tuple[str, int]  # its name and its blocks
 
 
-def render(records: list[Record], rates: list[Record] | None = None) -> str:
-    """The page of the documentation."""
+def render(
+    records: list[Record], rates: list[Record] | None = None, pictures: Path | None = None
+) -> str:
+    """The page of the documentation; with ``pictures``, a folder, curves are drawn there."""
     ratios = current_rates(rates or [])
-    parts = [Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()]
+    parts = [written("page.md")]
     latest = {run_of(record).key: record for record in current(records)}
     groups: dict[Group, list[Record]] = {}
     for record in latest.values():
@@ -50,6 +53,13 @@ def render(records: list[Record], rates: list[Record] | None = None) -> str:
         parts.append(f"Runs of contenders: {n_done}, of up to {SEEDS} seeds each.")
         rows = [row(name, runs, speed) for (name, _), runs in contenders.items()]
         parts.append(table(rows, speed))
+        learnt = [
+            ended for runs in contenders.values() if (ended := [r for r in runs if "curve" in r])
+        ]
+        if pictures and len(learnt) > 1:
+            file = pictures / f"{group.corpus}-{group.tokens}-rows{group.rows}.png"
+            draw_curves(learnt, file)
+            parts.append(f"![Bits of validation by tokens read](../_static/language/{file.name})")
         ablated = by_model([r for r in found if ":" in r["name"]])
         for base in dict.fromkeys((name.partition(":")[0], depth) for name, depth in ablated):
             rows = [row(base[0], contenders[base], speed)] if base in contenders else []
@@ -63,7 +73,12 @@ def render(records: list[Record], rates: list[Record] | None = None) -> str:
             parts.append(f"On validation, at seed 0, {best} is the best Titans.")
     if not groups:
         parts.append("No run is done yet.")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, written("trials.md")]) + "\n"
+
+
+def written(name: str) -> str:
+    """What is written by hand, beside this file."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").strip()
 
 
 class Speed(NamedTuple):
