@@ -14,6 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.needles import __main__ as command
 from benchmarks.needles.babilong import PLACES, TASKS, facts
 from benchmarks.needles.batches import training_batch, training_length
 from benchmarks.needles.cases import KINDS, WORDS, Case, needle
@@ -188,6 +189,24 @@ def test_training_in_two_sittings_is_training_in_one(tmp_path, capsys):
         train(replace(TINY, seed=1), tmp_path / "parts")
     with pytest.raises(SystemExit, match="holds progress of another recipe"):
         read_weights(replace(TINY, seed=1), tmp_path / "parts")
+
+
+def test_a_trained_model_is_judged_with_its_memory_and_without(tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    monkeypatch.setattr(command, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    trained = train(TINY, tmp_path / "weights" / "tiny")
+    judged = []
+
+    def judge(model, file, **about):
+        judged.append((file.name, model.backbone.config.memory_writes, about["about"]["memory"]))
+        for name, weight in trained.state_dict().items():
+            torch.testing.assert_close(model.state_dict()[name], weight, rtol=0, atol=0)
+
+    monkeypatch.setattr("benchmarks.needles.judging.judge", judge)
+    command.judge_recipe("tiny", "passkey", None, [128])
+    command.judge_recipe("tiny", "passkey", None, [128], memory_off=True)
+    assert judged == [("tiny.json", True, True), ("tiny-without-memory.json", False, False)]
 
 
 def test_progress_from_before_a_field_was_there_is_taken_up(tmp_path):

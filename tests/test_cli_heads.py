@@ -130,6 +130,20 @@ def test_an_unknown_command_is_refused_as_before():
     assert "No such command 'forcast'" in result.stderr
 
 
+def test_the_command_of_a_broken_head_says_what_is_wrong_with_it(fake_packages):
+    fake_packages.head("echo", "import nowhere_to_be_found")
+    result = run("echo", "say", "hello")
+    assert result.exit_code == 2
+    assert "No module named 'nowhere_to_be_found'" in words(result.stderr)
+
+
+def test_a_head_without_a_command_is_told_from_an_unknown_name(fake_packages):
+    fake_packages.head("echo", plugin_text())
+    result = run("echo", "say", "hello")
+    assert result.exit_code == 2
+    assert "The head 'echo' of package fake-package 1.2 has no command" in words(result.stderr)
+
+
 def test_our_own_commands_ask_no_registry(monkeypatch):
     monkeypatch.setattr("titans_ts.cli.plugins.survey", lambda: 1 / 0)
     succeed("forecast", "--help")

@@ -12,7 +12,7 @@ from fake_packages import plugin_text
 import titans_ts
 from titans_ts import HeadPluginError, HeadPluginWarning, ParameterError
 from titans_ts.heads import HeadPlugin, find_heads, get_estimator, get_head
-from titans_ts.heads.registry import GROUP, find_estimator_name
+from titans_ts.heads.registry import GROUP, find_estimator, find_estimator_name
 
 
 def found(name):
@@ -72,6 +72,8 @@ def test_finding_heads_loads_neither_torch_nor_pandas(tmp_path):
         ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("class Panic(BaseException): pass\nraise Panic('boom')", "Panic: boom"),
+        ("class Mute(Exception):\n    __str__ = None\nraise Mute", "broken: Mute"),
         ("other = 1", "AttributeError: .*has no attribute 'plugin'"),
         ("plugin = 'echo'", "is a str, expected a titans_ts.heads.HeadPlugin"),
         (
@@ -239,5 +241,15 @@ def test_an_estimator_of_a_head_is_a_public_name_of_the_package(fake_packages):
 def test_a_name_that_two_heads_have_is_no_public_name(fake_packages):
     fake_packages.head("echo", plugin_text(), package="first")
     fake_packages.head("other", plugin_text().replace('"echo"', '"other"'), package="second")
-    with pytest.raises(AttributeError, match="has no attribute 'Echo'"):
+    both = r"'echo' of package first and 'other' of package second have .* 'Echo' each"
+    with pytest.raises(AttributeError, match=both):
         titans_ts.Echo  # noqa: B018
+    assert not hasattr(titans_ts, "Echo")
+
+
+def test_nobody_takes_the_name_of_an_estimator_of_ours(fake_packages):
+    theirs = fake_packages.module("class RidgeForecaster: pass")
+    text = plugin_text(f"{theirs}:RidgeForecaster").replace('"Echo": ', '"RidgeForecaster": ')
+    fake_packages.head("echo", text)
+    assert get_estimator("echo", "RidgeForecaster").__module__ == theirs
+    assert find_estimator("RidgeForecaster") is titans_ts.RidgeForecaster

@@ -51,9 +51,13 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_HOMES[name]), name)
     # Only what looks like a class: a search through all that is installed takes its time.
     if name[:1].isupper():
+        from titans_ts.errors import ParameterError
         from titans_ts.heads.registry import find_estimator
 
-        found = find_estimator(name)
+        try:
+            found = find_estimator(name)
+        except ParameterError as error:  # several heads have one; hasattr wants its own error
+            raise AttributeError(str(error)) from error
         if found is not None:
             return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 
 # Before torch is loaded. Two threads wait for each other in every small kernel.
@@ -113,10 +112,7 @@ def judge_recipe(
     from benchmarks.needles.judging import judge
     from benchmarks.needles.training import read_weights
 
-    recipe = find(name)
-    if memory_off:
-        recipe = replace(recipe, backbone=replace(recipe.backbone, memory_writes=False))
-    model, about = read_weights(recipe, WEIGHTS / name)
+    model, about = read_weights(find(name), WEIGHTS / name, memory=not memory_off)
     judge(
         model,
         RESULTS / f"{name}{'-without-memory' if memory_off else ''}.json",

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +156,19 @@ def _losses(model: TokenModel, tokens: Tensor, answers: Tensor) -> tuple[Tensor,
     return nn.functional.cross_entropy(logits, targets), write_cost(gates), share
 
 
-def read_weights(recipe: Recipe, folder: Path) -> tuple[TokenModel, dict[str, float]]:
-    """The model as the last sitting left it; its steps, minutes of training and weights."""
+def read_weights(
+    recipe: Recipe, folder: Path, *, memory: bool = True
+) -> tuple[TokenModel, dict[str, float]]:
+    """The model as the last sitting left it; its steps, minutes of training and weights.
+
+    Without ``memory``, nothing is ever written to it.
+    """
     progress = folder / "progress.pt"
     if not progress.exists():
         raise SystemExit(f"{folder} holds no progress; train the recipe first.")
     kept = _read_progress(progress, recipe)
+    if not memory:
+        recipe = replace(recipe, backbone=replace(recipe.backbone, memory_writes=False))
     model = make_model(recipe)
     model.load_state_dict(kept["model"])
     about = {

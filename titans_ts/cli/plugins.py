@@ -37,6 +37,8 @@ class PluginGroup(TyperGroup):
         return None if plugin is None else _line_of_help(plugin)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and args[0] not in plugin_commands():
+            _tell_what_is_wrong(ctx, args[0])
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None and name not in self.commands:
             command = _load(plugin_commands()[name])
@@ -47,6 +49,17 @@ def plugin_commands() -> dict[str, HeadPlugin]:
     """Heads that bring a command, by name; broken ones are left to ``titans-ts heads``."""
     plugins = [head.plugin for head in survey() if head.plugin is not None]
     return {plugin.name: plugin for plugin in plugins if plugin.command is not None}
+
+
+def _tell_what_is_wrong(ctx: Any, name: str) -> None:
+    """End with a sentence where a head is called so and has no command that works."""
+    for head in survey():
+        if head.name == name:
+            ctx.fail(
+                head.problem
+                or f"The head {name!r} of package {head.package} {head.version} has no command; "
+                "`titans-ts heads` lists its estimators."
+            )
 
 
 def _line_of_help(plugin: HeadPlugin) -> Any:

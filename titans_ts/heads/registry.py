@@ -198,10 +198,24 @@ def get_estimator(head: str, name: str) -> type:
 
 
 def find_estimator(name: str) -> type | None:
-    """Return the one estimator of this name among all heads; None where there is none, or two."""
-    heads = [head.plugin for head in survey() if head.plugin is not None]
-    having = [plugin.name for plugin in heads if name in plugin.estimators]
-    return get_estimator(having[0], name) if len(having) == 1 else None
+    """Return the one estimator of this name among all heads; None where there is none.
+
+    Raises
+    ------
+    ParameterError
+        Several heads have one, and none of them is ours, which go before those of others.
+    HeadPluginError
+        What the head names cannot be imported.
+    """
+    having = [head for head in survey() if head.plugin and name in head.plugin.estimators]
+    having = [head for head in having if _plain(head.package) == OURS] or having
+    if len(having) > 1:
+        heads = " and ".join(f"{head.name!r} of package {head.package}" for head in having)
+        raise ParameterError(
+            f"The heads {heads} have an estimator {name!r} each. Say whose: "
+            f"titans_ts.heads.get_estimator({having[0].name!r}, {name!r})."
+        )
+    return get_estimator(having[0].name, name) if having else None
 
 
 def find_estimator_name(cls: type) -> str:
@@ -237,8 +251,11 @@ def import_place(place: str, what: str) -> Any:
         found = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    # Whatever a stranger's module raises; one that ends the process must not end ours.
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    # Whatever a stranger's module raises, which need not be an Exception (a panic of Rust is none);
+    # one that ends the process must not end ours.
+    except BaseException as error:
         raise HeadPluginError(
             f"{what} cannot be imported from {place!r}: {_in_words(error)}. Install what it "
             "needs, or upgrade the package that brings it."
@@ -381,5 +398,8 @@ def _known(begin: str, names: Mapping[str, Any], given: str) -> str:
 
 
 def _in_words(error: BaseException) -> str:
-    first = str(error).strip().split("\n")[0].rstrip(".")
+    try:
+        first = str(error).strip().split("\n")[0].rstrip(".")
+    except Exception:  # a stranger's error may have no words
+        first = ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
