@@ -9,6 +9,7 @@ from torch import nn
 from titans_ts.config import VARIANTS, BackboneConfig
 from titans_ts.nn.backbone import TitansBackbone
 from titans_ts.testing import SEQUENCE_CHECKS, SequenceCase, SequenceContract, check_sequence
+from titans_ts.testing.sequence import check_state_size
 
 TOKENS = torch.randn(2, 23, 4, generator=torch.Generator().manual_seed(0))
 
@@ -143,6 +144,13 @@ def test_a_check_catches_the_flaw_that_it_is_for(flawed, check, sentence):
     with pytest.raises(AssertionError, match=sentence):
         found(SequenceCase(flawed(), TOKENS))
     found(SequenceCase(Sum(), TOKENS))
+
+
+@pytest.mark.parametrize(("variant", "window"), [("mac", 64), ("mag", 256)])
+def test_what_waits_for_its_segment_s_end_and_a_window_that_fills_are_no_growth(variant, window):
+    backbone = TitansBackbone(BackboneConfig(variant=variant, dim=8, window=window))
+    tokens = torch.randn(2, 29, 8, generator=torch.Generator().manual_seed(0))
+    check_state_size(SequenceCase(backbone, tokens))
 
 
 def test_every_check_has_a_flaw_that_it_catches():
