@@ -212,3 +212,15 @@ class LoadsAnything(Mean):
 class LoadsAndFallsLater(Mean):
     def _restore_state(self, values, arrays):
         self.mean_, self.n_rows_ = arrays["mean"], values["n_rows"]
+
+
+class BelievesItsValues(Mean):
+    def _restore_state(self, values, arrays):
+        super()._restore_state({"n_rows": values["n_rows"], "n_columns": 3}, arrays)
+        self.n_columns_ = values["n_columns"]
+
+    def predict(self, X):
+        check_is_fitted(self)
+        if X.shape[1] != getattr(self, "n_columns_", X.shape[1]):
+            raise DataError(f"X has {X.shape[1]} columns, expected {self.n_columns_}.")
+        return super().predict(X)

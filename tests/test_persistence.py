@@ -594,6 +594,7 @@ def test_a_header_that_could_not_be_read_again_is_not_written(tmp_path, monkeypa
     [
         {"__type__": "array", "dtype": "U100000000", "value": ["a", "b"]},
         {"__type__": "array", "dtype": "U1", "value": ["a" * 100_000] + [""] * 10_000},
+        {"__type__": "array", "dtype": "U1000000", "value": [0, 1, 2]},
         {"__type__": "array", "dtype": "O", "value": [None]},
         {"__type__": "array", "dtype": "f8", "value": [{"a": 1}]},
         {"__type__": "array", "dtype": "f8,f8", "value": [1.0]},

@@ -1,6 +1,7 @@
 """Saved estimators of any head: known by the registry's names, and by nothing else."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -155,6 +156,17 @@ def test_what_a_plugin_raises_is_told_as_a_saved_model_error(saved):
         load_model(saved)
 
 
+def test_the_package_that_a_model_is_from_is_named_with_its_versions(saved, fake_packages):
+    (info,) = fake_packages.folder.glob("*.dist-info")
+    metadata = info / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.2", "Version: 1.3"))
+    edit(saved, state={})
+    version = re.escape(titans_ts.__version__)
+    both = rf"{version}, with fake-package 1\.2\) .* \({version}, with fake-package 1\.3\)"
+    with pytest.raises(SavedModelError, match=both):
+        load_model(saved)
+
+
 def test_nothing_saved_gets_a_sentence(tmp_path):
     with pytest.raises(SavedModelError, match=r"No saved model in .*forecaster.json or model.json"):
         load_model(tmp_path)
@@ -175,6 +187,25 @@ def test_a_parameter_that_json_cannot_keep_is_refused(tmp_path):
 def test_random_state_may_be_what_json_cannot_keep(tmp_path):
     Mean(random_state=np.random.default_rng(0)).fit(X).save(tmp_path / "model")
     assert Mean.load(tmp_path / "model").random_state is None
+
+
+@pytest.mark.parametrize(
+    ("values", "arrays", "message"),
+    [
+        ({"day": np.datetime64("2024-01-01")}, {}, "value 'day' .* has no form in JSON"),
+        ({}, {"mask": np.array([0.0, -np.inf])}, "array 'mask' .* holds NaN or infinite"),
+        ({}, {"labels": np.array(["a", "b"])}, "array 'labels' .* of type <U1, expected numbers"),
+    ],
+)
+def test_what_could_not_be_loaded_again_is_not_saved(values, arrays, message, tmp_path):
+    class Odd(Mean):
+        def _fitted_state(self):
+            return values, arrays
+
+    Mean().fit(X).save(tmp_path / "model")
+    with pytest.raises(SavedModelError, match=f"Odd was not saved: the {message}"):
+        Odd().fit(X).save(tmp_path / "model")
+    assert Mean.load(tmp_path / "model").n_rows_ == 11
 
 
 def test_a_model_replaces_a_model_and_no_other_folder(tmp_path):

@@ -77,6 +77,7 @@ def test_an_estimator_that_keeps_the_contract_passes():
         (means.SavesRounded, "check_save_and_load", "answers differently than the saved one"),
         (means.LoadsAnything, "check_damaged_folders", "is loaded, and answers differently"),
         (means.LoadsAndFallsLater, "check_damaged_folders", "raises ValueError .*broadcast"),
+        (means.BelievesItsValues, "check_damaged_folders", "n_columns=None raises DataError"),
     ],
     ids=lambda value: value.__name__ if inspect.isclass(value) else "",
 )

@@ -198,6 +198,8 @@ class BaselineForecaster(BaseForecaster):
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         for name in self._learnt_numbers:
+            if not isinstance(values[name], int | float):
+                raise ValueError(f"{name}={values[name]!r:.80} is no number")
             setattr(self, name, values[name])
         for name in ("channel_mean_", "error_quantiles_", *self._learnt_arrays):
             setattr(self, name, arrays[name])

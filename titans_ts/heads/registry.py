@@ -220,6 +220,12 @@ def find_estimator(name: str) -> type | None:
 
 def find_estimator_name(cls: type) -> str:
     """Return ``"head/Class"`` for a class that a head lists, and its bare name for another."""
+    head = find_head_of(cls)
+    return cls.__name__ if head is None else f"{head.name}/{cls.__name__}"
+
+
+def find_head_of(cls: type) -> FoundHead | None:
+    """Return the head that lists a class; None where none does."""
     for head in survey():
         if head.plugin is not None and cls.__name__ in head.plugin.estimators:
             try:
@@ -227,8 +233,8 @@ def find_estimator_name(cls: type) -> str:
             except HeadPluginError:  # a namesake of another head that cannot be imported
                 continue
             if found is cls:
-                return f"{head.name}/{cls.__name__}"
-    return cls.__name__
+                return head
+    return None
 
 
 def import_place(place: str, what: str) -> Any:

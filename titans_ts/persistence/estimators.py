@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.errors import HeadPluginError, ParameterError, SavedModelError
-from titans_ts.heads.registry import find_estimator_name, get_estimator
+from titans_ts.heads.registry import OURS, find_head_of, get_estimator
 from titans_ts.persistence.folder import (
     FORECASTER,
     MODEL,
@@ -132,17 +132,56 @@ def save_estimator(estimator: SaveLoadMixin, path: str | Path) -> None:
     ParameterError
         ``path`` is a file or a folder that is not a saved model, or a parameter holds an object
         that cannot be saved.
+    SavedModelError
+        What was fitted could not be loaded again: an array holds NaN, infinite numbers or
+        something else than numbers, or a value has no form in JSON.
     OSError
         The disk is full or not writable; whatever was at ``path`` before is still there.
     """
     values, arrays = estimator._fitted_state()
+    _check_kept(type(estimator).__name__, values, arrays)
     parameters: dict[str, Any] = estimator.get_params(deep=False)  # type: ignore[attr-defined]
+    name, package = _home_of(type(estimator))
     header = {
-        "estimator": find_estimator_name(type(estimator)),
+        "estimator": name,
+        "package": package,
         "parameters": encoded_parameters(parameters, dispensable=estimator._dispensable_parameters),
         "state": encode(values),
     }
     write_folder(MODEL, path, header, arrays)
+
+
+def _home_of(cls: type) -> tuple[str, str | None]:
+    """What a class is called in a file, and which package it is from, unless that is ours."""
+    head = find_head_of(cls)
+    if head is None:
+        return cls.__name__, None
+    package = f"{head.package} {head.version}" if head.package != OURS else None
+    return f"{head.name}/{cls.__name__}", package
+
+
+def _check_kept(name: str, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Refuse what a load would refuse, while the model is still there."""
+    for key, value in values.items():
+        try:
+            encode(value)
+        except TypeError as error:
+            raise SavedModelError(
+                f"{name} was not saved: the value {key!r} of its _fitted_state cannot be written "
+                f"({error}). Its authors should give it as numbers, text, lists, tuples or dicts."
+            ) from error
+    for key, array in arrays.items():
+        array = np.asarray(array)
+        if array.dtype.kind not in "biuf":
+            raise SavedModelError(
+                f"{name} was not saved: the array {key!r} of its _fitted_state is of type "
+                f"{array.dtype}, expected numbers. Its authors should give text among the values."
+            )
+        if not np.isfinite(array).all():
+            raise SavedModelError(
+                f"{name} was not saved: the array {key!r} of its _fitted_state holds NaN or "
+                "infinite numbers. Fit it again, or leave out of the state what is no weight."
+            )
 
 
 def load_estimator(
@@ -178,7 +217,7 @@ def _load_from(
     header = read_header(MODEL, folder)
     target = _class_of(header, cls, folder)
     arrays = read_arrays(MODEL, folder, header)
-    with restoring(MODEL, folder, header):
+    with restoring(MODEL, folder, header, package=_home_of(target)[1]):
         for name, array in arrays.items():
             refuse_lost_numbers(MODEL, name, array)
         estimator = target(**decode(header["parameters"]))

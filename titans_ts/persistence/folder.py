@@ -278,7 +278,7 @@ def read_header(kind: Kind, folder: Path) -> dict[str, Any]:
         )
     if version > kind.version:
         raise SavedModelError(
-            f"{str(folder)!r} was saved by titans_ts {_writer(header)} in format "
+            f"{str(folder)!r} was saved by titans_ts {_version(header)} in format "
             f"{version}; this is titans_ts {titans_ts.__version__}, which reads formats up to "
             f"{kind.version}. Upgrade titans_ts, or save the model with this version."
         )
@@ -324,8 +324,13 @@ def read_arrays(kind: Kind, folder: Path, header: dict[str, Any]) -> dict[str, n
 
 
 @contextmanager
-def restoring(kind: Kind, folder: Path, header: dict[str, Any]) -> Iterator[None]:
-    """Turn whatever is raised by what stands in a file that may say anything into one sentence."""
+def restoring(
+    kind: Kind, folder: Path, header: dict[str, Any], *, package: str | None = None
+) -> Iterator[None]:
+    """Turn whatever is raised by what stands in a file that may say anything into one sentence.
+
+    Where the model's class is from another ``package``, that is named with its version too.
+    """
     try:
         yield
     except OSError:
@@ -337,7 +342,7 @@ def restoring(kind: Kind, folder: Path, header: dict[str, Any]) -> Iterator[None
     except Exception as error:
         raise SavedModelError(
             f"The saved {kind.noun} in {str(folder)!r} (written by titans_ts {_writer(header)}) "
-            f"does not fit this version of titans_ts ({titans_ts.__version__}): "
+            f"does not fit this version of titans_ts ({_joined(titans_ts.__version__, package)}): "
             f"{type(error).__name__}: {str(error)[:MOST_WORDS]}. Save the model again."
         ) from error
 
@@ -357,5 +362,14 @@ def arrays_under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.nda
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
-def _writer(header: dict[str, Any]) -> str:
+def _version(header: dict[str, Any]) -> str:
     return str(header.get("titans_ts_version"))[:40]
+
+
+def _writer(header: dict[str, Any]) -> str:
+    package = header.get("package")
+    return _joined(_version(header), package[:80] if isinstance(package, str) else None)
+
+
+def _joined(version: str, package: str | None) -> str:
+    return version if package is None else f"{version}, with {package}"

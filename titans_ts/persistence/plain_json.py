@@ -97,7 +97,9 @@ def _array(items: Any, code: str) -> np.ndarray:
     longest = max((len(word) for word in words), default=0)
     room = max(dtype.itemsize if dtype.kind == "U" else 0, 4 * longest) * len(words)
     natural = np.empty(0, object) if room > MOST_ROOM else np.array(items)
-    if dtype.kind not in "biufU" or natural.dtype.kind not in "biufU":
+    # Numbers made words would take as much room as the type says.
+    taken = "U" if dtype.kind == "U" and natural.size else "biufU"
+    if dtype.kind not in "biufU" or natural.dtype.kind not in taken:
         raise ValueError(f"an array of type {str(code)[:40]!r} in JSON, of {natural.dtype}")
     return natural.astype(dtype)
 

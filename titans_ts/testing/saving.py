@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from titans_ts.errors import SavedModelError
 from titans_ts.persistence import load_model
 from titans_ts.persistence.files import sha256_of, signed_text
+from titans_ts.persistence.plain_json import decode
 from titans_ts.testing.case import EstimatorCase, fail, identical
 
 __all__ = ["check_damaged_folders", "check_save_and_load"]
@@ -55,7 +57,7 @@ def check_save_and_load(case: EstimatorCase) -> None:
 
 def check_damaged_folders(case: EstimatorCase) -> None:
     """A folder that was damaged, or written by somebody else, is refused with SavedModelError."""
-    for what, damage in _DAMAGES.items():
+    for what, damage in (*_DAMAGES.items(), *_forged_values(case)):
         with _saved(case) as folder:
             if damage(folder) is False:
                 continue
@@ -73,7 +75,7 @@ def check_damaged_folders(case: EstimatorCase) -> None:
             if not identical(answer, case.said):
                 fail(
                     f"A saved {case.name} with {what} is loaded, and answers differently; "
-                    "_restore_state must look at every array, its shape and its type."
+                    "_restore_state must look at every value, and every array, its shape and type."
                 )
 
 
@@ -158,6 +160,28 @@ def _empty_state(folder: Path) -> bool:
         return False
     file.write_text(signed_text({**header, "state": {}}), encoding="utf-8")
     return True
+
+
+def _forged_values(case: EstimatorCase) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """For each value, what is of another kind in its place."""
+    with _saved(case) as folder:
+        state = json.loads(_json_of(folder).read_text(encoding="utf-8")).get("state", {})
+    for key, value in state.items():
+        kept = decode(value)
+        # Text as long as a list goes far where nobody looks.
+        others = [None, "x" * len(kept) if hasattr(kept, "__len__") else "x"]
+        for other in others[: 1 if isinstance(kept, str) else 2]:
+            yield f"forged checksums and {key}={other!r}", _overwrite(key, other)
+
+
+def _overwrite(key: str, value: Any) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        file = _json_of(folder)
+        header = json.loads(file.read_text(encoding="utf-8"))
+        header["state"][key] = value
+        file.write_text(signed_text(header), encoding="utf-8")
+
+    return damage
 
 
 def _replace_by_model(folder: Path) -> None:

@@ -10,6 +10,7 @@ from titans_ts.training.settings import TrainingSettings, uses_cuda
 
 if TYPE_CHECKING:
     from titans_ts.training.compiling import CompileModel
+    from titans_ts.training.device import DeviceMixin
     from titans_ts.training.fit import train
     from titans_ts.training.graphed import EagerSteps
     from titans_ts.training.learning_rate import LearningRates, find_learning_rate
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompileModel",
+    "DeviceMixin",
     "EagerSteps",
     "LearningRates",
     "LoopModule",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "CompileModel": "compiling",
+    "DeviceMixin": "device",
     "EagerSteps": "graphed",
     "LearningRates": "learning_rate",
     "LoopModule": "loop_module",

@@ -17,7 +17,7 @@ from titans_ts.config import BackboneConfig
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
-from titans_ts.training import TrainingSettings, uses_cuda
+from titans_ts.training import DeviceMixin, TrainingSettings
 
 __all__ = ["TitansActivityClassifier"]
 
@@ -25,7 +25,7 @@ __all__ = ["TitansActivityClassifier"]
 BATCH = 512
 
 
-class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
+class TitansActivityClassifier(SaveLoadMixin, DeviceMixin, ClassifierMixin, BaseEstimator):
     """Tell what somebody is doing from windows of what sensors measure.
 
     Parameters
@@ -137,6 +137,7 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
         result = train(
             model, usable, codes, settings, seed=seed, validation_fraction=self.validation_fraction
         )
+        self._forget_device()
         self.model_, self.history_ = model, result.history
         self.classes_, self.n_steps_, self.n_channels_ = classes, n_steps, windows.shape[2]
         if result.interrupted:
@@ -153,7 +154,7 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
                 f"{(self.n_steps_, self.n_channels_)} (time, channels) as in fit."
             )
         usable = windows[:, : self.n_steps_ // self.patch_length * self.patch_length]
-        model = self.model_.to("cuda" if uses_cuda(self.accelerator) else "cpu")
+        model = self._model_in_place()
         parts = []
         with torch.inference_mode():
             for batch in torch.from_numpy(usable).split(BATCH):
@@ -179,19 +180,24 @@ class TitansActivityClassifier(SaveLoadMixin, ClassifierMixin, BaseEstimator):
 
     def _restore_state(self, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         backbone, n_channels = values["backbone"], values["n_channels"]
+        classes, n_steps = values["classes"], values["n_steps"]
+        if not isinstance(classes, np.ndarray) or classes.ndim != 1:
+            raise ValueError("classes are no list of labels")
+        if not isinstance(n_steps, int) or n_steps < self.patch_length:
+            raise ValueError(f"windows of {n_steps!r} steps")
         sizes = {"n_channels": n_channels, "patch_length": self.patch_length, **backbone}
         self.model_ = module_from_arrays(
             lambda: WindowClassifier(
                 BackboneConfig(**backbone),
                 n_channels=n_channels,
-                n_classes=len(values["classes"]),
+                n_classes=len(classes),
                 patch_length=self.patch_length,
             ),
             arrays,
             sizes,
         )
-        self.classes_, self.history_ = values["classes"], values["history"]
-        self.n_steps_, self.n_channels_ = values["n_steps"], n_channels
+        self.classes_, self.history_ = classes, values["history"]
+        self.n_steps_, self.n_channels_ = n_steps, n_channels
 
     # -- inside -------------------------------------------------------------------------------
 
