@@ -55,6 +55,7 @@ class Untouchable:
         ({"accelerator": "abacus"}, "Trainer cannot take accelerator='abacus'.*abacus"),
         ({"devices": -7, "accelerator": "cpu"}, "Trainer cannot take .*devices=-7"),
         ({"precision": "8-bit"}, "Trainer cannot take .*precision='8-bit'"),
+        ({"trainer_kwargs": {"precision": "16-true"}}, "precision='16-true' would keep the memory"),
         ({"precision": "bf16-true"}, "would keep the memory in few digits; use 'bf16-mixed'"),
         ({"random_state": "x"}, "random_state must be None, a whole number of at least 0"),
         ({"random_state": -1}, "random_state must be None, a whole number of at least 0"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gzip
 import operator
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,11 @@ def test_files_are_documents_packed_or_not(tmp_path):
     assert corpus.lengths.tolist() == [len(SPEECH.encode()), 6]
     assert corpus.tokens.dtype == np.uint8
     assert read_corpus(tmp_path / "a.txt", BYTES).lengths.tolist() == [len(SPEECH.encode())]
+
+
+def test_a_mark_before_a_file_s_text_is_none_of_its_letters(tmp_path):
+    (tmp_path / "a.txt").write_text("né", encoding="utf-8-sig")
+    assert read_corpus(tmp_path / "a.txt", BYTES).lengths.tolist() == [3]
 
 
 def test_empty_documents_are_left_out():
@@ -164,7 +171,7 @@ def targets_of(corpus):
 def test_what_is_cut_from_a_document_neither_ends_nor_starts_a_text():
     learnt, judged = set_documents_aside(corpus_of("abcdefghij"), 0.3, 0)
     assert targets_of(learnt) == ["$abcdef", "abcdefg"]
-    assert targets_of(judged) == ["hij", "ij$"]
+    assert targets_of(judged) == ["hi", "ij"]
     streams = TextStreams(learnt, rows=1, length=9, longest=99, n_batches=2, end=256, seed=0)
     assert [b.targets.tolist() for b in streams] == [[[*b"abcdefg"]]] * 2
 
@@ -274,10 +281,53 @@ def test_a_stream_goes_on_where_the_text_before_it_ended(llama_like, prompt, res
 
 def test_the_name_of_a_special_token_in_a_text_is_text(bpe):
     text = "ends<|endoftext|>here"
-    for tokenizer in (bpe, make_tokenizer(bpe.state(), (), 0)):
+    pickled, copied = pickle.loads(pickle.dumps(bpe)), copy.deepcopy(bpe)
+    for tokenizer in (bpe, make_tokenizer(bpe.state(), (), 0), pickled, copied):
         tokens = tokenizer.encode(text)
         assert tokenizer.end not in tokens
         assert tokenizer.decode(tokens) == text
+
+
+def described(kind, pieces, unknown):
+    """A tokenizer whose vocabulary has the end's name as a word like others."""
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra text")
+    models = {
+        "unigram": lambda: tokenizers.models.Unigram([(p, -1.0) for p in pieces], unk_id=unknown),
+        "words": lambda: tokenizers.models.WordLevel(
+            {p: i for i, p in enumerate(pieces)}, unk_token=pieces[unknown]
+        ),
+        "pairs": lambda: tokenizers.models.BPE({p: i for i, p in enumerate(pieces)}, []),
+    }
+    own = tokenizers.Tokenizer(models[kind]())
+    if kind == "words":
+        own.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    if kind == "pairs":
+        own.add_tokens(["</s>"])
+    return BPETokenizer(own.to_str())
+
+
+@pytest.mark.parametrize(
+    ("kind", "pieces", "text", "n_tokens"),
+    [
+        ("unigram", ["?", "a", "<", "/", "s", ">", "</s>"], "a</s>a</s>", 10),
+        ("words", ["?", "a", "</s>", "<", "/s>"], "a </s> a", 4),
+        ("pairs", ["a", "<", "/", "s", ">"], "</s>a</s></s>", 13),
+    ],
+)
+def test_the_name_of_an_end_that_is_a_word_like_others_ends_no_text(kind, pieces, text, n_tokens):
+    tokenizer = described(kind, pieces, 0)
+    tokens = tokenizer.encode(text)
+    assert tokenizer.end not in tokens
+    assert len(tokens) == n_tokens
+    assert tokenizer.encode("a").tolist() == [pieces.index("a")]
+
+
+def test_a_tokenizer_that_loses_letters_is_known(bpe, llama_like):
+    assert BYTES.writes_all
+    assert bpe.writes_all
+    assert llama_like.writes_all
+    assert not described("words", ["?", "a", "</s>"], 0).writes_all
+    assert not described("pairs", ["a", "b"], 0).writes_all
 
 
 def test_a_tokenizer_without_an_end_is_named(tmp_path):

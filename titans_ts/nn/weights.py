@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from titans_ts.nn.own_random import OwnRandom
 
-__all__ = ["module_from_arrays", "refuse_larger", "refuse_other_shapes", "weights_to_arrays"]
+__all__ = [
+    "load_in_their_precision",
+    "module_from_arrays",
+    "refuse_larger",
+    "refuse_other_shapes",
+    "weights_to_arrays",
+]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -81,11 +87,23 @@ def module_from_arrays(
     refuse_other_shapes(make, weights)
     with OwnRandom():  # first weights are drawn, for nothing
         module = make()
+    load_in_their_precision(module, weights)
+    return module.eval()
+
+
+def load_in_their_precision(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a module weights of its shapes, and their precision with them.
+
+    Parameters
+    ----------
+    module : Module
+    weights : mapping of str to Tensor
+        All that its ``state_dict`` holds.
+    """
     # One by one: a module may keep statistics in another precision than its weights.
     for name, value in module.named_parameters():
         value.data = value.data.to(weights[name].dtype)
     module.load_state_dict(weights)
-    return module.eval()
 
 
 def refuse_other_shapes(make: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,8 +23,9 @@ def encode(value: Any) -> Any:
 
     Parameters
     ----------
-    value : None, bool, int, float, str, list, tuple, dict, Path or numpy scalar or array
-        Nested at will. Numpy scalars come back as Python's own, arrays as arrays of their dtype.
+    value : None, bool, int, float, str, list, tuple, mapping, Path or numpy scalar or array
+        Nested at will. Numpy scalars come back as Python's own, arrays as arrays of their dtype,
+        mappings of every kind as dicts.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def encode(value: Any) -> Any:
         return {TAG: "tuple", "value": [encode(item) for item in value]}
     if type(value) is list:
         return [encode(item) for item in value]
-    if type(value) is dict:
+    if isinstance(value, Mapping):
         if all(type(key) is str for key in value) and TAG not in value:
             return {key: encode(item) for key, item in value.items()}
         pairs = [[encode(key), encode(item)] for key, item in value.items()]

@@ -132,9 +132,13 @@ def draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def stopped_early(estimator: Any) -> TrainingInterrupted:
-    """What to raise where Ctrl+C ended a fit whose best weights were kept."""
+def stopped_early(estimator: Any, n_epochs: int | None = None) -> TrainingInterrupted:
+    """What to raise where Ctrl+C ended a fit whose best weights were kept.
+
+    ``n_epochs`` are those that there would have been, where they are not ``max_epochs``.
+    """
     return TrainingInterrupted(
-        f"Training was stopped after {len(estimator.history_)} of {estimator.max_epochs} epochs; "
+        f"Training was stopped after {len(estimator.history_)} of "
+        f"{n_epochs or estimator.max_epochs} epochs; "
         f"the {type(estimator).__name__} is fitted with the best weights so far."
     )

@@ -123,7 +123,8 @@ def explain_out_of_memory(batch_size: int, *, asked: Any) -> Iterator[None]:
         reason = str(error).strip().split("\n")[0] or "no more memory"
         raise DeviceMemoryError(
             f"Memory ended in training with batch_size={batch_size}: {reason} {less}; a shorter "
-            "context_length, a smaller dim or depth, and channel_mixing=False take less, too."
+            "context_length, a smaller dim or depth, and in a forecaster channel_mixing=False, "
+            "take less, too."
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def _add(digest: hashlib.blake2b, series: SeriesSet) -> None:
 
 def _plain(value: Any) -> Any:
     """A parameter as JSON; of what JSON cannot keep, such as a callback, its class."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]

@@ -44,6 +44,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from titans_ts.errors import DeviceMemoryError
+from titans_ts.nn.weights import load_in_their_precision
 from titans_ts.training.callbacks import BestWeights, History, WeightAverage, WholeSteps
 from titans_ts.training.checkpoint import CheckpointFolder
 from titans_ts.training.faults import FiniteLoss, explain_out_of_memory
@@ -130,7 +131,7 @@ def run_training(
     model = prepared.module.model
     if checkpoint is not None and found is not None and found.finished:
         with checkpoint.explain_misfit():
-            model.load_state_dict(found.tensors)
+            load_in_their_precision(model, found.tensors)
             model.eval()
             return TrainingResult(**found.state)
     first_weights = {k: v.clone() for k, v in model.state_dict().items()}

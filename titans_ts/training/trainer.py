@@ -71,9 +71,10 @@ def check_settings(settings: TrainingSettings) -> None:
             "trainer_kwargs must be a mapping of arguments of Lightning's Trainer, such as "
             f"{{'max_steps': 100}}; got {settings.trainer_kwargs!r}."
         )
-    if settings.precision in NO_PRECISIONS:
+    precision = settings.trainer_kwargs.get("precision", settings.precision)
+    if precision in NO_PRECISIONS:
         raise ParameterError(
-            f"precision={settings.precision!r} would keep the memory in few digits; use "
+            f"precision={precision!r} would keep the memory in few digits; use "
             "'bf16-mixed', which computes as fast."
         )
     names = ("accelerator", "devices", "precision", "trainer_kwargs")

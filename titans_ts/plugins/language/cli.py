@@ -11,7 +11,7 @@ import typer
 
 from titans_ts.cli import options as opt
 from titans_ts.cli.terminal import Terminal, in_plain_words
-from titans_ts.errors import DataError
+from titans_ts.errors import DataError, ParameterError
 
 __all__ = ["app"]
 
@@ -108,6 +108,11 @@ def train(
     from titans_ts.plugins.language.presets import preset as recipe
 
     check_save_path(out, MODEL)
+    if checkpoint is not None and checkpoint.resolve().is_relative_to(out.resolve()):
+        raise ParameterError(
+            f"--checkpoint {str(checkpoint)!r} lies in --out {str(out)!r}, a folder that holds a "
+            "model and nothing else. Keep the progress elsewhere."
+        )
     terminal = Terminal(quiet=quiet)
     given = opt.given(
         tokenizer=tokenizer,
@@ -206,9 +211,10 @@ def perplexity(
 
     fitted = TitansLanguageModel.load(model, device=opt.device_of(accelerator))
     measured = fitted.evaluate(_documents(files, lines))
+    bits = f", {measured.bits_per_byte:.4g} bits per byte" if measured.writes_all else ""
     Terminal().print(
         f"{measured.n_tokens:,} tokens, {measured.n_bytes:,} bytes: perplexity "
-        f"{measured.perplexity:.4g} per token, {measured.bits_per_byte:.4g} bits per byte."
+        f"{measured.perplexity:.4g} per token{bits}."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -14,14 +15,19 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.config import BackboneConfig
-from titans_ts.errors import DataTypeError, NonFiniteLossError, ParameterError
+from titans_ts.errors import DataError, DataTypeError, NonFiniteLossError, ParameterError
 from titans_ts.heads.tokens.model import TokenModel, check_causal
 from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
 from titans_ts.plugins.language.generate import Sampling, check_seed, sample_tokens
-from titans_ts.plugins.language.reading import Reading, document_log_probabilities, read_on
+from titans_ts.plugins.language.reading import (
+    Reading,
+    document_log_probabilities,
+    read_on,
+    unit_length,
+)
 from titans_ts.plugins.language.streams import (
     KeptBatches,
     TextStreams,
@@ -64,6 +70,7 @@ class Prediction(NamedTuple):
     log_likelihood: float  # mean per token, in nats
     n_tokens: int
     n_bytes: int  # of the texts in UTF-8
+    writes_all: bool = True  # whether the tokenizer gives back every character
 
     @property
     def perplexity(self) -> float:
@@ -72,7 +79,12 @@ class Prediction(NamedTuple):
 
     @property
     def bits_per_byte(self) -> float:
-        """What the texts would take, compressed, for each of their bytes."""
+        """What the texts would take, compressed, for each of their bytes.
+
+        NaN where the tokenizer loses characters, which would cost nothing.
+        """
+        if not self.writes_all:
+            return math.nan
         return -self.log_likelihood * self.n_tokens / self.n_bytes / math.log(2)
 
 
@@ -170,6 +182,8 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
     >>> model.perplexity(texts) < 257
     True
     """
+
+    _checksum: str | None = None  # of the weights; made when it is asked for
 
     def __init__(
         self,
@@ -315,7 +329,9 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         if self.max_tokens is not None:
             most = DEFAULT_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
             n_steps = max(round(self.max_tokens / self._tokens_a_step(learnt, most)), 1)
-            settings = replace(settings, max_epochs=min(settings.max_epochs, n_steps))
+            # As many steps in each epoch, and so many epochs that all make the budget.
+            steps_an_epoch = -(-n_steps // settings.max_epochs)
+            settings = replace(settings, max_epochs=round(n_steps / steps_an_epoch))
 
         def prepare(rows: int) -> Prepared:
             streams = TextStreams(
@@ -338,11 +354,11 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
 
         result = run_training(prepare, settings, seed=seed, checkpoint=progress)
         self._forget_device()
-        self.model_, self.tokenizer_ = model, tokenizer
+        self.model_, self.tokenizer_, self._checksum = model, tokenizer, None
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         self.batch_size_ = result.batch_size
         if result.interrupted:
-            raise stopped_early(self)
+            raise stopped_early(self, settings.max_epochs)
 
     def _n_steps(self, corpus: Corpus, rows: int, n_epochs: int) -> int:
         """Steps of an epoch."""
@@ -435,7 +451,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         sampling = Sampling(temperature, top_k, top_p)
         check_seed(seed)
         start = self._read_on(prompt, after, "prompt")
-        pieces = self._pieces(start, sampling, max_new_tokens, seed)
+        pieces = self._pieces(self.model_, self.tokenizer_, start, sampling, max_new_tokens, seed)
         return pieces if stream else "".join(pieces)
 
     def read(self, text: str, *, after: Reading | None = None) -> Reading:
@@ -480,27 +496,45 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             raise ParameterError(
                 f"after must be what read() of this model returned, got {type(after).__name__}."
             )
-        if after is not None and after.model is not self.model_:
+        weights = self._weights_checksum()
+        if after is not None and after.weights != weights:
             raise ParameterError(
                 "after comes of another model, or of this one before it was fitted again. Read the "
                 "text again: after=model.read(text)."
             )
         model, tokenizer = self._model_in_place(), self.tokenizer_
         tokens = tokenizer.encode(text)
-        return read_on(model, tokens, end=tokenizer.end, length=READ_TOKENS, after=after)
+        return read_on(
+            model, tokens, end=tokenizer.end, length=READ_TOKENS, weights=weights, after=after
+        )
 
+    def _weights_checksum(self) -> str:
+        """By which a reading is known to be of these weights, in whatever process."""
+        if self._checksum is None:
+            digest = hashlib.blake2b(digest_size=20)
+            for array in weights_to_arrays(self.model_).values():
+                digest.update(np.ascontiguousarray(array).data)
+            self._checksum = digest.hexdigest()
+        return self._checksum
+
+    @staticmethod
     def _pieces(
-        self, start: Reading, sampling: Sampling, n: int, seed: int | None
+        model: TokenModel,
+        tokenizer: Tokenizer,
+        start: Reading,
+        sampling: Sampling,
+        n: int,
+        seed: int | None,
     ) -> Iterator[str]:
         generator = torch.Generator()
         if seed is None:
             generator.seed()
         else:
             generator.manual_seed(int(seed))
-        end = self.tokenizer_.end
-        text = self.tokenizer_.stream([token for token in start.last if token != end])
+        end = tokenizer.end
+        text = tokenizer.stream([token for token in start.last if token != end])
         for token in sample_tokens(
-            start.model, start.logits, start.state, sampling, n=n, end=end, generator=generator
+            model, start.logits, start.state, sampling, n=n, end=end, generator=generator
         ):
             piece = text.push(token)
             if piece:
@@ -524,7 +558,9 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         check_is_fitted(self)
         if not isinstance(text, str):
             raise DataTypeError(f"text is a {type(text).__name__}, expected a text (str).")
-        corpus = read_corpus([text], self.tokenizer_, contents=True)
+        if not text:
+            raise DataError("text is empty, expected at least one character.")
+        corpus = read_corpus([text], self.tokenizer_, what="text", contents=True)
         logs = np.concatenate([logs.numpy() for _, _, logs in self._read(corpus)])
         _check_finite(float(logs.sum()))
         return logs
@@ -557,7 +593,20 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         Parameters
         ----------
         texts : iterable of str or Path, or one Path
+
+        Raises
+        ------
+        ParameterError
+            The tokenizer has one token for all that it does not know, or none: what it loses would
+            cost nothing.
         """
+        check_is_fitted(self)
+        if not self.tokenizer_.writes_all:
+            raise ParameterError(
+                f"The tokenizer {self.tokenizer!r:.80} loses characters that its vocabulary has "
+                "not, so a text's bits say nothing of its bytes. Compare models of this tokenizer "
+                "by perplexity, or fit with one that writes every byte, such as 'bpe'."
+            )
         return self.evaluate(texts).bits_per_byte
 
     def evaluate(self, texts: Any) -> Prediction:
@@ -579,11 +628,15 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         corpus = read_corpus(texts, self.tokenizer_)
         total = sum(float(logs.double().sum()) for _, _, logs in self._read(corpus))
         _check_finite(total)
-        return Prediction(total / len(corpus.tokens), len(corpus.tokens), corpus.n_bytes)
+        return Prediction(
+            total / len(corpus.tokens),
+            len(corpus.tokens),
+            corpus.n_bytes,
+            self.tokenizer_.writes_all,
+        )
 
     def _read(self, corpus: Corpus) -> Iterator[tuple[int, int, torch.Tensor]]:
-        config = self.model_.backbone.config
-        whole = math.lcm(config.chunk_size, config.segment_length)
+        whole = unit_length(self.model_)
         rows = min(self.batch_size_, len(corpus.lengths))
         n_tokens = max(self.batch_size_ * self.context_length, READ_TOKENS)
         return document_log_probabilities(
@@ -638,7 +691,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             {**values["backbone"], "n_tokens": tokenizer.n_tokens},
         )
         check_int("batch_size", values["batch_size"])
-        self.tokenizer_ = tokenizer
+        self.tokenizer_, self._checksum = tokenizer, None
         self.history_, self.best_epoch_ = list(values["history"]), values["best_epoch"]
         self.batch_size_ = min(values["batch_size"], 1024)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from titans_ts.errors import ParameterError
@@ -100,7 +101,7 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
     Raises
     ------
     ParameterError
-        There is no preset of that name.
+        There is no preset of that name, or ``backbone_options`` is no mapping.
 
     Examples
     --------
@@ -118,7 +119,11 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
         )
     parameters = copy.deepcopy(PRESETS[name])
     if "backbone_options" in changes:
-        changes["backbone_options"] = parameters["backbone_options"] | dict(
-            changes["backbone_options"] or {}
-        )
+        options = changes["backbone_options"]
+        if not isinstance(options, Mapping | None):
+            raise ParameterError(
+                "backbone_options must be a mapping, such as {'momentum': False}, or None; got "
+                f"{options!r}."
+            )
+        changes["backbone_options"] = parameters["backbone_options"] | dict(options or {})
     return parameters | changes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from titans_ts.nn.restart import detach, map_tensors
 from titans_ts.plugins.language.streams import SegmentBatch, segments_of, whole_documents
 from titans_ts.plugins.language.texts import Corpus
 
-__all__ = ["Reading", "carried_state", "document_log_probabilities", "read_on"]
+__all__ = ["Reading", "carried_state", "document_log_probabilities", "read_on", "unit_length"]
 
 # Tokens that tell how the next one is written; see the stream of byte pairs.
 LAST = 16
@@ -28,11 +29,19 @@ class Reading:
     Its size is that of the model's state, however long the text is.
     """
 
-    model: TokenModel
+    weights: str  # a checksum of the model's
     state: BackboneState = field(repr=False)
     logits: Tensor = field(repr=False)  # (n_tokens,), of what follows
     last: tuple[int, ...] = field(repr=False)  # the last few tokens
     n_tokens: int  # that were read
+
+
+def unit_length(model: TokenModel) -> int:
+    """Tokens after which a state is one that the next segment may start from."""
+    config = model.backbone.config
+    # Only MAC cuts a text into segments; windows slide.
+    segment = config.segment_length if config.variant == "mac" else 1
+    return math.lcm(config.chunk_size, segment)
 
 
 def carried_state(
@@ -70,7 +79,8 @@ def document_log_probabilities(
     """
     device = model.embedding.weight.device
     documents = iter(whole_documents(corpus))
-    rows = min(rows, len(corpus.lengths))
+    lengths = corpus.lengths.tolist()
+    rows = min(rows, len(lengths))
     state: BackboneState | None = None
     for batch in segments_of(corpus, documents, rows=rows, length=length, end=end):
         moved = batch.to(device)
@@ -82,13 +92,19 @@ def document_log_probabilities(
         state = detach(state)
         logs = logs.cpu()
         for row, (document, start, stop) in batch.stretches:
-            n = min(stop, int(corpus.lengths[document])) - start
+            n = min(stop, lengths[document]) - start
             if n > 0:
                 yield document, start, logs[row, :n]
 
 
 def read_on(
-    model: TokenModel, tokens: np.ndarray, *, end: int, length: int, after: Reading | None = None
+    model: TokenModel,
+    tokens: np.ndarray,
+    *,
+    end: int,
+    length: int,
+    weights: str,
+    after: Reading | None = None,
 ) -> Reading:
     """Read tokens, however many, in pieces; those of a new text, or of one that goes on.
 
@@ -102,6 +118,8 @@ def read_on(
         The token that stands before a text.
     length : int
         Tokens that are read at a time.
+    weights : str
+        A checksum of the model's.
     after : Reading, optional
         Of the same model. Default: a new text starts.
     """
@@ -112,7 +130,8 @@ def read_on(
     if after is None:
         tokens = np.concatenate([[end], tokens])
     elif not len(tokens):
-        return after
+        moved = map_tensors(lambda tensor: tensor.to(device), after.state)
+        return replace(after, state=moved, logits=after.logits.to(device))
     else:
         state = map_tensors(lambda tensor: tensor.to(device), after.state)
         last, n_tokens = after.last, after.n_tokens
@@ -125,4 +144,4 @@ def read_on(
         assert state is not None
         logits = model.to_logits(vectors[0, -1])
     read = [int(token) for token in tokens[-LAST:]]
-    return Reading(model, state, logits, (*last, *read)[-LAST:], n_tokens + len(tokens))
+    return Reading(weights, state, logits, (*last, *read)[-LAST:], n_tokens + len(tokens))

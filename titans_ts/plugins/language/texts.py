@@ -120,7 +120,8 @@ def _read_file(path: Path) -> str:
             f"The text file {str(path)!r} cannot be read: {why}. Check the path."
         ) from error
     try:
-        return content.decode()
+        # Some editors write a mark before the text, which is none of its letters.
+        return content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(
             f"The file {str(path)!r} is not UTF-8: byte {content[error.start]:#04x} at place "
@@ -170,7 +171,8 @@ def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Cor
     """Split into documents to learn from, and documents on which learning is judged.
 
     Whole documents, drawn by the seed; of fewer than 10, the last part of each, where no text
-    starts and, before it, none ends. ``n_bytes`` of the parts is not counted.
+    starts and, before it, none ends. Then no end is learnt, and none is judged. ``n_bytes`` of the
+    parts is not counted.
 
     Parameters
     ----------
@@ -193,7 +195,7 @@ def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Cor
         return corpus, None  # so short that no token can be spared
     judged = _joined([corpus.tokens[cut:stop] for _, cut, stop in bounds])
     learnt = _joined([corpus.tokens[start:cut] for start, cut, _ in bounds])
-    return learnt._replace(to_end=False), judged._replace(from_start=False)
+    return learnt._replace(to_end=False), judged._replace(from_start=False, to_end=False)
 
 
 def _some(corpus: Corpus, which: np.ndarray) -> Corpus:

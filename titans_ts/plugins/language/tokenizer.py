@@ -18,6 +18,9 @@ __all__ = ["BPETokenizer", "ByteTokenizer", "Tokenizer", "make_tokenizer"]
 # What tokenizer.json files call the token at a text's end; the first that is there is taken.
 END_NAMES = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]", "[SEP]")
 
+# Signs of alchemy and of Phoenicia.
+RARE = "\U0001f701\U00010900"
+
 
 class TextStream(Protocol):
     """Tokens in one by one, text out as soon as it is certain."""
@@ -34,6 +37,7 @@ class Tokenizer(Protocol):
 
     n_tokens: int  # numbers are 0 to n_tokens - 1
     end: int  # the token before and after every text
+    writes_all: bool  # whether decoding gives back every character of a text
 
     def encode(self, text: str) -> np.ndarray:
         """Return the tokens of a text, without one for its end."""
@@ -81,6 +85,7 @@ class ByteTokenizer:
 
     n_tokens = 257
     end = 256
+    writes_all = True
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(utf8(text), np.uint8)
@@ -154,6 +159,12 @@ class BPETokenizer:
         if max(vocabulary.values()) >= self.n_tokens:
             # Numbers may have gaps, where tokens were taken out.
             self.n_tokens = max(vocabulary.values()) + 1
+        # Of letters that few vocabularies have for themselves.
+        self.writes_all: bool = RARE in self.decode(self.encode(RARE))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The library leaves out of a pickle how it treats the names of special tokens.
+        return make_tokenizer, (self.state(), (), 0)
 
     @classmethod
     def train(cls, texts: Iterable[str], n_tokens: int) -> BPETokenizer:
@@ -180,8 +191,20 @@ class BPETokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         utf8(text)  # the library would panic
-        encoded = self._own.encode(text, add_special_tokens=False)
-        return np.asarray(encoded.ids, np.int32 if self.n_tokens > 1 << 16 else np.uint16)
+        tokens = self._numbers(text)
+        if self.end in tokens:
+            # The vocabulary has the end's name as a word like others: cut it into two.
+            name = self._end_name()
+            parts = text.split(name)
+            heads = ["", *(name[1:] for _ in parts[1:])]
+            tails = [*(name[:1] for _ in parts[1:]), ""]
+            pieces = map("".join, zip(heads, parts, tails, strict=True))
+            tokens = [token for piece in pieces for token in self._numbers(piece)]
+            tokens = [token for token in tokens if token != self.end]
+        return np.asarray(tokens, np.int32 if self.n_tokens > 1 << 16 else np.uint16)
+
+    def _numbers(self, text: str) -> list[int]:
+        return list(self._own.encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: Iterable[int]) -> str:
         return self._own.decode([int(t) for t in tokens], skip_special_tokens=True)

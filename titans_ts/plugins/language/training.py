@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from titans_ts.errors import ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.restart import detach, map_tensors, tensors_of
-from titans_ts.plugins.language.reading import carried_state
+from titans_ts.plugins.language.reading import carried_state, unit_length
 from titans_ts.plugins.language.streams import SegmentBatch
 from titans_ts.training.graphed import GraphedLoss
 from titans_ts.training.loop_module import LoopModule
@@ -92,12 +91,8 @@ class StreamModule(LoopModule):
         self.trained = map_tensors(lambda _: next(kept), form)
 
     def _unit_length(self) -> int:
-        """Tokens after which a state is one that the next segment may start from."""
         assert isinstance(self.model, TokenModel)
-        config = self.model.backbone.config
-        # Only MAC cuts a text into segments; windows slide.
-        segment = config.segment_length if config.variant == "mac" else 1
-        return math.lcm(config.chunk_size, segment)
+        return unit_length(self.model)
 
     def _read(
         self,
