@@ -20,6 +20,7 @@ from titans_ts.plugins.genomics import TitansSequenceClassifier, reverse_complem
 from titans_ts.plugins.genomics.coding import encode_sequences
 from titans_ts.plugins.genomics.labels import hold_out, read_labels
 from titans_ts.plugins.genomics.training import ClassifierModule, JudgedBatches
+from titans_ts.plugins.genomics.trunks import MotifNorm
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +209,27 @@ def test_labels_come_in_any_column_that_misses_none(labels):
     assert list(classes[places]) == list(labels)
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (pd.Series([True, False] * 10, dtype="boolean"), "b"),
+        (pd.Series([2**53, 2**53 + 1] * 10, dtype="Int64"), "i"),
+        (pd.Series([2**53, 2**53 + 1] * 10, dtype="int64[pyarrow]"), "i"),
+        (pd.Series([True, False] * 10, dtype="bool[pyarrow]"), "b"),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", "")),
+)
+def test_labels_in_columns_with_types_of_their_own_stay_what_they_are(labels, kind):
+    classes, places = read_labels(labels, 20)
+    assert classes.dtype.kind == kind
+    assert classes[places].tolist() == labels.tolist()
+
+
+def test_labels_that_look_like_known_ones_are_told_apart():
+    with pytest.raises(DataError, match=r"The labels \[0, 1\] are none of .*\['0', '1'\]"):
+        read_labels([0, 1], 2, classes=np.array(["0", "1"]))
+
+
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="came with NumPy 2.0")
 def test_text_of_any_length_is_text(tmp_path):
     sequences, labels = boxes(60)
@@ -274,6 +296,15 @@ def test_copies_of_a_sequence_are_judged_together_or_not_at_all():
     assert sorted([*training, *held]) == list(range(180))
     assert {sequences[i] for i in training}.isdisjoint(sequences[i] for i in held)
     assert 20 <= len(held) <= 50
+
+
+def test_copies_that_contradict_each_other_go_together_too():
+    once = boxes(12)[0]
+    sequences, labels = once + once[:2], np.array([0] * 12 + [1] * 2)
+    for seed in range(40):
+        training, held = hold_out(encode_sequences(sequences), labels, 0.4, seed=seed)
+        assert {sequences[i] for i in training}.isdisjoint(sequences[i] for i in held)
+        assert set(labels[training]) == {0, 1}
 
 
 @pytest.mark.parametrize(("strands", "apart"), [(True, True), ("auto", True), (False, False)])
@@ -354,13 +385,44 @@ def test_labels_that_no_saved_model_could_write_down_are_refused(dtype, containe
         tiny_classifier(max_epochs=1).fit(sequences, moments)
 
 
+def test_the_network_alone_is_judged_where_words_say_nothing():
+    sequences, labels = boxes(60)
+    judged = boxes(30, seed=5)
+    classifier = tiny_classifier(composition=0, reverse_complement=True, patience=9)
+    classifier.fit(sequences, labels, validation=judged)
+    places = np.searchsorted(classifier.classes_, judged[1])
+    loss = -classifier.predict_log_proba(judged[0])[np.arange(30), places].mean()
+    best = classifier.history_[classifier.best_epoch_]
+    assert best["validation_loss"] == pytest.approx(loss, abs=1e-4)
+
+
+def test_what_motifs_are_divided_by_is_what_was_seen_of_them():
+    norm = MotifNorm(3).requires_grad_(False)
+    batches = [torch.randn(8, 3, 50, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    batches = [0.1 * batch + 2 for batch in batches]
+    untrained = norm.eval()(batches[0])
+    torch.testing.assert_close(untrained, batches[0] / (1 + norm.eps) ** 0.5)
+    norm.train()
+    for batch in batches:
+        norm(batch)
+    said = norm.eval()(torch.cat(batches))
+    assert said.mean().abs() < 0.05
+    assert said.std() == pytest.approx(1, abs=0.05)
+    # torch's own, where nothing is left of the beginning.
+    own = torch.nn.BatchNorm1d(3).requires_grad_(False)
+    for layer in (norm.train(), own.train()):
+        for _ in range(200):
+            layer(batches[0])
+    torch.testing.assert_close(norm.eval()(batches[1]), own.eval()(batches[1]))
+
+
 def test_a_batch_weighs_what_its_classes_do():
     sequences, labels = encode_sequences(["ACGT", "GG", "TTA"]), np.array([0, 1, 1])
     (batch,) = JudgedBatches(sequences, labels, 3)
     module = ClassifierModule(
         torch.nn.Linear(1, 1),
         None,
-        readings=(),
+        readings={},
         class_weights=torch.tensor([0.25, 20.0]),
         mask_fraction=0.0,
         label_smoothing=0.0,

@@ -195,6 +195,18 @@ def test_what_a_saved_model_computes_on_can_be_named(folder, monkeypatch, comman
             "--n-heads is for a new network, but --pretrained model brings its own",
         ),
         (("predict", "box.fa.gz", "--model", "nowhere"), "No saved model"),
+        (
+            ("predict", "box.fa.gz", "--model", "model", "--out", "model/model.json"),
+            "--out 'model/model.json' lies in --model 'model'",
+        ),
+        (
+            ("embed", "box.fa.gz", "--model", "model", "--out", "model/arrays.safetensors"),
+            "would spoil it",
+        ),
+        (
+            ("train", "table.csv", "--pretrained", "model", "--out", "model"),
+            "is the model that --pretrained names",
+        ),
         (("predict", "box.fa.gz", "--model", "model", "--out", "box.fa.gz"), "same file"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -102,10 +104,13 @@ def test_a_sequence_shorter_than_a_word_has_none():
         (["ACGT", ""], DataError, "Sequence 1 is empty"),
         (["ACGT", "ACXGT"], DataError, "Sequence 1 has the letter 'X' at position 3, in 'ACXGT'"),
         (["AC-GT"], DataError, "take gaps and stops out"),
-        (["ACé"], DataError, "Sequence 0 has the letter"),
+        (["ACé"], DataError, "Sequence 0 has the letter 'é' at position 3"),
+        (["AC漢"], DataError, r"Sequence 0 has the letter '\?' at position 3"),
         ("ACGT", DataError, "got one text of 4 letters"),
         (["ACGT", None], DataTypeError, "Sequence 1 is missing"),
         (["ACGT", float("nan")], DataTypeError, "Sequence 1 is missing"),
+        (pd.Series(["ACGT", pd.NA], dtype="string"), DataTypeError, "Sequence 1 is missing"),
+        (pa.array(["ACGT", None]), DataTypeError, "Sequence 1 is missing"),
         ([1.5], DataTypeError, "Sequence 0 is a float"),
         (7, DataTypeError, "got int"),
         ({"a": "GGG", "c": "TTT"}, DataTypeError, r"got a dict.*list\(sequences.values\(\)\)"),
@@ -116,6 +121,12 @@ def test_a_sequence_shorter_than_a_word_has_none():
 def test_what_is_no_sequence_is_named(sequences, error, words):
     with pytest.raises(error, match=words):
         encode_sequences(sequences)
+
+
+@pytest.mark.parametrize("column", [pa.array, lambda rows: pa.chunked_array([rows]), pl.Series])
+def test_sequences_come_in_a_column_of_any_library(column):
+    coded = encode_sequences(column(["ACGT", "GG"]))
+    assert coded.lengths.tolist() == [4, 2]
 
 
 def test_other_sequences_with_such_letters_are_counted():

@@ -6,6 +6,8 @@ import textwrap
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from genomics_problems import tiny_model
@@ -267,6 +269,14 @@ def test_a_line_end_behind_the_reference_is_no_letter(longer_words, monkeypatch,
     assert read[0] == HUNDRED[:90]
 
 
+def test_white_space_around_a_reference_shifts_no_position_and_inside_it_is_refused(fitted):
+    variant = substitution(HUNDRED, 50)
+    effect = fitted_effect(fitted, HUNDRED, variant)
+    assert fitted_effect(fitted, "\n" + HUNDRED + " ", variant) == effect
+    with pytest.raises(DataError, match="white space behind its letter 60"):
+        variant_effects(fitted, HUNDRED[:60] + "\n" + HUNDRED[60:], [variant])
+
+
 def test_a_window_is_wide_enough_for_the_words_of_a_long_variant(longer_words):
     variant = substitution(HUNDRED, 40, 11)
     effect = variant_effects(longer_words, HUNDRED, [variant], context=12)["log_likelihood_ratio"]
@@ -291,6 +301,14 @@ def test_variants_are_a_table_of_several_sequences_and_keep_their_columns(fitted
     table = variant_effects(fitted, {"chr1": REPEAT, "chr2": "TTTT"}, frame)
     assert list(table) == [*frame, "log_likelihood_ratio"]
     assert table.index.tolist() == [7]
+
+
+def test_variants_are_a_table_of_any_library(fitted):
+    columns = {"position": [5, 7], "ref": ["t", "A"], "alt": ["A", "A"]}
+    columns["ref"][1] = REPEAT[6]
+    expected = variant_effects(fitted, REPEAT, pd.DataFrame(columns))
+    for table in (pl.DataFrame(columns), pa.table(columns)):
+        pd.testing.assert_frame_equal(variant_effects(fitted, REPEAT, table), expected)
 
 
 def test_no_variants_give_an_empty_table(fitted):

@@ -396,7 +396,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             },
         )
         self.classes_ = np.array(classes, dtype=_kind(values["class_kind"]))
-        self.reverse_complement_ = bool(values["reverse_complement"])
+        check_choice("reverse_complement", values["reverse_complement"], (True, False))
+        self.reverse_complement_ = values["reverse_complement"]
         check_number("word_share", values["word_share"], minimum=0, maximum=1)
         self.word_share_ = values["word_share"]
         self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
@@ -514,12 +515,13 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         names: tuple[str, ...] = Readings._fields
         if self.reverse_complement != "auto":
             names = ("symmetric",) if self.reverse_complement else ("directed",)
+        readings = {name: len(self._word_shares(name == "symmetric")) > 1 for name in names}
 
         def prepare(batch_size: int) -> Prepared:
             module = ClassifierModule(
                 model,
                 settings,
-                readings=names,
+                readings=readings,
                 class_weights=torch.from_numpy(weights).float(),
                 mask_fraction=self.mask_fraction,
                 label_smoothing=self.label_smoothing,

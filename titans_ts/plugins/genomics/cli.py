@@ -129,6 +129,11 @@ def train(
     from titans_ts.plugins.genomics.sequence_model import TitansSequenceModel
 
     check_save_path(out, MODEL)
+    if pretrained is not None and out.resolve() == pretrained.resolve():
+        raise ParameterError(
+            f"--out {str(out)!r} is the model that --pretrained names, which would be lost. Save "
+            "the classifier elsewhere."
+        )
     backbone = opt.given(
         variant=variant,
         dim=dim,
@@ -274,7 +279,7 @@ def predict(
 
     from titans_ts.plugins.genomics.classifier import TitansSequenceClassifier
 
-    _check_output(file, out)
+    _check_output(file, out, model)
     classifier = TitansSequenceClassifier.load(model, device=opt.device_of(accelerator))
     data = _read_unlabelled(file, sequence_column)
     probabilities = classifier.predict_proba(data.sequences)
@@ -300,7 +305,7 @@ def embed(
     from titans_ts.errors import ParameterError
     from titans_ts.persistence import load_model
 
-    _check_output(file, out)
+    _check_output(file, out, model)
     embedder = load_model(model, device=opt.device_of(accelerator))
     if not hasattr(embedder, "embed"):
         raise ParameterError(
@@ -373,9 +378,15 @@ def _check_records(file: Path, data: NamedSequences, min_length: int = 1) -> Non
         raise DataError(f"{where}: {why}") from None
 
 
-def _check_output(file: Path, out: Path | None) -> None:
+def _check_output(file: Path, out: Path | None, model: Path) -> None:
     from titans_ts.cli.files import check_outputs
+    from titans_ts.errors import ParameterError
 
+    if out is not None and out.resolve().is_relative_to(model.resolve()):
+        raise ParameterError(
+            f"--out {str(out)!r} lies in --model {str(model)!r}, and would spoil it. Write the "
+            "table elsewhere."
+        )
     check_outputs(file, {"--out": out})
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from titans_ts.errors import DataError, DataTypeError
 from titans_ts.parameters import check_int
@@ -209,7 +210,7 @@ def kmer_ids(codes: np.ndarray, k: int, *, stride: int = 1) -> np.ndarray:
 
 
 def _as_bytes(sequences: Any) -> list[bytes]:
-    """The sequences as text of one byte a letter; letters beyond ASCII become one that is wrong."""
+    """The sequences as text of one byte a letter; what has none becomes a letter that is wrong."""
     if isinstance(sequences, str | bytes):
         raise DataError(
             f"Expected a list of sequences, got one text of {len(sequences)} letters. "
@@ -225,6 +226,8 @@ def _as_bytes(sequences: Any) -> list[bytes]:
             f"Expected a list of sequences, got a {type(sequences).__name__}, which has no order. "
             "Give sorted(sequences)."
         )
+    if hasattr(sequences, "to_pylist"):  # a column of pyarrow
+        sequences = sequences.to_pylist()
     if hasattr(sequences, "to_numpy"):  # a Series or a frame
         sequences = sequences.to_numpy()
     if isinstance(sequences, np.ndarray):
@@ -247,10 +250,10 @@ def _one(sequence: Any, i: int) -> bytes:
     if isinstance(sequence, bytes):
         return sequence.strip()
     if isinstance(sequence, str):
-        return sequence.strip().encode("ascii", errors="replace")
+        return sequence.strip().encode("latin-1", errors="replace")
     if isinstance(sequence, list | tuple) and len(sequence) == 1:  # a row of one column
         return _one(sequence[0], i)
-    missing = sequence is None or (isinstance(sequence, float) and sequence != sequence)
+    missing = sequence is None or bool(np.any(pd.isna(sequence)))
     what = "is missing" if missing else f"is a {type(sequence).__name__}"
     raise DataTypeError(
         f"Sequence {i} {what}, expected text such as 'ACGTTGCA'. "

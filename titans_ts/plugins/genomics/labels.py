@@ -50,8 +50,11 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
     if y is None:
         # scikit-learn's own checks look for these words.
         raise DataError("fit requires y to be passed, but the target y is None: give a label each.")
-    if getattr(getattr(y, "dtype", None), "kind", "") == "T":  # NumPy's text of any length
-        y = y.astype(object)
+    dtype = getattr(y, "dtype", None)
+    # NumPy's text of any length; and columns of pandas with types of its own, whose numbers and
+    # booleans would all become floats.
+    if getattr(dtype, "kind", "") == "T" or isinstance(dtype, pd.api.extensions.ExtensionDtype):
+        y = np.asarray(y, dtype=object)
     try:
         _check_elements(y)
         y = _inferred(column_or_1d(y, warn=True))
@@ -90,7 +93,7 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
             )
         return encoder.classes_, labels.astype(np.int64)
     places = {label: i for i, label in enumerate(classes.tolist())}
-    unknown = sorted({str(label) for label in y.tolist() if label not in places})
+    unknown = list(dict.fromkeys(label for label in y.tolist() if label not in places))
     if unknown:
         raise DataError(
             f"The labels {unknown[:MOST_SHOWN]} are none of those to learn, "
@@ -222,5 +225,7 @@ def hold_out(
             held[groups[group]] = True
     # A class whose sequences are all copies of another's.
     lost = np.setdiff1d(np.unique(labels), np.unique(labels[~held]))
-    held[np.isin(labels, lost)] = False
+    for group in groups:
+        if np.isin(labels[group], lost).any():
+            held[group] = False
     return np.flatnonzero(~held), np.flatnonzero(held)

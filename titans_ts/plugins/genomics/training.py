@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -93,8 +93,9 @@ class ClassifierModule(LoopModule):
     ----------
     model : SequenceNetwork
     settings : TrainingSettings
-    readings : tuple of str
-        Fields of :class:`titans_ts.plugins.genomics.network.Readings`.
+    readings : mapping of str to bool
+        Fields of :class:`titans_ts.plugins.genomics.network.Readings`, and whether words say
+        anything in them; the network alone is taught and judged where they do not.
     class_weights : Tensor of shape (n_classes,)
     mask_fraction : float
         Bases that are made unknown while training.
@@ -109,7 +110,7 @@ class ClassifierModule(LoopModule):
         model: SequenceNetwork,
         settings: TrainingSettings,
         *,
-        readings: tuple[str, ...],
+        readings: Mapping[str, bool],
         class_weights: Tensor,
         mask_fraction: float,
         label_smoothing: float,
@@ -131,15 +132,21 @@ class ClassifierModule(LoopModule):
         if self.mask_fraction:
             hidden = torch.rand(codes.shape, device=codes.device) < self.mask_fraction
             codes = torch.where(hidden & (codes > 0), ANY_BASE, codes)
-        readings = self.model(codes, batch.lengths)
-        logits = [part for name in self.readings for part in getattr(readings, name)]
+        logits = [part for parts in self._logits(codes, batch.lengths) for part in parts]
         return self._loss(logits, batch, self.label_smoothing)
 
     def validation_loss(self, batch: SequenceBatch) -> Tensor:
-        readings = self.model(batch.codes, batch.lengths)
         # As they are mixed where nothing else is found to be better.
-        logits = [getattr(readings, name).mean(0) for name in self.readings]
+        logits = [parts.mean(0) for parts in self._logits(batch.codes, batch.lengths)]
         return self._loss(logits, batch, 0.0)
+
+    def _logits(self, codes: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Of each reading, by the network and, where they say anything, by words."""
+        readings = self.model(codes, lengths)
+        return [
+            getattr(readings, name)[: 2 if with_words else 1]
+            for name, with_words in self.readings.items()
+        ]
 
     def _loss(self, logits: list[Tensor], batch: SequenceBatch, smoothing: float) -> Tensor:
         assert batch.labels is not None

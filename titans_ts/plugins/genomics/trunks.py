@@ -16,6 +16,30 @@ from titans_ts.plugins.genomics.strands import SHARE_TABLE, word_ids
 __all__ = ["MotifTrunk", "WordTrunk", "word_model"]
 
 
+class MotifNorm(nn.BatchNorm1d):
+    """Batch normalisation that forgets what its running statistics started from.
+
+    They start at a mean of 0 and a variance of 1, of which 0.9^n is left after n batches: after
+    the few of a short fit, most of what motifs of a small variance are divided by. It is taken out
+    again, as Adam's averages are corrected; after two hundred batches nothing is left of it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(x)
+        assert self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        left = (1 - self.momentum) ** self.num_batches_tracked.to(self.running_var.dtype)
+        seen = torch.where(left < 1, 1 - left, 1.0)
+        mean = self.running_mean / seen
+        variance = torch.where(left < 1, (self.running_var - left) / seen, self.running_var)
+        return F.batch_norm(
+            x, mean, variance.clamp(min=0), self.weight, self.bias, training=False, eps=self.eps
+        )
+
+
 class MotifTrunk(nn.Module):
     """Learnt patterns over windows of bases, pooled into tokens; then the backbone.
 
@@ -41,7 +65,7 @@ class MotifTrunk(nn.Module):
         self.near = next(n for n in (4, 3, 5, 2, 1) if pool % n == 0)
         self.motifs = nn.Conv1d(4, motifs, motif_length, padding=motif_length // 2, bias=False)
         # Without it, patterns start too alike to be told apart, and small sets teach nothing.
-        self.motif_norm = nn.BatchNorm1d(motifs)
+        self.motif_norm = MotifNorm(motifs)
         self.to_tokens = nn.Linear(pool // self.near * motifs, backbone.dim, bias=False)
         self.places = nn.Parameter(0.02 * torch.randn(n_positions, backbone.dim))
         self.mix_norm = RMSNorm(backbone.dim)

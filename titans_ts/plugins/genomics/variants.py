@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
@@ -44,7 +46,7 @@ def variant_effects(
         insertions and deletions: words of more bases are others behind them.
     reference : str, or mapping from name to str
         The sequence that the variants are of, or several by name.
-    variants : DataFrame, or list of tuples
+    variants : DataFrame of pandas, polars or pyarrow, or list of tuples
         Columns ``position``, ``ref`` and ``alt``, and where there are several ``sequence``, a name.
         Positions count from 1 and name the first letter of ``ref``, as in VCF; insertions and
         deletions are written with the letter before them, as there. The letters are A, C, G, T and
@@ -62,9 +64,9 @@ def variant_effects(
     Raises
     ------
     DataError
-        A position lies outside, the letters of ``ref`` do not stand there, a letter is ambiguous,
-        an insertion or a deletion is given to a model of longer words, or no such words hold all
-        that a variant changes: 0 would say that it has no effect.
+        The reference has white space inside, a position lies outside, the letters of ``ref`` do not
+        stand there, a letter is ambiguous, an insertion or a deletion is given to a model of longer
+        words, or no such words hold all that a variant changes: 0 would say that it has no effect.
 
     Examples
     --------
@@ -84,11 +86,18 @@ def variant_effects(
                 f"The reference must be a str, or a dict of str by name, got "
                 f"{type(sequence).__name__} ({sequence!r:.60})."
             )
-    # White space at the end is no letter, and would count in words from there.
+    # White space at an end is no letter, and would count in positions and in words from there.
     if isinstance(reference, Mapping):
-        reference = {name: sequence.rstrip() for name, sequence in reference.items()}
+        reference = {name: sequence.strip() for name, sequence in reference.items()}
     else:
-        reference = reference.rstrip()
+        reference = reference.strip()
+    for sequence in reference.values() if isinstance(reference, Mapping) else (reference,):
+        gap = re.search(r"\s", sequence)
+        if gap:  # it would shift all positions behind it
+            raise DataError(
+                f"The reference has white space behind its letter {gap.start()}. Join its lines: "
+                "''.join(reference.split())."
+            )
     table = _read_variants(variants, several)
     rows = table.to_dict("records")
     for number, row in enumerate(rows):
@@ -108,6 +117,9 @@ def variant_effects(
 
 def _read_variants(variants: Any, several: bool) -> pd.DataFrame:
     wanted = (("sequence",) if several else ()) + COLUMNS
+    frame = nw.from_native(variants, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame) and not isinstance(variants, pd.DataFrame):
+        variants = pd.DataFrame(frame.to_dict(as_series=False))
     if isinstance(variants, pd.DataFrame):
         missing = [name for name in wanted if name not in variants.columns]
         if missing:
