@@ -58,9 +58,17 @@ def test_a_record_counts_while_its_name_stands_for_the_same_model():
 
 
 def test_a_table_says_what_makes_its_runs():
-    page = render([record("titans-mal"), record("lstm", tokens=20_000_000, rows=8)])
-    assert "`python -m benchmarks.language --tokens 1000`" in page
-    assert "`python -m benchmarks.language --rows 8`" in page
+    own = [record("titans-mal"), record("lstm"), record("lstm", tokens=20_000_000, rows=8)]
+    own.append(record("lstm", tokens=5_000, depth=3))
+    own.append(record("lstm", tokens=6_000, depth=3, carried=8, device="H200"))
+    page = render(own)
+    assert "`python -m benchmarks.language --tokens 1000`:" in page
+    assert "`python -m benchmarks.language --rows 8`:" in page
+    assert "`python -m benchmarks.language --tokens 5000 --depth 3`:" in page
+    on_gpu = "`python -m benchmarks.language --tokens 6000 --depth 3 --together`, `CARRIED = 8` in"
+    assert on_gpu in page
+    names = [name for name in CONTENDERS if name not in ("titans-mal", "lstm")]
+    assert f"2, of up to 3 seeds each; not run: {', '.join(names)}." in page
 
 
 def test_models_of_different_depth_are_rows_of_their_own():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.language.contenders import CONTENDERS, depth_of
 from benchmarks.language.curves import draw_curves
 from benchmarks.language.plan import SEEDS, Group, best_titans, current, group_of, run_of
 from benchmarks.language.rates import current_rates
@@ -43,14 +44,18 @@ def render(
         parts.append(f"## {group.corpus}, {group.tokens:,} tokens a run")
         devices = sorted({record.get("device", "one core of a CPU") for record in found})
         parts.append(
-            f"`{command(group)}`: {group.rows} rows a step; states carried through "
+            f"{command(group, found)}: {group.rows} rows a step; states carried through "
             f"{group.carried} segments in training, {group.carried * Run.length:,} bytes. "
             f"Trained on {' and '.join(devices)}."
         )
         speed = Speed(ratios, group.rows, on_gpu=any("device" in record for record in found))
         contenders = by_model([r for r in found if ":" not in r["name"]])
         n_done = sum(len(runs) for runs in contenders.values())
-        parts.append(f"Runs of contenders: {n_done}, of up to {SEEDS} seeds each.")
+        missing = [name for name in CONTENDERS if not any(r["name"] == name for r in found)]
+        parts.append(
+            f"Runs of contenders: {n_done}, of up to {SEEDS} seeds each"
+            + (f"; not run: {', '.join(missing)}." if missing else ".")
+        )
         rows = [row(name, runs, speed) for (name, _), runs in contenders.items()]
         parts.append(table(rows, speed))
         learnt = [
@@ -101,14 +106,19 @@ class Speed(NamedTuple):
         return f"{ratio:.2f}" if ratio else "–"
 
 
-def command(group: Group) -> str:
+def command(group: Group, records: list[Record]) -> str:
     """What makes the runs of a table."""
     asked = {key: getattr(group, key) for key in ("corpus", "tokens", "rows")}
     changed = (f"--{key} {value}" for key, value in asked.items() if value != getattr(Run, key))
     words = ["python -m benchmarks.language", *changed]
-    if group.carried != Run.carried:
-        words.append(f"with CARRIED = {group.carried}")
-    return " ".join(words)
+    depths = {record["depth"] for record in records}
+    if any(record["depth"] != depth_of(record["name"]) for record in records):
+        # One for all, or some tried with others beside their own.
+        words += [f"--depth {depth}" for depth in depths] if len(depths) == 1 else []
+    if all("device" in record for record in records):
+        words.append("--together")
+    carried = f", `CARRIED = {group.carried}` in `training.py`"
+    return f"`{' '.join(words)}`" + (carried if group.carried != Run.carried else "")
 
 
 def by_model(records: list[Record]) -> dict[Model, list[Record]]:

@@ -195,7 +195,7 @@ class Learner:
         """What there is to say of a run that is over, ``bits`` per byte among it."""
         record = outcome_of(self.run, self.model)
         lost = int((~self.losses.isfinite()).sum())
-        record |= {"curve": self._curve(), "diverged": lost}
+        record |= {"training_curve": self._curve(), "diverged": lost}
         return record | ({"test": None} if lost else bits)
 
     def _curve(self) -> list[list[float]]:
