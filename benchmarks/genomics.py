@@ -316,8 +316,10 @@ def render(rows: list[dict[str, Any]], *, any_code: bool) -> str:
         ]
         kept = sum(r["averages"] for r in ours)
         n = next(iter(found.values()))[0]["n_train"]
+        # Of ours, and of the CNN where they are others.
+        seeds = list(dict.fromkeys(len(found.get(model, [])) for model in ("titans", "cnn")))
         lines.append(
-            f"| {name} | {n} | {max(len(r) for r in found.values())} | {' | '.join(cells)} "
+            f"| {name} | {n} | {' and '.join(map(str, seeds))} | {' | '.join(cells)} "
             f"| {gaps[0]} | {gaps[1]} ({kept} of {len(ours)} averaged) |"
         )
     return "\n".join(lines)

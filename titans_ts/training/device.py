@@ -17,7 +17,26 @@ class DeviceMixin:
     """For an estimator with a ``model_`` and an ``accelerator``; stands before scikit-learn's base.
 
     Fitting and loading say nothing of a device: ``accelerator`` chooses one when the model is used,
-    unless :meth:`_to_device` has named one. A pickle names none.
+    unless :meth:`_to_device` has named one, as ``load(device=)`` does. A pickle names none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.base import BaseEstimator
+    >>> from titans_ts.training import DeviceMixin
+    >>> class Doubling(DeviceMixin, BaseEstimator):
+    ...     def __init__(self, *, accelerator="cpu"):
+    ...         self.accelerator = accelerator
+    ...
+    ...     def fit(self, X, y=None):
+    ...         self._forget_device()  # of what a load was told
+    ...         self.model_ = torch.nn.Upsample(scale_factor=2)
+    ...         return self
+    ...
+    ...     def predict(self, X):
+    ...         return self._model_in_place()(X.to(self._device())).cpu()
+    >>> Doubling().fit(None).predict(torch.ones(1, 1, 2))
+    tensor([[[1., 1., 1., 1.]]])
     """
 
     model_: Any  # a torch module
@@ -25,6 +44,7 @@ class DeviceMixin:
     device_: str
 
     def _device(self) -> torch.device:
+        """Where the model computes."""
         if hasattr(self, "device_"):
             return torch.device(self.device_)
         return torch.device("cuda" if uses_cuda(self.accelerator) else "cpu")
@@ -34,6 +54,7 @@ class DeviceMixin:
         return self.model_.to(self._device()).eval()
 
     def _to_device(self, device: str) -> None:
+        """Put the model there, and keep it there."""
         try:
             self.model_.to(torch.device(device))
         except (RuntimeError, AssertionError) as error:
