@@ -53,6 +53,7 @@ def test_a_record_counts_while_its_name_stands_for_the_same_model():
     changed = done | {"shape": done["shape"] | {"momentum": False}}
     assert done_keys([changed]) == set()
     assert "No run is done yet" in render([changed])
+    assert done_keys([done | {"peak": 6e-3}]) == set()
     older = {k: v for k, v in done["shape"].items() if k != "memory_residual"}
     assert done_keys([done | {"shape": older}]) == {Run("titans-mag", tokens=1_000, depth=7).key}
 

@@ -22,14 +22,22 @@ __all__ = [
 
 SEEDS = 3
 
+#: Of a run, what all have in common.
+RECIPE = ("length", "peak", "decay", "weights")
+
 
 def done_keys(records: list[Record]) -> set[str]:
     return {run_of(record).key for record in current(records)}
 
 
 def current(records: list[Record]) -> list[Record]:
-    """Records of models that are still what their names stand for."""
-    return [record for record in records if run_of(record).has_shape(record["shape"])]
+    """Records of models and recipes that are still what their names stand for."""
+    return [
+        record
+        for record in records
+        if run_of(record).has_shape(record["shape"])
+        and all(record[field] == getattr(Run, field) for field in RECIPE)
+    ]
 
 
 def run_of(record: Record) -> Run:

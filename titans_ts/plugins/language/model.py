@@ -74,8 +74,8 @@ class Prediction(NamedTuple):
 
     @property
     def perplexity(self) -> float:
-        """Per token."""
-        return math.exp(-self.log_likelihood)
+        """Per token; infinite where it is beyond all numbers."""
+        return math.exp(-self.log_likelihood) if self.log_likelihood > -700 else math.inf
 
     @property
     def bits_per_byte(self) -> float:

@@ -50,7 +50,7 @@ class StreamModule(LoopModule):
         if self.trainer.world_size > 1:
             raise ParameterError(
                 f"A language model is trained on one device, and training is on "
-                f"{self.trainer.world_size}. Set devices=1."
+                f"{self.trainer.world_size}. Set trainer_kwargs={{'devices': 1}}."
             )
 
     def training_loss(self, batch: SegmentBatch) -> Tensor | None:
