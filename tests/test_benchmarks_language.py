@@ -218,7 +218,7 @@ def test_a_run_whose_loss_is_no_number_is_written_down_as_diverged(texts, tmp_pa
     monkeypatch.setattr(Training, "read_stretch", _diverge)
     found = train(TINY, texts, tmp_path / "x.pt")
     assert found["test"] is None
-    assert "1 diverged" in render([found])
+    assert "1 diverged" in render([found | {"length": Run.length, "weights": Run.weights}])
 
 
 def _diverge(self):
