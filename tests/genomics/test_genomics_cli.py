@@ -8,7 +8,8 @@ from genomics_problems import boxes
 from typer.testing import CliRunner
 
 from titans_ts import load_model
-from titans_ts.plugins.genomics import TitansSequenceClassifier
+from titans_ts.errors import TrainingInterrupted
+from titans_ts.plugins.genomics import TitansSequenceClassifier, TitansSequenceModel
 from titans_ts.plugins.genomics.cli import app
 
 FEW = ["--max-epochs", "1", "--accelerator", "cpu", "--quiet"]
@@ -51,6 +52,22 @@ def test_a_table_is_learnt_and_a_fasta_file_classified(folder, tmp_path):
     classifier = TitansSequenceClassifier.load(folder / "model")
     expected = classifier.predict_proba(boxes(60)[0][1::2])[:, 0]
     assert table["p(box)"].to_numpy() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_what_was_learnt_before_ctrl_c_is_saved(folder, tmp_path, monkeypatch, command):
+    model = {"train": TitansSequenceClassifier, "pretrain": TitansSequenceModel}[command]
+    file = {"train": "table.csv", "pretrain": "box.fa.gz"}[command]
+    fit = model.fit
+
+    def stopped(self, *arguments, **options):
+        fit(self, *arguments, **options)
+        raise TrainingInterrupted("Training was stopped.")
+
+    monkeypatch.setattr(model, "fit", stopped)
+    result = run(command, folder / file, "--out", tmp_path / "m", *FEW)
+    assert result.exit_code == 130
+    assert load_model(tmp_path / "m").history_
 
 
 def test_files_of_classes_are_learnt_with_options(folder, tmp_path):

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from titans_ts import load_model
+from titans_ts.errors import TrainingInterrupted
 from titans_ts.plugins.language.cli import app
+from titans_ts.plugins.language.model import TitansLanguageModel
 
 RHYME = "Eins, zwei, Polizei, drei, vier, Grenadier. "
 TINY = [
@@ -49,6 +51,28 @@ def test_what_was_trained_writes(folder):
     assert 1 < len(first.encode()) <= 31 * 3
     assert succeed(*options, "--prompt=Eins") == first
     assert succeed(*options, "--prompt=-", input="Eins") == first
+
+
+def test_what_was_learnt_before_ctrl_c_is_saved(folder, tmp_path, monkeypatch):
+    fit = TitansLanguageModel.fit
+
+    def stopped(self, *arguments, **options):
+        fit(self, *arguments, **options)
+        raise TrainingInterrupted("Training was stopped.")
+
+    monkeypatch.setattr(TitansLanguageModel, "fit", stopped)
+    result = run("train", folder / "rhyme.txt", "--lines", "--out", tmp_path / "m", *TINY)
+    assert result.exit_code == 130
+    assert f"Saved to {tmp_path / 'm'}" in result.stdout
+    assert load_model(tmp_path / "m").history_
+    monkeypatch.setattr(TitansLanguageModel, "fit", lambda *_, **__: raises(KeyboardInterrupt))
+    result = run("train", folder / "rhyme.txt", "--lines", "--out", tmp_path / "n", *TINY)
+    assert result.exit_code == 130
+    assert not (tmp_path / "n").exists()
+
+
+def raises(error):
+    raise error
 
 
 def test_what_was_trained_is_measured(folder):

@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from titans_ts.cli.wording import for_the_shell
-from titans_ts.errors import TitansError
+from titans_ts.errors import TitansError, TrainingInterrupted
 
-__all__ = ["Terminal", "in_plain_words"]
+__all__ = ["Terminal", "fit_until_stopped", "in_plain_words"]
 
 BAD_INPUT, FAILURE, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 #: Columns of a table in a file or a pipe, at most.
@@ -115,6 +115,15 @@ class Terminal:
             finally:
                 if self._shows_progress:
                     progress.stop()
+
+
+def fit_until_stopped(fit: Callable[[], Any]) -> TrainingInterrupted | None:
+    """Fit; where Ctrl-C ends that with a model, return what is to be raised once it is saved."""
+    try:
+        fit()
+    except TrainingInterrupted as stopped:
+        return stopped
+    return None
 
 
 def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:

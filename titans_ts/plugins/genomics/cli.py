@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from titans_ts.cli import options as opt
-from titans_ts.cli.terminal import Terminal, in_plain_words
+from titans_ts.cli.terminal import Terminal, fit_until_stopped, in_plain_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +175,9 @@ def train(
     else:
         classifier = TitansSequenceModel.load(pretrained).to_classifier(**parameters)
     with terminal.training():
-        classifier.fit(data.sequences, data.labels, validation=judged)
+        stopped = fit_until_stopped(
+            lambda: classifier.fit(data.sequences, data.labels, validation=judged)
+        )
     classifier.save(out)
     last = classifier.history_[-1]
     best = [epoch.get("validation_loss") for epoch in classifier.history_]
@@ -192,6 +194,8 @@ def train(
             }
         )
     )
+    if stopped is not None:
+        raise stopped
 
 
 @app.command()
@@ -251,7 +255,7 @@ def pretrain(
         ),
     )
     with terminal.training():
-        model.fit(sequences)
+        stopped = fit_until_stopped(lambda: model.fit(sequences))
     model.save(out)
     losses = [epoch.get("validation_loss", epoch["train_loss"]) for epoch in model.history_]
     terminal.print(
@@ -263,6 +267,8 @@ def pretrain(
             }
         )
     )
+    if stopped is not None:
+        raise stopped
 
 
 @app.command()

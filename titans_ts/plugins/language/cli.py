@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from titans_ts.cli import options as opt
-from titans_ts.cli.terminal import Terminal, in_plain_words
+from titans_ts.cli.terminal import Terminal, fit_until_stopped, in_plain_words
 from titans_ts.errors import DataError, ParameterError
 
 __all__ = ["app"]
@@ -139,7 +139,9 @@ def train(
     model = TitansLanguageModel(**(given if preset is None else recipe(preset, **given)))
     judged = _documents(validation, lines) if validation else None
     with terminal.training():
-        model.fit(_documents(files, lines), validation=judged, checkpoint=checkpoint)
+        stopped = fit_until_stopped(
+            lambda: model.fit(_documents(files, lines), validation=judged, checkpoint=checkpoint)
+        )
     model.save(out)
     best = model.history_[model.best_epoch_ if model.best_epoch_ is not None else -1]
     loss = best.get("validation_loss", best["train_loss"])
@@ -148,6 +150,8 @@ def train(
         f"{model.model_.n_parameters:,} weights, trained for {len(model.history_)} epochs; "
         f"{where} loss {loss:.3f} nats per token. Saved to {out}."
     )
+    if stopped is not None:
+        raise stopped
 
 
 @app.command()
