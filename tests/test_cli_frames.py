@@ -329,6 +329,10 @@ REFUSED = [
         ["forecast", "usual.csv", "--out=same", "--model-out=same"],
         r"--out names the same file as --model-out",
     ),
+    (
+        ["forecast", "usual.csv", "--model-in=naive", "--out=naive/forecaster.json"],
+        r"--out 'naive/forecaster\.json' lies in --model-in 'naive', and would spoil it",
+    ),
     (["evaluate", "usual.csv"], r"--horizon 96 is longer than the 17 test rows, the last of 89"),
     (["demo", "usual.csv"], r"demo shows one series, but usual\.csv has 2, told apart by"),
 ]

@@ -112,9 +112,9 @@ def command(group: Group, records: list[Record]) -> str:
     changed = (f"--{key} {value}" for key, value in asked.items() if value != getattr(Run, key))
     words = ["python -m benchmarks.language", *changed]
     depths = {record["depth"] for record in records}
-    if any(record["depth"] != depth_of(record["name"]) for record in records):
-        # One for all, or some tried with others beside their own.
-        words += [f"--depth {depth}" for depth in depths] if len(depths) == 1 else []
+    # One for all; several are those of each, or were tried beside them.
+    if len(depths) == 1 and any(depths != {depth_of(record["name"])} for record in records):
+        words.append(f"--depth {depths.pop()}")
     if all("device" in record for record in records):
         words.append("--together")
     carried = f", `CARRIED = {group.carried}` in `training.py`"

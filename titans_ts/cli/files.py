@@ -40,10 +40,11 @@ def check_outputs(
     outputs : mapping of str to Path
         Files by the option that names them; an existing file will be replaced.
     others : mapping of str to Path, optional
-        What else the command reads, and folders that it writes.
+        What else the command reads, and folders that it writes; nothing goes into one of them.
     """
     seen: dict[Path, str] = {} if source is None else {source.resolve(): "the data"}
-    seen |= {path.resolve(): option for option, path in (others or {}).items() if path is not None}
+    folders = {option: path for option, path in (others or {}).items() if path is not None}
+    seen |= {path.resolve(): option for option, path in folders.items()}
     for option, path in outputs.items():
         if path is None:
             continue
@@ -52,6 +53,12 @@ def check_outputs(
             raise ParameterError(
                 f"{option} names the same file as {seen[goal]} ({path}). Choose another name."
             )
+        for other, folder in folders.items():
+            if goal.is_relative_to(folder.resolve()):
+                raise ParameterError(
+                    f"{option} {str(path)!r} lies in {other} {str(folder)!r}, and would spoil it. "
+                    "Write elsewhere."
+                )
         seen[goal] = option
         if goal.is_dir():
             raise ParameterError(

@@ -85,7 +85,11 @@ def _check(request: Request) -> None:
     check_outputs(
         request.file,
         {"--out": request.out, "--plot": request.plot},
-        others={"--future": request.future, "--model-out": request.model_out},
+        others={
+            "--future": request.future,
+            "--model-in": request.model_in,
+            "--model-out": request.model_out,
+        },
     )
     if request.plot is not None:
         from titans_ts.plotting import check_picture_path

@@ -34,11 +34,12 @@ class PluginGroup(TyperGroup):
         if own is not None:
             return own
         plugin = plugin_commands().get(cmd_name)
-        return None if plugin is None else _line_of_help(plugin)
+        if plugin is None:
+            _tell_what_is_wrong(ctx, cmd_name)
+            return None
+        return _line_of_help(plugin)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and args[0] not in plugin_commands():
-            _tell_what_is_wrong(ctx, args[0])
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None and name not in self.commands:
             command = _load(plugin_commands()[name])

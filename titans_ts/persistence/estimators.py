@@ -217,7 +217,7 @@ def _load_from(
     header = read_header(MODEL, folder)
     target = _class_of(header, cls, folder)
     arrays = read_arrays(MODEL, folder, header)
-    with restoring(MODEL, folder, header, package=_home_of(target)[1]):
+    with restoring(MODEL, folder, header, package=lambda: _home_of(target)[1]):
         for name, array in arrays.items():
             refuse_lost_numbers(MODEL, name, array)
         estimator = target(**decode(header["parameters"]))

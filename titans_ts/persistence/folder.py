@@ -21,7 +21,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,11 +325,16 @@ def read_arrays(kind: Kind, folder: Path, header: dict[str, Any]) -> dict[str, n
 
 @contextmanager
 def restoring(
-    kind: Kind, folder: Path, header: dict[str, Any], *, package: str | None = None
+    kind: Kind,
+    folder: Path,
+    header: dict[str, Any],
+    *,
+    package: Callable[[], str | None] = lambda: None,
 ) -> Iterator[None]:
     """Turn whatever is raised by what stands in a file that may say anything into one sentence.
 
-    Where the model's class is from another ``package``, that is named with its version too.
+    Where the model's class is from another ``package``, that is named with its version too; it is
+    asked for then, since all heads are looked through for it.
     """
     try:
         yield
@@ -340,9 +345,10 @@ def restoring(
             raise
         raise SavedModelError(f"{str(error)[:MOST_WORDS]}...") from None  # a file may name a book
     except Exception as error:
+        here = _joined(titans_ts.__version__, package())
         raise SavedModelError(
             f"The saved {kind.noun} in {str(folder)!r} (written by titans_ts {_writer(header)}) "
-            f"does not fit this version of titans_ts ({_joined(titans_ts.__version__, package)}): "
+            f"does not fit this version of titans_ts ({here}): "
             f"{type(error).__name__}: {str(error)[:MOST_WORDS]}. Save the model again."
         ) from error
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,35 +154,37 @@ def _shrink_all(arrays: dict[str, np.ndarray]) -> None:
         arrays[name] = np.zeros((0,), array.dtype)
 
 
-def _empty_state(folder: Path) -> bool:
+def _state_of(folder: Path) -> dict[str, Any]:
+    """The values of a folder as its JSON has them."""
+    state: dict[str, Any] = json.loads(_json_of(folder).read_text(encoding="utf-8")).get("state")
+    return state or {}
+
+
+def _put_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write other values, with the checksum that goes with them."""
     file = _json_of(folder)
     header = json.loads(file.read_text(encoding="utf-8"))
-    if not header.get("state"):
+    file.write_text(signed_text({**header, "state": state}), encoding="utf-8")
+
+
+def _empty_state(folder: Path) -> bool:
+    if not _state_of(folder):
         return False
-    file.write_text(signed_text({**header, "state": {}}), encoding="utf-8")
+    _put_state(folder, {})
     return True
 
 
 def _forged_values(case: EstimatorCase) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """For each value, what is of another kind in its place."""
     with _saved(case) as folder:
-        state = json.loads(_json_of(folder).read_text(encoding="utf-8")).get("state", {})
+        state = _state_of(folder)
     for key, value in state.items():
         kept = decode(value)
         # Text as long as a list goes far where nobody looks.
         others = [None, "x" * len(kept) if hasattr(kept, "__len__") else "x"]
         for other in others[: 1 if isinstance(kept, str) else 2]:
-            yield f"forged checksums and {key}={other!r}", _overwrite(key, other)
-
-
-def _overwrite(key: str, value: Any) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        file = _json_of(folder)
-        header = json.loads(file.read_text(encoding="utf-8"))
-        header["state"][key] = value
-        file.write_text(signed_text(header), encoding="utf-8")
-
-    return damage
+            forged = partial(_put_state, state={**state, key: other})
+            yield f"forged checksums and {key}={other!r}", forged
 
 
 def _replace_by_model(folder: Path) -> None:

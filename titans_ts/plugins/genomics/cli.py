@@ -386,14 +386,8 @@ def _check_records(file: Path, data: NamedSequences, min_length: int = 1) -> Non
 
 def _check_output(file: Path, out: Path | None, model: Path) -> None:
     from titans_ts.cli.files import check_outputs
-    from titans_ts.errors import ParameterError
 
-    if out is not None and out.resolve().is_relative_to(model.resolve()):
-        raise ParameterError(
-            f"--out {str(out)!r} lies in --model {str(model)!r}, and would spoil it. Write the "
-            "table elsewhere."
-        )
-    check_outputs(file, {"--out": out})
+    check_outputs(file, {"--out": out}, others={"--model": model})
 
 
 def _write(table: pd.DataFrame, out: Path | None) -> None:

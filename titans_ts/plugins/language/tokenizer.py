@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -193,12 +194,9 @@ class BPETokenizer:
         utf8(text)  # the library would panic
         tokens = self._numbers(text)
         if self.end in tokens:
-            # The vocabulary has the end's name as a word like others: cut it into two.
-            name = self._end_name()
-            parts = text.split(name)
-            heads = ["", *(name[1:] for _ in parts[1:])]
-            tails = [*(name[:1] for _ in parts[1:]), ""]
-            pieces = map("".join, zip(heads, parts, tails, strict=True))
+            # The vocabulary has the end's name as a word like others: cut behind its first letter.
+            first, rest = map(re.escape, (self._end_name()[:1], self._end_name()[1:]))
+            pieces = re.split(f"(?<={first})(?={rest})", text)
             tokens = [token for piece in pieces for token in self._numbers(piece)]
             tokens = [token for token in tokens if token != self.end]
         return np.asarray(tokens, np.int32 if self.n_tokens > 1 << 16 else np.uint16)
