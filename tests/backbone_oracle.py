@@ -89,6 +89,7 @@ class Oracle:
         if self.config.conv_width:
             asked = self.convolve(asked, self.weights["query_conv.weight"])
         asked = split(unit_heads(silu(asked), n_heads), n_heads)
+        own = self.attention_projections(x)
         state = self.initial_state(len(x))
         written, outputs = x[:, :0], []
         for start in range(0, x.shape[1], size):
@@ -97,7 +98,7 @@ class Oracle:
             # 1. Read what the memory held before the segment.
             reads = self.read(state, asked[:, :, now])
             # 2. Attend over [persistent | reads | segment].
-            y = self.segment_attention(x[:, now], reads, seen, causal)
+            y = self.segment_attention([part[:, :, now] for part in own], reads, seen, causal)
             # 3. Write the attention output; a segment starts a chunk.
             y_seen = torch.where(seen[..., None], y, 0.0)
             written = torch.cat([written, y_seen], 1)
@@ -203,8 +204,11 @@ class Oracle:
         )
         return self.answer(self.normed_reads(reads), x)[:, n_first:]
 
-    def segment_attention(self, x: Tensor, reads: Tensor, observed: Tensor, causal: bool) -> Tensor:
-        n, size = x.shape[1], self.config.segment_length
+    def segment_attention(
+        self, own: list[Tensor], reads: Tensor, observed: Tensor, causal: bool
+    ) -> Tensor:
+        """``own`` are queries, keys and values of the segment's tokens."""
+        n, size = reads.shape[1], self.config.segment_length
         earlier = torch.tensor([[j <= i for j in range(n)] for i in range(n)])
         itself = torch.tensor([[j == i for j in range(n)] for i in range(n)])
         seen = observed[:, None, :]
@@ -212,43 +216,55 @@ class Oracle:
         visible = torch.cat([visible_reads, (seen & earlier) | itself], dim=-1)
         # A segment's reads stand where the segment before it stood.
         positions = [*range(-size, n - size), *range(n)]
-        return self.attention(x, torch.cat([reads, x], 1), list(range(n)), positions, visible)
+        queries, keys, values = own
+        # Reads come from the memory, one apart from another, and convolutions leave them alone.
+        read_keys, read_values = self.keys_values(reads)
+        keys, values = torch.cat([read_keys, keys], 2), torch.cat([read_values, values], 2)
+        return self.attention(queries, keys, values, list(range(n)), positions, visible)
 
     def window_attention(self, x: Tensor, observed: Tensor) -> Tensor:
         time, window = range(x.shape[1]), self.config.attention_window
         near = torch.tensor([[0 <= i - j < window for j in time] for i in time])
         itself = torch.tensor([[j == i for j in time] for i in time])
         visible = (near & observed[:, None, :]) | itself
-        return self.attention(x, x, list(time), list(time), visible)
+        return self.attention(*self.attention_projections(x), list(time), list(time), visible)
+
+    def keys_values(self, x: Tensor) -> list[Tensor]:
+        parts = self.linear(x, "attention.key_value").chunk(2, dim=-1)
+        return [split(part, self.config.n_heads) for part in parts]
+
+    def attention_projections(self, x: Tensor) -> list[Tensor]:
+        """Queries, keys and values of a whole sequence, each (batch, heads, time, width)."""
+        parts = [self.linear(x, "attention.query")]
+        parts += self.linear(x, "attention.key_value").chunk(2, dim=-1)
+        if "attention.conv.weight" in self.weights:
+            taps = self.weights["attention.conv.weight"].chunk(3)
+            parts = [self.convolve(y, t) for y, t in zip(parts, taps, strict=True)]
+        return [split(part, self.config.n_heads) for part in parts]
 
     def attention(
         self,
-        x: Tensor,
-        context: Tensor,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
         query_positions: list[int],
         key_positions: list[int],
         visible: Tensor,
     ) -> Tensor:
-        """Queries from ``x``, keys and values from [persistent | context].
+        """From queries to [persistent | keys].
 
         Persistent tokens have no position, and meet the queries as they were before turning.
         """
-        n_heads, n_first = self.config.n_heads, self.config.n_persistent
-        q = self.linear(x, "attention.query")
-        k, v = self.linear(context, "attention.key_value").chunk(2, dim=-1)
-        if "attention.conv.weight" in self.weights:
-            taps = self.weights["attention.conv.weight"].chunk(3)
-            q, k, v = (self.convolve(y, t) for y, t in zip((q, k, v), taps, strict=True))
-        queries, keys, values = split(q, n_heads), split(k, n_heads), split(v, n_heads)
+        n_first = self.config.n_persistent
         queries = queries / math.sqrt(queries.shape[-1])
-        if not self.config.rotary and self.config.variant in ("mag", "mal"):
+        if not self.config.rotary:
             query_positions, key_positions = [0] * len(query_positions), [0] * len(key_positions)
         scores = turn(queries, query_positions) @ turn(keys, key_positions).transpose(-1, -2)
         if n_first:
-            first = torch.stack([self.weights["attention.persistent"]] * len(x))
-            k, v = self.linear(first, "attention.key_value").chunk(2, dim=-1)
-            scores = torch.cat([queries @ split(k, n_heads).transpose(-1, -2), scores], -1)
-            values = torch.cat([split(v, n_heads), values], dim=2)
+            first = torch.stack([self.weights["attention.persistent"]] * len(queries))
+            first_keys, first_values = self.keys_values(first)
+            scores = torch.cat([queries @ first_keys.transpose(-1, -2), scores], -1)
+            values = torch.cat([first_values, values], dim=2)
             always = torch.ones(*visible.shape[:2], n_first, dtype=torch.bool)
             visible = torch.cat([always, visible], dim=-1)
         weight = torch.where(visible[:, None], scores.exp(), 0.0)

@@ -15,6 +15,7 @@ BATCH, DIM, TIME, SEGMENT, CHUNK, WINDOW, PERSISTENT = 3, 20, 37, 7, 3, 11, 5
 VARIANTS = {
     "mac": {"variant": "mac"},
     "mac literal": {"variant": "mac", "mac_mode": "literal"},
+    "mac with convolutions": {"variant": "mac", "attention_conv": True, "rotary": False},
     "mag": {"variant": "mag"},
     "mag with convolutions": {"variant": "mag", "attention_conv": True},
     "mal": {"variant": "mal"},

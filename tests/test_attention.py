@@ -424,9 +424,10 @@ def test_segments_prepared_together_are_those_of_one_call_each(time, mode, maske
     seen = torch.rand(3, time, generator=torch.Generator().manual_seed(2)) > 0.3
     inputs = [tokens.requires_grad_(), reads.requires_grad_(), *module.parameters()]
     cuts = [slice(start, start + 7) for start in range(0, time, 7)]
+    prepared, _ = module.prepare(tokens, seen if masked else None)
     together = [
-        module.attend(segment, reads[:, now])
-        for segment, now in zip(module.prepare(tokens, seen if masked else None), cuts, strict=True)
+        module.attend(segment, module.see(segment, reads[:, now]))
+        for segment, now in zip(prepared, cuts, strict=True)
     ]
     alone = [
         module(tokens[:, now], reads[:, now], seen[:, now] if masked else None) for now in cuts

@@ -45,7 +45,7 @@ NAN = float("nan")
             "attention_every must be a whole number of at least 1, got 0.",
         ),
         (
-            {"variant": "mag", "attention_every": 3, "depth": 2},
+            {"variant": "mac", "attention_every": 3, "depth": 2},
             "attention_every must be at most depth, or no block has attention; got "
             "attention_every=3 and depth=2. For memory alone use variant='lmm'.",
         ),
@@ -99,6 +99,7 @@ def test_a_wrong_value_is_refused_with_what_was_expected(changes, sentence):
         {"dropout": 0},
         {"chunk_size": 1, "segment_length": 1},
         {"variant": "mal", "attention_every": 2, "depth": 2},
+        {"variant": "mac", "attention_every": 2, "depth": 2},
         {"variant": "lmm", "attention_every": 3, "depth": 2},  # which has no attention anyway
         *({"variant": variant} for variant in VARIANTS),
     ],

@@ -50,67 +50,67 @@ def test_a_block_equals_its_oracle_beyond_a_memory_tile_and_without_a_mask(name)
 # make. The oracle must tell every one of them from the block.
 
 
+def look(block, tokens, reads):
+    """What attention makes of a segment and of what the memory answered to it."""
+    seen = block.attention.see(tokens, reads)
+    return block.attention.attend(tokens, seen), seen
+
+
+def write(block, session, x, tokens):
+    return block.memory.write_and_read(session, x, tokens.observed, after_each=block.causal)
+
+
 def in_order(block, x, tokens, queries, session):
     """The right one: what the mutants are measured against must itself pass."""
-    y = block.attention.attend(tokens, block.memory.read(session, queries))
-    gate, session = block.memory.write_and_read(
-        session, y, tokens.observed, after_each=block.causal
-    )
-    return block.gate(y, gate), session
+    y, seen = look(block, tokens, block.memory.read(session, queries))
+    gate, session = write(block, session, y, tokens)
+    return block.gate(y, gate), session, seen
 
 
 def writes_the_input(block, x, tokens, queries, session):
-    y = block.attention.attend(tokens, block.memory.read(session, queries))
-    gate, session = block.memory.write_and_read(
-        session, x, tokens.observed, after_each=block.causal
-    )
-    return block.gate(y, gate), session
+    y, seen = look(block, tokens, block.memory.read(session, queries))
+    gate, session = write(block, session, x, tokens)
+    return block.gate(y, gate), session, seen
 
 
 def gates_the_input(block, x, tokens, queries, session):
-    y = block.attention.attend(tokens, block.memory.read(session, queries))
-    gate, session = block.memory.write_and_read(
-        session, y, tokens.observed, after_each=block.causal
-    )
-    return block.gate(x, gate), session
+    y, seen = look(block, tokens, block.memory.read(session, queries))
+    gate, session = write(block, session, y, tokens)
+    return block.gate(x, gate), session, seen
 
 
 def reads_after_the_write(block, x, tokens, queries, session):
-    y = block.attention.attend(tokens, block.memory.read(session, queries))
-    gate, session = block.memory.write_and_read(
-        session, y, tokens.observed, after_each=block.causal
-    )
-    y = block.attention.attend(tokens, block.memory.read(session, queries))
-    return block.gate(y, gate), session
+    y, _ = look(block, tokens, block.memory.read(session, queries))
+    gate, session = write(block, session, y, tokens)
+    y, seen = look(block, tokens, block.memory.read(session, queries))
+    return block.gate(y, gate), session, seen
 
 
 def gates_by_the_old_memory(block, x, tokens, queries, session):
-    y = block.attention.attend(tokens, block.memory.read(session, queries))
+    y, seen = look(block, tokens, block.memory.read(session, queries))
     block.memory.writes = False
-    gate, _ = block.memory.write_and_read(session, y, tokens.observed, after_each=block.causal)
+    gate, _ = write(block, session, y, tokens)
     block.memory.writes = True
-    _, session = block.memory.write_and_read(session, y, tokens.observed, after_each=block.causal)
-    return block.gate(y, gate), session
+    _, session = write(block, session, y, tokens)
+    return block.gate(y, gate), session, seen
 
 
 def gates_by_the_context_read(block, x, tokens, queries, session):
     reads = block.memory.read(session, queries)
-    y = block.attention.attend(tokens, reads)
-    _, session = block.memory.write_and_read(session, y, tokens.observed, after_each=block.causal)
-    return block.gate(y, reads), session
+    y, seen = look(block, tokens, reads)
+    _, session = write(block, session, y, tokens)
+    return block.gate(y, reads), session, seen
 
 
 def asks_for_no_context(block, x, tokens, queries, session):
-    y = block.attention.attend(tokens, torch.zeros_like(x))
-    gate, session = block.memory.write_and_read(
-        session, y, tokens.observed, after_each=block.causal
-    )
-    return block.gate(y, gate), session
+    y, seen = look(block, tokens, torch.zeros_like(x))
+    gate, session = write(block, session, y, tokens)
+    return block.gate(y, gate), session, seen
 
 
 def forgets_between_segments(block, x, tokens, queries, session):
-    y, _ = in_order(block, x, tokens, queries, session)
-    return y, session
+    y, _, seen = in_order(block, x, tokens, queries, session)
+    return y, session, seen
 
 
 ORDERS = [
@@ -174,8 +174,8 @@ def longer_segments(block):
 def forget_the_query_tail(block):
     whole = block._queries
 
-    def by_segment(x, tail, n_open):
-        parts = [whole(part, None, 0)[0] for part in x.split(block.segment_length, dim=1)]
+    def by_segment(x, tail, *, n_again=0):
+        parts = [whole(part, None)[0] for part in x.split(block.segment_length, dim=1)]
         return torch.cat(parts, dim=2), tail
 
     block._queries = by_segment

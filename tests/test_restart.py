@@ -20,8 +20,13 @@ def backbone_of(variant, **options):
 
 @pytest.mark.parametrize(
     "options",
-    [{"n_persistent": 0}, {"n_persistent": 3}, {"attention_every": 2}],
-    ids=["no persistent tokens", "persistent tokens", "attention in every second block"],
+    [{"n_persistent": 0}, {"n_persistent": 3}, {"attention_every": 2}, {"attention_conv": True}],
+    ids=[
+        "no persistent tokens",
+        "persistent tokens",
+        "attention in every second block",
+        "convolutions of attention",
+    ],
 )
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_row_that_starts_anew_reads_as_if_nothing_came_before(variant, options):

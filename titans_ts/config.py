@@ -55,15 +55,14 @@ class BackboneConfig:
     conv_width : int
         Width of the causal convolutions on queries, keys and values; 0 for none.
     attention_every : int
-        In MAG and MAL, attention stands in every so many-th block, and the other blocks are memory
-        alone, as in LMM. Fewer blocks with attention leave weights and time for more blocks. At
-        most ``depth``.
+        In MAC, MAG and MAL, attention stands in every so many-th block, and the other blocks are
+        memory alone, as in LMM. Fewer blocks with attention leave weights and time for more blocks.
+        At most ``depth``.
     attention_conv : bool
-        Whether sliding-window attention, in MAG and MAL, has such convolutions too, as the memory
-        has them.
+        Whether attention has such convolutions too, as the memory has them.
     rotary : bool
-        Whether sliding-window attention, in MAG and MAL, knows how far apart two tokens are, by
-        rotary positions. Without them, what a token matches counts alike anywhere in the window.
+        Whether attention knows how far apart two tokens are, by rotary positions. Without them,
+        what a token matches counts alike anywhere in the window or segment.
     recall : bool
         Whether queries and keys start as a pair, each key as the query of the token before it: the
         memory, and attention with ``attention_conv``, then answer at first with what followed the
@@ -149,7 +148,7 @@ class BackboneConfig:
         attention = ("attention_conv", "rotary", "recall")
         for name in (*memory, "coarse_memory", "first_order", *attention):
             check_choice(name, getattr(self, name), (True, False))
-        if self.variant in ("mag", "mal") and self.attention_every > self.depth:
+        if self.variant != "lmm" and self.attention_every > self.depth:
             raise ParameterError(
                 "attention_every must be at most depth, or no block has attention; got "
                 f"attention_every={self.attention_every} and depth={self.depth}. For memory alone "

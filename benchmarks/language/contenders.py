@@ -14,7 +14,7 @@ from titans_ts.nn.attention import SlidingWindowAttention
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.layers import RMSNorm, SwiGLU
 
-#: Bytes that attention sees in MAG, MAL and Transformer++.
+#: Bytes that attention sees, at most in MAC, and else always.
 WINDOW = 1024
 
 #: What all share. The memory is a matrix that is written token by token, at first with little
@@ -147,7 +147,9 @@ RECALL: dict[str, Any] = RECALLING_ATTENTION | {"attention_every": 4, "n_memory_
 
 CONTENDERS = {
     "titans-mag": Contender({"variant": "mag", **STEPS, **RECALL}, depth=7),
-    "titans-mac": Contender({"variant": "mac", **STEPS, "recall": True}),
+    "titans-mac": Contender(
+        {"variant": "mac", **STEPS, **RECALL, "segment_length": WINDOW}, depth=7
+    ),
     "titans-mal": Contender({"variant": "mal", **STEPS, **RECALL}, depth=7),
     "titans-lmm": Contender({"variant": "lmm", **STEPS}, depth=8),
     "transformer++": Contender({"window": WINDOW}, depth=6, reader=TransformerBackbone),

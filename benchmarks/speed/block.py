@@ -13,7 +13,7 @@ from benchmarks.speed.peers import require, titans_transformer
 from benchmarks.speed.report import Report
 from benchmarks.speed.timing import Effort, interleave, slope
 from titans_ts.config import VARIANTS, BackboneConfig
-from titans_ts.nn.blocks import make_block
+from titans_ts.nn.backbone import make_block
 
 __all__ = ["CONFIG", "SHAPES", "run", "steps"]
 

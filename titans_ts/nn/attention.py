@@ -14,7 +14,13 @@ from titans_ts.nn.layers import carry, persistent_tokens
 from titans_ts.ops.attention import Prefix, SegmentPattern, attend, sliding_window_attention
 from titans_ts.ops.rotary import rotate
 
-__all__ = ["SegmentAttention", "SegmentTokens", "SlidingWindowAttention", "WindowState"]
+__all__ = [
+    "SeenSegment",
+    "SegmentAttention",
+    "SegmentTokens",
+    "SlidingWindowAttention",
+    "WindowState",
+]
 
 
 # What queries and keys are multiplied by where attention starts as recall.
@@ -31,16 +37,36 @@ class WindowState(NamedTuple):
 
 
 class _Attention(nn.Module):
-    """Projections and persistent tokens, common to both kinds."""
+    """Projections, convolutions and persistent tokens, common to both kinds."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.n_heads = config.n_heads
-        self.query = nn.Linear(config.dim, config.dim, bias=False)
-        self.key_value = nn.Linear(config.dim, 2 * config.dim, bias=False)
-        self.out = nn.Linear(config.dim, config.dim, bias=False)
+        self.n_heads, self.rotary, dim = config.n_heads, config.rotary, config.dim
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.key_value = nn.Linear(dim, 2 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
         # Near zero, they start as a place where attention can rest (Titans, section 3.3).
-        self.persistent = persistent_tokens(config.n_persistent, config.dim)
+        self.persistent = persistent_tokens(config.n_persistent, dim)
+        has_conv = config.attention_conv and config.conv_width
+        self.conv = CausalConv(3 * dim, config.conv_width) if has_conv else None
+        if config.recall and self.conv is not None:
+            # So sharp that one match stands out among hundreds of tokens.
+            with torch.no_grad():
+                self.query.weight.mul_(RECALL_SHARPNESS)
+            start_recall(self.query.weight, self.key_value.weight[:dim], self.conv)
+
+    def _project(
+        self, x: Tensor, tail: Tensor | None, *, n_again: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries, keys and values of tokens, and the convolution's tail, as ``CausalConv`` has
+        it."""
+        queries = self.query(x)
+        if self.conv is None:
+            return (self._heads(queries), *self._keys_values(x), None)
+        joined = torch.cat([queries, self.key_value(x)], dim=-1)
+        mixed, tail = self.conv(joined, tail, n_again=n_again)
+        queries, keys, values = (self._heads(part) for part in mixed.chunk(3, dim=-1))
+        return queries, keys, values, tail
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
@@ -63,14 +89,7 @@ class SlidingWindowAttention(_Attention):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config)
-        self.window, self.rotary, dim = config.attention_window, config.rotary, config.dim
-        has_conv = config.attention_conv and config.conv_width
-        self.conv = CausalConv(3 * dim, config.conv_width) if has_conv else None
-        if config.recall and self.conv is not None:
-            # So sharp that one match stands out among hundreds of tokens.
-            with torch.no_grad():
-                self.query.weight.mul_(RECALL_SHARPNESS)
-            start_recall(self.query.weight, self.key_value.weight[:dim], self.conv)
+        self.window = config.attention_window
 
     def forward(
         self, x: Tensor, state: WindowState | None = None, observed: Tensor | None = None
@@ -103,25 +122,48 @@ class SlidingWindowAttention(_Attention):
         state = WindowState(carry(keys[..., keep, :]), carry(values[..., keep, :]), seen, tail)
         return self._join(out), state
 
-    def _project(
-        self, x: Tensor, tail: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        queries = self.query(x)
-        if self.conv is None:
-            return (self._heads(queries), *self._keys_values(x), None)
-        mixed, tail = self.conv(torch.cat([queries, self.key_value(x)], dim=-1), tail)
-        queries, keys, values = (self._heads(part) for part in mixed.chunk(3, dim=-1))
-        return queries, keys, values, tail
-
 
 class SegmentTokens(NamedTuple):
     """What attention makes of a segment's tokens before their memory reads are there."""
 
-    queries: Tensor  # (batch, heads, time, width), scaled and with rotary positions
-    keys: Tensor  # same shape, with rotary positions
+    queries: Tensor  # (batch, heads, time, width), scaled and with any rotary positions
+    keys: Tensor  # same shape, with any rotary positions
     values: Tensor  # same shape
     observed: Tensor | None  # (batch, time), bool
     prefix: Prefix | None
+
+
+class SeenSegment(NamedTuple):
+    """What the tokens of a segment see, up to the last one that was read."""
+
+    read_keys: Tensor  # (batch, heads, n, width), with any rotary positions
+    read_values: Tensor  # same shape
+    keys: Tensor  # same shape, of the tokens themselves
+    values: Tensor  # same shape
+    observed: Tensor | None  # (batch, n), bool
+
+    def carried(self) -> SeenSegment:
+        """The same, to be kept in a state."""
+        read_keys, read_values, keys, values = (carry(part) for part in self[:4])
+        observed = None if self.observed is None else self.observed.clone()
+        return SeenSegment(read_keys, read_values, keys, values, observed)
+
+    def and_then(self, later: SeenSegment) -> SeenSegment:
+        """This beginning of a segment, and what comes after it."""
+        read_keys, read_values, keys, values = (
+            torch.cat([a.to(b.dtype), b], dim=-2) for a, b in zip(self[:4], later[:4], strict=True)
+        )
+        observed = None
+        if self.observed is not None or later.observed is not None:
+            observed = torch.cat([_mask_of(self), _mask_of(later)], dim=1)
+        return SeenSegment(read_keys, read_values, keys, values, observed)
+
+
+def _mask_of(seen: SeenSegment) -> Tensor:
+    if seen.observed is not None:
+        return seen.observed
+    batch, _, n, _ = seen.keys.shape
+    return torch.ones(batch, n, dtype=torch.bool, device=seen.keys.device)
 
 
 class SegmentAttention(_Attention):
@@ -148,10 +190,18 @@ class SegmentAttention(_Attention):
         -------
         Tensor of shape (batch, time, dim)
         """
-        (tokens,) = self._prepare(x, observed, x.shape[1])
-        return self.attend(tokens, reads)
+        (tokens,), _ = self.prepare(x, observed)
+        return self.attend(tokens, self.see(tokens, reads))
 
-    def prepare(self, x: Tensor, observed: Tensor | None = None) -> list[SegmentTokens]:
+    def prepare(
+        self,
+        x: Tensor,
+        observed: Tensor | None = None,
+        tail: Tensor | None = None,
+        *,
+        n_before: int = 0,
+        n_again: int = 0,
+    ) -> tuple[list[SegmentTokens], Tensor | None]:
         """Do what needs no memory, for all segments at once: they are read one after another.
 
         Parameters
@@ -159,35 +209,32 @@ class SegmentAttention(_Attention):
         x : Tensor of shape (batch, time, dim)
             Whole segments, of which the last may be open.
         observed : Tensor of shape (batch, time), bool, optional
+        tail : Tensor of shape (batch, conv_width - 1, 3 * dim), optional
+            Last inputs of the convolutions before ``x``: they go on from one segment to the next.
+        n_before : int, default 0
+            Tokens that the segment already has; ``x`` is then more of it, at most to its end.
+        n_again : int, default 0
+            Last tokens of ``x`` that will come again.
 
         Returns
         -------
         list of SegmentTokens
-            One per segment, for ``attend``.
+            One per segment, for ``see`` and ``attend``.
+        tail : Tensor or None
+            That before the tokens that will come again; None without convolutions.
         """
-        return self._prepare(x, observed, min(self.segment_length, x.shape[1]))
-
-    def _prepare(self, x: Tensor, observed: Tensor | None, size: int) -> list[SegmentTokens]:
-        time = x.shape[1]
-        n_segments = -(-time // size)
-        x = F.pad(x, (0, 0, 0, n_segments * size - time))
-        plain, (keys, values) = self._heads(self.query(x)), self._keys_values(x)
-        prefix = Prefix.meet(plain, *self._prefix(x))
-
-        # Positions count from each segment's start.
-        def turned(y: Tensor, scale: float) -> Tensor:
-            y = y.unflatten(-2, (n_segments, size)) if n_segments > 1 else y
-            y = rotate(y, 0, scale=scale)
-            return y.flatten(-3, -2) if n_segments > 1 else y
+        time, size = x.shape[1], self.segment_length
+        plain, keys, values, tail = self._project(x, tail, n_again=n_again)
+        prefix = Prefix.meet(plain, *self._prefix(x), rotary=self.rotary)
 
         # Split, not cut one after another: each cut would have a gradient as long as the whole.
         def split(y: Tensor) -> tuple[Tensor, ...]:
-            return y[..., :time, :].split(size, dim=-2)
+            return y.split(size, dim=-2)
 
-        nothing = (None,) * n_segments
+        scale, nothing = plain.shape[-1] ** -0.5, (None,) * -(-time // size)
         parts = zip(
-            split(turned(plain, plain.shape[-1] ** -0.5)),
-            split(turned(keys, 1.0)),
+            split(self._turned(plain, n_before, scale) if self.rotary else plain * scale),
+            split(self._turned(keys, n_before) if self.rotary else keys),
             split(values),
             nothing if observed is None else observed.split(size, dim=1),
             nothing if prefix is None else split(prefix.scores),
@@ -199,28 +246,46 @@ class SegmentAttention(_Attention):
                 keys,
                 values,
                 seen,
-                None if scores is None or prefix is None else Prefix(scores, prefix.values),
+                None if scores is None or prefix is None else prefix._replace(scores=scores),
             )
             for queries, keys, values, seen, scores in parts
-        ]
+        ], tail
 
-    def attend(self, tokens: SegmentTokens, reads: Tensor) -> Tensor:
-        """Attend from a prepared segment to [persistent | memory reads | segment].
+    def _turned(self, x: Tensor, n_before: int, scale: float = 1.0) -> Tensor:
+        """With rotary positions, which count from each segment's start."""
+        time, size = x.shape[-2], self.segment_length
+        if n_before + time <= size:
+            return rotate(x, n_before, scale=scale)
+        n_segments = -(-time // size)
+        x = F.pad(x, (0, 0, 0, n_segments * size - time)).unflatten(-2, (n_segments, size))
+        return rotate(x, 0, scale=scale).flatten(-3, -2)[..., :time, :]
 
-        ``reads``, of shape (batch, time, dim), is what the memory answered to the same tokens.
+    def see(
+        self, tokens: SegmentTokens, reads: Tensor, before: SeenSegment | None = None
+    ) -> SeenSegment:
+        """What prepared tokens see beside persistent ones.
+
+        ``reads``, of shape (batch, time, dim), is what the memory answered to the same tokens;
+        ``before`` is what earlier tokens of the segment saw.
         """
         keys, values = self._keys_values(reads)
-        # Reads take the positions of the segment before, so that a read and its token differ.
-        keys = torch.cat([rotate(keys, -self.segment_length), tokens.keys], dim=-2)
-        values = torch.cat([values, tokens.values], dim=-2)
-        seen = tokens.observed
+        if self.rotary:
+            # Reads take the positions of the segment before, so that a read and its token differ.
+            n_before = 0 if before is None else before.keys.shape[-2]
+            keys = rotate(keys, n_before - self.segment_length)
+        seen = SeenSegment(keys, values, tokens.keys, tokens.values, tokens.observed)
+        return seen if before is None else before.and_then(seen)
+
+    def attend(self, tokens: SegmentTokens, seen: SeenSegment) -> Tensor:
+        """Attend from prepared tokens to [persistent | memory reads | segment]."""
+        mask = seen.observed
         return self._join(
             attend(
                 tokens.queries,
-                keys,
-                values,
-                SegmentPattern(reads.shape[1], self.causal_reads),
-                observed=None if seen is None else torch.cat([seen, seen], dim=1),
+                torch.cat([seen.read_keys, seen.keys], dim=-2),
+                torch.cat([seen.read_values, seen.values], dim=-2),
+                SegmentPattern(tokens.queries.shape[-2], seen.keys.shape[-2], self.causal_reads),
+                observed=None if mask is None else torch.cat([mask, mask], dim=1),
                 prefix=tokens.prefix,
             )
         )

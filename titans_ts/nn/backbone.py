@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from titans_ts.config import BackboneConfig
-from titans_ts.nn.blocks import make_block
+from titans_ts.nn.blocks import Block, LMMBlock, MAGBlock, MALBlock
 from titans_ts.nn.layers import RMSNorm
+from titans_ts.nn.mac import LiteralMACBlock, MACBlock
 
-__all__ = ["BackboneState", "TitansBackbone"]
+__all__ = ["BackboneState", "TitansBackbone", "make_block"]
 
 
 class BackboneState(NamedTuple):
@@ -81,3 +82,15 @@ class TitansBackbone(nn.Module):
             return vectors, None
         position = (0 if state is None else state.position) + tokens.shape[1]
         return vectors, BackboneState(tuple(after), position)
+
+
+def make_block(config: BackboneConfig, place: int = 0) -> Block:
+    """A block of ``config.variant``, or of memory alone where that variant leaves out attention.
+
+    ``place`` is its number in the stack, from 0.
+    """
+    if config.variant == "lmm" or (place + 1) % config.attention_every:
+        return LMMBlock(config)
+    if config.variant == "mac":
+        return (MACBlock if config.mac_mode == "causal" else LiteralMACBlock)(config)
+    return (MAGBlock if config.variant == "mag" else MALBlock)(config)

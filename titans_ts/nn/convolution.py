@@ -23,17 +23,18 @@ class CausalConv(nn.Module):
             self.weight[:, -1] += 1.0
 
     def forward(
-        self, x: Tensor, tail: Tensor | None = None, *, n_open: int = 0
+        self, x: Tensor, tail: Tensor | None = None, *, n_again: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Convolve ``x`` of shape (batch, time, dim); return it and the new tail.
 
         ``tail`` holds the ``width - 1`` inputs before ``x``, shape (batch, width - 1, dim);
-        None stands for zeros. The new one is that before the last ``n_open`` tokens.
+        None stands for zeros. The new one is that before the last ``n_again`` tokens,
+        which will come again.
         """
         if tail is None:
             tail = x.new_zeros(x.shape[0], self.width - 1, x.shape[2])
         joined = torch.cat([tail, x], dim=1)
-        stop = joined.shape[1] - n_open
+        stop = joined.shape[1] - n_again
         return depthwise(joined, self.weight), carry(joined[:, stop - (self.width - 1) : stop])
 
     def step(self, x: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from titans_ts.nn.attention import WindowState
 from titans_ts.nn.backbone import BackboneState, TitansBackbone
-from titans_ts.nn.blocks import AttentionState, MACState
+from titans_ts.nn.blocks import AttentionState
 from titans_ts.nn.layers import at_least_float32
+from titans_ts.nn.mac import LiteralMACState, MACState
 from titans_ts.nn.memory import NeuralMemory, NeuralMemoryState
 from titans_ts.ops.memory_state import MemoryState, momentum_or_zeros
 
@@ -88,18 +89,17 @@ def restart(backbone: TitansBackbone, state: BackboneState, rows: Tensor) -> Bac
 
 
 def _restart_block(block: Any, state: Any, rows: Tensor) -> Any:
-    if isinstance(state, MACState):
-        if state.rows.shape[1]:
+    if isinstance(state, MACState | LiteralMACState):
+        if state.n_open:
             raise ValueError(
                 f"a sequence can start anew at the end of a segment of {block.segment_length} "
-                f"tokens, not {state.rows.shape[1]} tokens into one."
+                f"tokens, not {state.n_open} tokens into one."
             )
-        memory = state.memory
-        if memory is not None:
-            # A segment starts a chunk, wherever in one the memory was left.
-            fresh = NeuralMemoryState(block.memory.initial_state(), None)
-            memory = _merge_memory(memory, fresh, rows, same_place=False)
-        return state._replace(memory=memory, query_tail=_merge_tail(state.query_tail, None, rows))
+        # A segment starts a chunk, wherever in one the memory was left.
+        fresh = NeuralMemoryState(block.memory.initial_state(), None)
+        memory = _merge_memory(state.memory, fresh, rows, same_place=False)
+        tails = [_merge_tail(tail, None, rows) for tail in state.tails]
+        return state._replace(memory=memory, tails=type(state.tails)(*tails))
     if isinstance(state, AttentionState):
         window: WindowState = state.window
         window = window._replace(

@@ -71,15 +71,17 @@ class WindowPattern(NamedTuple):
 
 
 class SegmentPattern(NamedTuple):
-    """n queries; n memory reads, and then the queries' own n keys."""
+    """n queries; m memory reads, and then m keys, the last n of them the queries' own."""
 
     n: int
+    m: int
     causal_reads: bool
 
     def visible(self, device: torch.device) -> Tensor:
-        """Of shape (n, 2 n), bool."""
-        earlier = torch.ones(self.n, self.n, dtype=torch.bool, device=device).tril()
-        reads = earlier if self.causal_reads else torch.ones_like(earlier)
+        """Of shape (n, 2 m), bool."""
+        ones = torch.ones(self.n, self.m, dtype=torch.bool, device=device)
+        earlier = ones.tril(self.m - self.n)
+        reads = earlier if self.causal_reads else ones
         return torch.cat([reads, earlier], dim=-1)
 
 
