@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -115,21 +116,14 @@ class Learner:
         )
         self.step = torch.zeros((), dtype=torch.int64, device=self.device)
         self.losses = torch.zeros(self.n_steps, device=self.device)
-        self.state: Any = None
+        self.places, self.states = Places(run), dict[int, Any]()
         self.stream = torch.cuda.Stream(self.device) if on_gpu else None
         self._capture()
 
     def _capture(self) -> None:
         kept = [p.detach().clone() for p in self.model.parameters()]
 
-        def start() -> None:
-            self._learn(None)
-
-        def go_on() -> None:
-            self._learn(self.state)
-
-        self._start = Repeated(start, self.stream)
-        self._go_on = Repeated(go_on, self.stream)
+        self._steps = self.places.each(self._learn, self.run.carried, self.stream)
         # Capturing has learnt, and it is undone in place.
         with torch.no_grad():
             for p, before in zip(self.model.parameters(), kept, strict=True):
@@ -142,7 +136,7 @@ class Learner:
         self.n_learnt = 0
         synchronize(self.device)
 
-    def _learn(self, state: Any) -> None:
+    def _learn(self, place: int, after_that: int) -> None:
         run, step = self.run, self.step
         starts = self.starts.index_select(0, (step // run.carried)[None])[0]
         span = starts[:, None] + (step % run.carried) * run.length + self.reach
@@ -152,7 +146,7 @@ class Learner:
             for group in self.optimizer.param_groups:
                 group["lr"] = float(rate)
         self.rate.copy_(rate)
-        loss, after = self.model.loss(piece[:, :-1], piece[:, 1:], state)
+        loss, after = self.model.loss(piece[:, :-1], piece[:, 1:], self.states.get(place))
         # To None: weights that only a first segment meets rest in the others.
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -160,12 +154,13 @@ class Learner:
         self.optimizer.step()
         with torch.no_grad():
             self.losses.index_copy_(0, step[None], loss.detach()[None])
-            self.state = put(fill_windows(after, self.past), self.state)
+            after = fill_windows(after, self.past)
+            self.states[after_that] = put(after, self.states.get(after_that))
             step += 1
 
     def learn(self) -> None:
         """The next step."""
-        (self._go_on if self.n_learnt % self.run.carried else self._start)()
+        self._steps[self.places.of(self.n_learnt % self.run.carried)]()
         self.n_learnt += 1
 
     def last_loss(self) -> float:
@@ -239,42 +234,65 @@ class Reading:
         self.rows, self.n_whole = rows, self.n // self.length
         self.at = torch.zeros((), dtype=torch.int64, device=device)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
-        self.state: Any = None
-
-        def first() -> None:
-            self._read(None, carry)
-
-        def later() -> None:
-            self._read(self.state, carry)
-
-        self._first = Repeated(first, learner.stream)
-        self._later = Repeated(later, learner.stream) if carry else self._first
+        self.carry, self.states = carry, dict[int, Any]()
+        n_different = self.n_whole if carry else 1
+        self._steps = learner.places.each(self._read, n_different, learner.stream)
         self.at.zero_()
         self.total.zero_()
         synchronize(device)
 
-    def _read(self, state: Any, carry: bool) -> None:
+    def _read(self, place: int, after_that: int) -> None:
         piece = self.rows.index_select(1, self.at + self.learner.reach).long()
         logs, after = self.learner.model.log_probabilities(
-            piece[:, :-1], piece[:, 1:], state, need_state=carry
+            piece[:, :-1], piece[:, 1:], self.states.get(place), need_state=self.carry
         )
-        if carry:
-            self.state = put(fill_windows(after, self.learner.past), self.state)
+        if self.carry:
+            after = fill_windows(after, self.learner.past)
+            self.states[after_that] = put(after, self.states.get(after_that))
         self.total += logs.double().sum()
         self.at += self.length
 
     def read(self, segment: int) -> None:
-        (self._later if segment else self._first)()
+        self._steps[self.learner.places.of(segment) if self.carry else 0]()
 
     def finish(self) -> float:
         """Read what does not fill a segment, and add up."""
         if self.n % self.length:
             piece = self.rows[:, self.n_whole * self.length : self.n + 1].long()
             logs, _ = self.learner.model.log_probabilities(
-                piece[:, :-1], piece[:, 1:], self.state, need_state=False
+                piece[:, :-1],
+                piece[:, 1:],
+                self.states.get(self.learner.places.of(self.n_whole)),
+                need_state=False,
             )
             self.total += logs.double().sum()
         return -float(self.total) / (len(self.rows) * self.n) / math.log(2)
+
+
+class Places:
+    """Where states lie, by how many segments were read before: one place for each shape.
+
+    That of MAC grows until its own segment ends, which may be longer than those of a run; and in
+    the first of its segments there is less than in later ones.
+    """
+
+    def __init__(self, run: Run) -> None:
+        config, _ = configuration(run.name, run.depth)
+        mac = config.segment_length if config.variant == "mac" else 1
+        self.cycle = mac // math.gcd(mac, run.length)
+
+    def of(self, n_read: int) -> int:
+        """0 where there is no state yet."""
+        return n_read if n_read < self.cycle else self.cycle + n_read % self.cycle
+
+    def each(
+        self, work: Callable[[int, int], None], most: int, stream: torch.cuda.Stream | None
+    ) -> dict[int, Repeated]:
+        """``work`` from each place to the one after it, as ``most`` segments in a row need it."""
+        return {
+            self.of(n): Repeated(partial(work, self.of(n), self.of(n + 1)), stream)
+            for n in range(min(most, 2 * self.cycle))
+        }
 
 
 class Repeated:
