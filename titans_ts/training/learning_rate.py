@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from sklearn.base import clone
 
 from titans_ts.errors import NonFiniteLossError, ParameterError
@@ -42,7 +43,8 @@ def find_learning_rate(
 
     The suggestion is the rate at which the loss falls fastest, before it grows: a peak for the
     warm-up and the cosine that follow. The forecaster is left as it is; a copy is trained, and
-    thrown away. Nothing is written, where Lightning's own finder keeps a checkpoint file.
+    thrown away. Nothing is written, where Lightning's own finder keeps a checkpoint file. Of the
+    callbacks in ``trainer_kwargs``, those that stop early or write checkpoints are left out.
 
     Parameters
     ----------
@@ -77,8 +79,11 @@ def find_learning_rate(
     kwargs = dict(forecaster.trainer_kwargs or {})
     more = kwargs.pop("callbacks", None) or []
     more = [more] if isinstance(more, Callback) else list(more)
+    # They wait for a loss that is not judged here, end the sweep, and write files.
+    more = [callback for callback in more if not isinstance(callback, EarlyStopping | Checkpoint)]
     # Epochs may be short; nothing is judged between them.
     kwargs |= {"callbacks": [*more, sweep], "limit_val_batches": 0, "max_steps": -1}
+    kwargs["enable_checkpointing"] = False
     trial = clone(forecaster).set_params(max_epochs=n_steps, trainer_kwargs=kwargs, verbose=0)
     with suppress(_Enough, NonFiniteLossError):
         trial.fit(X)
