@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from sklearn.exceptions import NotFittedError
 from tiny_fits import tiny, waves
 
@@ -48,6 +48,24 @@ def test_callbacks_that_stop_a_fit_or_keep_its_weights_do_not_see_the_sweep(tmp_
     assert len(find_learning_rate(forecaster, waves(), n_steps=12).losses) == 12
     assert forecaster.trainer_kwargs["callbacks"] is callbacks
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_epochs": 2},
+        {"max_steps": 5},
+        {"max_time": {"seconds": 0}},
+        {"fast_dev_run": True},
+        {"callbacks": Timer({"seconds": 0})},
+    ],
+    ids=lambda limits: next(iter(limits)),
+)
+def test_what_ends_a_fit_does_not_cut_the_sweep_short(limits):
+    forecaster = tiny(trainer_kwargs=limits)
+    found = find_learning_rate(forecaster, waves(), n_steps=12)
+    assert len(found.losses) == 12
+    assert forecaster.trainer_kwargs.items() >= limits.items()
 
 
 @pytest.mark.parametrize(
