@@ -319,7 +319,8 @@ def as_lightning_ends(self, X, y=None, *, validation=None):
     [
         pytest.param(raising(KeyboardInterrupt()), 130, "stopped", id="Ctrl-C"),
         pytest.param(as_lightning_ends, 130, "stopped", id="Ctrl-C in training"),
-        pytest.param(raising(SystemExit()), 143, "terminated", id="SIGTERM in training"),
+        pytest.param(raising(SystemExit(143)), 143, "terminated", id="SIGTERM in training"),
+        pytest.param(raising(SystemExit()), 143, "terminated", id="SIGTERM met by Lightning"),
     ],
 )
 def test_whoever_ends_it_is_told_by_the_exit_code(fit, code, word, folder, monkeypatch):

@@ -1,4 +1,4 @@
-"""Ctrl+C in fit: the best weights so far are kept, and the interrupt is not swallowed."""
+"""Ctrl+C and SIGTERM in fit: the best weights so far are kept, and the end is not swallowed."""
 
 import os
 import pickle
@@ -30,14 +30,14 @@ def forecaster(*callbacks, **options):
 
 
 class CtrlC(Callback):
-    """Send the signal that Ctrl+C sends, in the middle of an epoch."""
+    """Send the signal that Ctrl+C sends, or another one, in the middle of an epoch."""
 
-    def __init__(self, batch):
-        self.batch, self.seen = batch, 0
+    def __init__(self, batch, sent=signal.SIGINT):
+        self.batch, self.sent, self.seen = batch, sent, 0
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if self.seen == self.batch:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.sent)
         self.seen += 1
 
 
@@ -98,6 +98,15 @@ def test_without_validation_the_average_is_kept_once_an_epoch_has_ended(batch, f
         assert np.isfinite(stopped.predict()).all()
         assert stopped.best_epoch_ is None
         assert len(stopped.history_) == 1
+
+
+def test_a_fit_that_the_system_ends_leaves_with_the_status_of_its_signal():
+    told = forecaster(CtrlC(batch=4, sent=signal.SIGTERM))
+    with pytest.raises(SystemExit) as caught:
+        told.fit(waves())
+    assert caught.value.code == 128 + signal.SIGTERM
+    with pytest.raises(NotFittedError):
+        told.predict()
 
 
 def test_a_search_stops():

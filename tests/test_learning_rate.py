@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from sklearn.exceptions import NotFittedError
 from tiny_fits import tiny, waves
 
@@ -34,6 +35,37 @@ def test_a_fit_with_the_suggestion_beats_one_with_the_lowest_rate():
         tiny(learning_rate=r).fit(waves()).history_[0]["validation_loss"] for r in (rate, 1e-5)
     ]
     assert losses[0] < losses[1]
+
+
+def test_callbacks_that_stop_a_fit_or_keep_its_weights_do_not_see_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    callbacks = [
+        EarlyStopping("validation_loss", patience=1),
+        EarlyStopping("train_loss", patience=0, min_delta=100.0),
+        ModelCheckpoint(monitor="validation_loss"),
+    ]
+    forecaster = tiny(trainer_kwargs={"callbacks": callbacks, "enable_checkpointing": True})
+    assert len(find_learning_rate(forecaster, waves(), n_steps=12).losses) == 12
+    assert forecaster.trainer_kwargs["callbacks"] is callbacks
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_epochs": 2},
+        {"max_steps": 5},
+        {"max_time": {"seconds": 0}},
+        {"fast_dev_run": True},
+        {"callbacks": Timer({"seconds": 0})},
+    ],
+    ids=lambda limits: next(iter(limits)),
+)
+def test_what_ends_a_fit_does_not_cut_the_sweep_short(limits):
+    forecaster = tiny(trainer_kwargs=limits)
+    found = find_learning_rate(forecaster, waves(), n_steps=12)
+    assert len(found.losses) == 12
+    assert forecaster.trainer_kwargs.items() >= limits.items()
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,23 @@ def test_validation_rows_that_are_wholly_missing_are_no_trouble():
     forecaster = learners()["titans"].fit(values)
     assert np.isfinite(forecaster.predict()).all()
     assert np.isfinite(forecaster.predict(gappy())).all()
+    # As without any: no epoch is better than the last.
+    assert forecaster.best_epoch_ is None
+    assert "validation_loss" not in forecaster.history_[0]
+
+
+@pytest.mark.parametrize("ended", [slice(3, None), slice(None, -3)], ids=["last", "first"])
+def test_series_that_have_ended_do_not_weigh_in_the_validation_loss(ended):
+    series = np.random.default_rng(0).normal(size=(43, 61, 1))
+    series[ended, -20:] = np.nan
+    # Judged in batches of 12, some without one target, and all at once; weights stay about still.
+    options = {"horizon": 5, "context_length": 16, "patch_length": 8, "learning_rate": 1e-9}
+    few, all_at_once = (
+        tiny(batch_size=n, **options).fit(series, validation=20).history_[0]["validation_loss"]
+        for n in (3, 128)
+    )
+    assert few == pytest.approx(all_at_once, rel=1e-5)
+    assert few > 0.1
 
 
 def test_statistics_of_channels_ignore_what_is_missing():

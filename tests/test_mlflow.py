@@ -127,6 +127,18 @@ def test_what_is_no_forecaster_is_refused(tmp_path):
         log_model(other)
 
 
+class OwnRidge(RidgeForecaster):
+    """A class that titans_ts does not know."""
+
+
+def test_a_class_that_a_load_would_not_find_is_refused(tmp_path):
+    own = OwnRidge(horizon=7, context_length=48).fit(hourly())
+    for write in (log_model, lambda forecaster: save_model(forecaster, tmp_path / "model")):
+        with pytest.raises(ParameterError, match="is a OwnRidge, which titans_ts could not find"):
+            write(own)
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_function_of_covariates_reads_their_future_from_the_same_table(tmp_path):
     table = long().assign(open=lambda frame: frame["ds"].dt.hour > 7)
     fitted = tiny(future_covariates="open").fit(table)

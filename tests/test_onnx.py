@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import t as student_t
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PowerTransformer, StandardScaler
 from tiny_fits import tiny, waves
 
 from titans_ts import (
+    Difference,
     LinearForecaster,
     LogTransform,
     ParameterError,
@@ -19,8 +22,9 @@ from titans_ts import (
 from titans_ts.heads.forecast.gaps import fill_gaps
 from titans_ts.onnx import OnnxForecaster, export_onnx, onnx_inputs
 from titans_ts.onnx.graph import polynomials
-from titans_ts.onnx.writing import describe
+from titans_ts.onnx.writing import describe, learnt_sha256
 
+onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 
@@ -224,6 +228,44 @@ def test_a_graph_knows_its_forecaster_loaded_again(exported, tmp_path):
     path, fitted = exported
     fitted.save(tmp_path / "model")
     assert_same(OnnxForecaster(path, load_model(tmp_path / "model")).predict(), fitted.predict())
+
+
+def test_a_graph_of_an_earlier_fit_is_refused(exported, tmp_path):
+    path, fitted = exported
+    again = small(depth=0, quantiles=(0.1, 0.5)).fit(station() * 2)
+    with pytest.raises(ParameterError, match=r"another fit .* weights .* Export .* again"):
+        OnnxForecaster(path, again)
+    graph = onnx.load(path)
+    told = {entry.key: entry.value for entry in graph.metadata_props}
+    del told["learnt_sha256"]  # as earlier versions wrote it
+    onnx.helper.set_model_props(graph, told)
+    onnx.save(graph, tmp_path / "earlier.onnx")
+    OnnxForecaster(tmp_path / "earlier.onnx", fitted)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "64-true"},
+        {"target_transform": StandardScaler()},
+        {"target_transform": make_pipeline(Difference(), PowerTransformer())},
+        {"target_transform": FunctionTransformer(np.log, np.exp)},
+    ],
+    ids=["float64", "scaler", "pipeline", "one that is not saved"],
+)
+def test_what_was_learnt_has_a_checksum_that_a_load_does_not_change(options, tmp_path):
+    table = station()
+    fitted, again = (small(depth=0, **options).fit(table) for _ in range(2))
+    known = learnt_sha256(fitted)
+    assert learnt_sha256(again) == known
+    if isinstance(options.get("target_transform"), StandardScaler):
+        again.target_transform_.steps[0].mean_ += 1
+    else:
+        again.model_.head.typical_level += 1
+    assert learnt_sha256(again) != known
+    if not isinstance(options.get("target_transform"), FunctionTransformer):
+        fitted.save(tmp_path / "model")
+        assert learnt_sha256(load_model(tmp_path / "model")) == known
 
 
 def test_another_estimator_has_no_graph(exported):

@@ -184,6 +184,14 @@ def test_other_parameters_that_cannot_be_written_are_refused(tmp_path):
     assert listing(tmp_path) == []
 
 
+@pytest.mark.parametrize("write", [RidgeForecaster.save, save_forecaster])
+def test_parameters_that_a_load_would_refuse_are_refused_by_a_save(write, tmp_path):
+    forecaster = fitted().set_params(validation_fraction=0.95)
+    with pytest.raises(ParameterError, match=r"validation_fraction must be .* got 0\.95"):
+        write(forecaster, tmp_path / "m")
+    assert listing(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "value",
     [

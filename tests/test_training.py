@@ -121,6 +121,14 @@ def test_without_validation_every_epoch_runs_and_the_last_weights_stay():
     assert [set(epoch) for epoch in forecaster.history_] == [{"epoch", "train_loss"}] * 3
 
 
+def test_an_epoch_that_is_not_judged_has_no_validation_loss():
+    options = {"check_val_every_n_epoch": 2, "num_sanity_val_steps": 1}
+    history = tiny(max_epochs=5, trainer_kwargs=options).fit(waves()).history_
+    assert ["validation_loss" in epoch for epoch in history] == [False, True, False, True, False]
+    often = tiny(max_epochs=2, trainer_kwargs={"val_check_interval": 2}).fit(waves()).history_
+    assert all("validation_loss" in epoch for epoch in often)
+
+
 def test_training_lowers_the_loss_it_trains():
     options = {"limit_train_batches": 20}
     forecaster = tiny(

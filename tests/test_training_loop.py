@@ -124,6 +124,22 @@ def test_a_batch_that_fits_is_found_and_training_starts_anew():
         run(linear(), module=Small, batch_size=53)
 
 
+@pytest.mark.parametrize("batch", [1, 5])
+def test_where_memory_ends_after_a_crash_nothing_is_left_of_the_larger_batch(
+    tmp_path, monkeypatch, batch
+):
+    class Small(Regression):
+        room = 20
+
+    save_after_every_step(monkeypatch)
+    resumed, known = linear(), linear()
+    with pytest.raises(Crash):
+        run(linear(), tmp_path / "p", batch_size="auto", batch=batch)
+    result = run(resumed, tmp_path / "p", module=Small, batch_size="auto")
+    assert result == run(known, batch_size=16)
+    assert torch.equal(resumed.weight, known.weight)
+
+
 def test_a_loss_that_is_no_number_is_said_in_the_module_s_words():
     x, y = points().tensors
     y = y.clone()

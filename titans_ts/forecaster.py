@@ -141,7 +141,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
     model_ : ForecastModel
         The trained torch module.
     history_ : list of dict
-        Training and validation loss of every epoch.
+        Training loss of every epoch, and validation loss of every epoch that was judged.
     best_epoch_ : int or None
         The epoch whose weights were kept.
     batch_size_ : int

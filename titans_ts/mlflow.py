@@ -228,6 +228,13 @@ def _check(forecaster: Any) -> None:
             f"{type(forecaster).__name__}. Other estimators have flavours of their own, such as "
             "mlflow.sklearn."
         )
+    kind = type(forecaster)
+    if kind is not getattr(titans_ts, kind.__name__, None):
+        raise ParameterError(
+            f"The forecaster is a {kind.__name__}, which titans_ts could not find again: expected "
+            "one of its own forecasters. Save it with its own save, and log the folder as an "
+            "artifact."
+        )
     check_is_fitted(forecaster)
 
 

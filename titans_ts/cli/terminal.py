@@ -144,8 +144,8 @@ def in_plain_words(command: Callable[P, R]) -> Callable[P, R]:
             # Lightning meets Ctrl-C itself, and leaves with 1.
             if isinstance(ending.__context__, KeyboardInterrupt):
                 _stop("stopped.", INTERRUPTED)
-            # Told by the system to end, it leaves as if all were done.
-            if not ending.code:
+            # Told by the system to end, it leaves as if all were done; ours does not.
+            if not ending.code or ending.code == TERMINATED:
                 _stop("terminated.", TERMINATED)
             raise
         except TitansError as error:

@@ -16,7 +16,7 @@ from titans_ts.forecaster import TitansForecaster
 from titans_ts.heads.forecast.losses import find_level
 from titans_ts.onnx.extra import needed
 from titans_ts.onnx.inputs import arrays_of
-from titans_ts.onnx.writing import describe
+from titans_ts.onnx.writing import describe, learnt_sha256
 
 __all__ = ["OnnxForecaster"]
 
@@ -49,7 +49,7 @@ class OnnxForecaster:
     Raises
     ------
     ParameterError
-        The graph is of another forecaster, or onnxruntime is not installed.
+        The graph is of another forecaster or of another fit, or onnxruntime is not installed.
     SavedModelError
         The file holds no graph that onnxruntime can read.
     """
@@ -96,6 +96,14 @@ class OnnxForecaster:
                     f"but the forecaster has {value or 'none'}. Give the forecaster that was "
                     "exported."
                 )
+        # Graphs of earlier versions do not say it.
+        learnt = self.metadata.get("learnt_sha256")
+        if learnt is not None and learnt != learnt_sha256(forecaster):
+            raise ParameterError(
+                f"The graph in {str(path)!r} is of another fit than the forecaster: weights or "
+                "target_transform differ. Export the forecaster again, or give the one that was "
+                "exported."
+            )
         self.quantiles = tuple(json.loads(self.metadata["quantiles"]))
         # The same forecaster, which takes its numbers from the graph.
         self._forecaster: TitansForecaster = object.__new__(type(forecaster))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import os
@@ -22,8 +23,9 @@ from titans_ts.onnx.extra import needed
 from titans_ts.onnx.graph import ForecastGraph, example_inputs
 from titans_ts.parameters import check_quantiles
 from titans_ts.persistence.files import write_whole
+from titans_ts.persistence.plain_json import encode
 
-__all__ = ["describe", "export_onnx"]
+__all__ = ["describe", "export_onnx", "learnt_sha256"]
 
 
 def export_onnx(
@@ -119,6 +121,7 @@ def _metadata(forecaster: TitansForecaster, levels: tuple[float, ...] | None) ->
         "target_transform": ""
         if forecaster.target_transform_ is None
         else repr(forecaster.target_transform),
+        "learnt_sha256": learnt_sha256(forecaster),
         **describe(forecaster),
     }
 
@@ -148,6 +151,21 @@ def describe(forecaster: TitansForecaster) -> dict[str, str]:
         name: value if isinstance(value, str) else json.dumps(value, default=lambda v: v.item())
         for name, value in entries.items()
     }
+
+
+def learnt_sha256(forecaster: TitansForecaster) -> str:
+    """A checksum of what was learnt: tells one fit of a forecaster from another."""
+    _, arrays = forecaster._fitted_state()
+    try:
+        transform, more = forecaster._transform_state()
+    except ParameterError:  # one that cannot be saved cannot be compared either
+        transform, more = None, {}
+    digest = hashlib.sha256(json.dumps(encode(transform), sort_keys=True).encode())
+    for part in (arrays, more):
+        for name, array in sorted(part.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -94,11 +94,12 @@ def save_forecaster(forecaster: Saveable, path: str | Path) -> None:
     ------
     ParameterError
         ``path`` is a file or a folder that is not a saved forecaster, or another parameter holds
-        an object that cannot be saved.
+        an object that cannot be saved, or was changed to what makes no sense.
     OSError
         The disk is full or not writable. Whatever was at ``path`` before is still there, and
         nothing else.
     """
+    forecaster._check_loaded()  # what a load would refuse, while the forecaster is still there
     if hasattr(forecaster, "members_"):
         save_ensemble(cast("Ensemble", forecaster), path, save_forecaster)
     else:

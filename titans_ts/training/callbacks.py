@@ -26,19 +26,27 @@ __all__ = [
 
 
 class History(Callback):
-    """The losses of every epoch, as plain numbers.
+    """The losses of every epoch, as plain numbers; of validation, if the epoch was judged.
 
     Place it first: it tells Lightning the epoch's training loss, which others may watch.
     """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
+        self._judged = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._judged = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._judged = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LoopModule)
         # Once an epoch: Lightning's book-keeping of a logged number takes as long as many a step.
         pl_module.log("train_loss", pl_module.mean_training_loss())
-        names = ("train_loss", "validation_loss")
+        # Lightning keeps the last loss of validation through epochs that are not judged.
+        names = ("train_loss", "validation_loss") if self._judged else ("train_loss",)
         seen = {
             n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics
         }

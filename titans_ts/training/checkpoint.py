@@ -133,6 +133,12 @@ class CheckpointFolder:
         for number in self._numbers():
             self._remove(f"progress-{number:09d}")
 
+    def forget(self) -> None:
+        """Remove where the fit was, since it starts anew."""
+        self.found = None
+        for number in self._numbers():
+            self._remove(f"progress-{number:09d}")
+
     @contextmanager
     def explain_misfit(self) -> Iterator[None]:
         """Turn what is raised where a record is put to use into a CheckpointError."""

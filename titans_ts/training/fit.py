@@ -43,7 +43,8 @@ def train(
     An epoch draws one window for every ``patch_length`` origins of every channel: neighbouring
     origins say nearly the same. On small sets it is longer, up to 50 steps. Validation judges the
     forecasts at every ``patch_length``-th origin, after every epoch; training stops when
-    ``patience`` epochs brought nothing better, and the best weights are put back.
+    ``patience`` epochs brought nothing better, and the best weights are put back. Where no target
+    of those was observed, it is as if there were no validation.
 
     Parameters
     ----------
@@ -81,6 +82,8 @@ def train(
     if windows.validation is not None and len(windows.validation):
         index, n_judged = _spread(windows.validation, head.patch_length, n_origins)
         judged = WindowBatches(index, channel_scale, by_channel=not head.channel_mixing)
+        if not _any_target(judged, model, n_judged):
+            judged = None
 
     def prepare(batch_size: int) -> Prepared:
         # Small sets see their windows more than once, or eight epochs would be a few dozen steps.
@@ -98,6 +101,14 @@ def train(
         )
 
     return run_training(prepare, settings, seed=seed, checkpoint=checkpoint)
+
+
+def _any_target(judged: WindowBatches, model: ForecastModel, n_origins: int) -> bool:
+    """Whether a target was observed; the first batch nearly always has one."""
+    return any(
+        int(model.n_observed_targets(batch, n_origins))
+        for batch in validation_loader(judged, batch_size=MOST_JUDGED)
+    )
 
 
 def _by_column(windows: TrainingWindows) -> TrainingWindows:

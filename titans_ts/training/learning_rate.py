@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from sklearn.base import clone
 
 from titans_ts.errors import NonFiniteLossError, ParameterError
@@ -17,6 +18,10 @@ __all__ = ["LearningRates", "find_learning_rate"]
 
 # A loss so many times the best has run away.
 RUN_AWAY = 4.0
+
+# What is for a fit: it would cut the sweep short, wait for a loss of validation, or write files.
+OF_A_FIT = {"max_epochs", "max_steps", "max_time", "fast_dev_run", "enable_checkpointing"}
+CALLBACKS_OF_A_FIT = (EarlyStopping, Timer, Checkpoint)
 
 # What the loss of a step before weighs in the smoothed one.
 SMOOTHING = 0.9
@@ -42,7 +47,8 @@ def find_learning_rate(
 
     The suggestion is the rate at which the loss falls fastest, before it grows: a peak for the
     warm-up and the cosine that follow. The forecaster is left as it is; a copy is trained, and
-    thrown away. Nothing is written, where Lightning's own finder keeps a checkpoint file.
+    thrown away. Nothing is written, where Lightning's own finder keeps a checkpoint file. What
+    ``trainer_kwargs`` says of when to stop, and of checkpoints, is left out.
 
     Parameters
     ----------
@@ -74,11 +80,13 @@ def find_learning_rate(
     check_number("highest", highest, minimum=lowest, maximum=1000, exclusive=True)
     check_int("n_steps", n_steps, minimum=10)
     sweep = _Sweep(np.geomspace(lowest, highest, n_steps))
-    kwargs = dict(forecaster.trainer_kwargs or {})
+    given = dict(forecaster.trainer_kwargs or {})
+    kwargs = {name: value for name, value in given.items() if name not in OF_A_FIT}
     more = kwargs.pop("callbacks", None) or []
     more = [more] if isinstance(more, Callback) else list(more)
+    more = [callback for callback in more if not isinstance(callback, CALLBACKS_OF_A_FIT)]
     # Epochs may be short; nothing is judged between them.
-    kwargs |= {"callbacks": [*more, sweep], "limit_val_batches": 0, "max_steps": -1}
+    kwargs |= {"callbacks": [*more, sweep], "limit_val_batches": 0}
     trial = clone(forecaster).set_params(max_epochs=n_steps, trainer_kwargs=kwargs, verbose=0)
     with suppress(_Enough, NonFiniteLossError):
         trial.fit(X)

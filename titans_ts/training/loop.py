@@ -155,6 +155,8 @@ def run_training(
         gc.collect()
         size //= 2
         model.load_state_dict(first_weights)
+        if checkpoint is not None:
+            checkpoint.forget()  # steps of the larger batch, from which this one cannot go on
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         prepared = prepare(size)

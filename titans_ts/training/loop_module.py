@@ -54,6 +54,8 @@ class LoopModule(LightningModule):
     remedy = "Look at the data for extreme values"
     # Whether a batch weighs in the mean of an epoch what it has targets, and not examples.
     weighs_targets = False
+    # Whether one that is judged does, if no other: to count them, a device is waited for.
+    weighs_judged_targets = False
     # On several devices, the loss of the last batch over all of them.
     whole_loss: Tensor | None = None
     # Where a subclass records its loss on a GPU: what is recorded.
@@ -100,7 +102,7 @@ class LoopModule(LightningModule):
         return self.n_examples(batch)
 
     def n_validation_targets(self, batch: Any) -> Tensor | int:
-        """Over how many targets :meth:`validation_loss` is a mean."""
+        """Over how many targets, or what weight of them, :meth:`validation_loss` is a mean."""
         return self.n_targets(batch)
 
     def share(self, batch: Any, start: int, stop: int) -> Any:
@@ -201,13 +203,14 @@ class LoopModule(LightningModule):
                 self.log("validation_loss", loss, batch_size=1, prog_bar=True)
             return
         loss = self.validation_loss(batch)
+        by_targets = self.weighs_targets or self.weighs_judged_targets
         n: Any = self.n_examples(batch)
-        if self.n_ranks > 1 or self.weighs_targets:
-            n_targets = self._count(self.n_validation_targets(batch), loss)
+        if self.n_ranks > 1 or by_targets:
+            n_targets = self.n_validation_targets(batch)
         if self.n_ranks > 1:
-            loss, n_targets, _ = self._over_ranks(loss, n_targets)
+            loss, n_targets, _ = self._over_ranks(loss, self._count(n_targets, loss))
             n = self._n_whole
-        if self.weighs_targets:
+        if by_targets:
             # Lightning asks for an int, and adds up any number; class weights may be below 1.
             n = float(n_targets)
         self.log("validation_loss", loss, batch_size=n, prog_bar=True)

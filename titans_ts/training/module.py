@@ -42,6 +42,8 @@ class TrainingModule(LoopModule):
         "target_transform=LogTransform() or by setting them to NaN"
     )
 
+    # Else a batch without an observed target would pull the mean towards its loss, which is 0.
+    weighs_judged_targets = True
     model: ForecastModel
 
     def __init__(
@@ -62,8 +64,13 @@ class TrainingModule(LoopModule):
     def n_targets(self, batch: WindowBatch) -> Tensor:
         return self.model.n_observed_targets(batch, self.n_origins)
 
-    def n_validation_targets(self, batch: WindowBatch) -> Tensor:
-        return self.model.n_observed_targets(batch, self.n_validation_origins)
+    def n_validation_targets(self, batch: WindowBatch) -> Tensor | int:
+        # In complete windows: where all are, their number is known without a look at the device.
+        if batch.context_complete and batch.target_complete:
+            return self.n_examples(batch)
+        n_targets = self.model.n_observed_targets(batch, self.n_validation_origins).double()
+        horizon, n_channels = batch.target.shape[1:]
+        return n_targets / (self.n_validation_origins * horizon * n_channels)
 
     def share(self, batch: WindowBatch, start: int, stop: int) -> WindowBatch:
         return part_of(batch, start, stop)

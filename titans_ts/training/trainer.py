@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from titans_ts.errors import ParameterError
 from titans_ts.training.callbacks import OneProgressBar, TellLoggers
@@ -89,13 +90,19 @@ def check_settings(settings: TrainingSettings) -> None:
 
 @contextmanager
 def plain_interrupt() -> Iterator[None]:
-    """Let Ctrl+C be a KeyboardInterrupt; Lightning ends the process, and ignores further ones."""
+    """Let Ctrl+C be a KeyboardInterrupt, and SIGTERM an exit with the status of that signal.
+
+    At Ctrl+C Lightning ends the process, and ignores further ones; at SIGTERM it leaves with 0, as
+    if all were done.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
