@@ -163,6 +163,34 @@ def test_types_names_and_indices_are_read_as_in_a_frame(tmp_path, change):
     same(read_table(write(frame, tmp_path)), read_table(pd.read_parquet(tmp_path)))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int16"])
+def test_an_index_of_named_integers_is_the_time_as_in_a_frame(tmp_path, dtype):
+    weeks = pd.Index(np.arange(60) * 7 + 3, dtype=dtype, name="week")
+    frame = pd.DataFrame({"y": np.arange(60.0)}, index=weeks)
+    folder = write(frame, tmp_path)
+    same(read_table(folder), read_table(frame))
+    forecaster = SeasonalNaiveForecaster(horizon=3, season_length=2, context_length=5)
+    expected = forecaster.fit(frame).predict()
+    pd.testing.assert_frame_equal(forecaster.fit(folder).predict(), expected)
+
+
+def test_an_index_of_named_integers_is_no_channel_beside_a_time_column(tmp_path):
+    for place, frame in (("wide", panel(lengths={"west": 29})[["ds", "y"]]), ("long", panel())):
+        frame.index = pd.Index(np.arange(len(frame)), name="row")
+        same(read_table(write(frame, tmp_path / place)), read_table(frame))
+
+
+def test_an_index_of_named_integers_is_the_time_of_series_with_ids(tmp_path):
+    frame = panel(lambda i, n: np.arange(i, i + 3 * n, 3)).rename(columns={"ds": "week"})
+    expected = read_table(frame[["week", "unique_id", "y", "load"]], time_column="week")
+    same(read_table(write(frame.set_index("week"), tmp_path)), expected)
+
+
+def test_row_numbers_keep_their_name(tmp_path):
+    frame = pd.DataFrame({"y": np.arange(60.0)}, index=pd.RangeIndex(60, name="week"))
+    same(read_table(write(frame, tmp_path, n_files=1)), read_table(frame))
+
+
 @pytest.mark.parametrize("index", [True, False], ids=["time index", "no time"])
 def test_a_wide_table_is_one_series(tmp_path, index):
     time = pd.date_range("2024-01-01", periods=43, freq="15min", name="date", tz="Asia/Tokyo")
