@@ -186,6 +186,20 @@ def test_an_index_of_named_integers_is_the_time_of_series_with_ids(tmp_path):
     same(read_table(write(frame.set_index("week"), tmp_path)), expected)
 
 
+def test_integers_of_files_have_the_step_of_fit(tmp_path):
+    frame = pd.DataFrame({"y": np.arange(40.0)}, index=pd.Index(np.arange(0, 400, 10), name="t"))
+    forecaster = SeasonalNaiveForecaster(horizon=3, season_length=2, context_length=5).fit(frame)
+    cache = tmp_path / "cache"
+    folder = write(frame[-1:], tmp_path / "row", n_files=1)
+    for table in (folder, ParquetFolder(tmp_path / "row", cache=cache)):
+        assert list(forecaster.predict(table).index) == [400, 410, 420]
+        other = forecaster.fit(frame.set_axis(frame.index // 2)).predict(table)
+        assert list(other.index) == [395, 400, 405]
+        forecaster.fit(frame)
+    with pytest.raises(DataError, match="a step of 10, but those in the index 't' come every 20"):
+        forecaster.predict(write(frame[::2], tmp_path / "half", n_files=1))
+
+
 def test_row_numbers_keep_their_name(tmp_path):
     frame = pd.DataFrame({"y": np.arange(60.0)}, index=pd.RangeIndex(60, name="week"))
     same(read_table(write(frame, tmp_path, n_files=1)), read_table(frame))

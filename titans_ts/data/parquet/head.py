@@ -136,7 +136,12 @@ def _is_counted(index: pd.Index) -> bool:
 
 
 def find_layout(
-    files: ParquetFiles, columns: Columns, clock: Clock, census: Census, freq: str | None
+    files: ParquetFiles,
+    columns: Columns,
+    clock: Clock,
+    census: Census,
+    freq: str | None,
+    fitted_step: int | None,
 ) -> Layout:
     """Return the layout of the whole table, but for its covariates.
 
@@ -145,7 +150,8 @@ def find_layout(
     ParameterError
         ``freq`` is no frequency.
     DataError
-        The longest series are not regular, or not as ``freq`` says; targets are not numbers.
+        The longest series are not regular, or not as ``freq`` or ``fitted_step`` says; targets
+        are not numbers.
     """
     from titans_ts.data.schema import read_table
 
@@ -157,6 +163,7 @@ def find_layout(
     _, layout = read_table(
         sample,
         freq=freq,
+        step=fitted_step,
         time_column=columns.labels[columns.time] if in_column and columns.time else None,
         target=labels,
         id_column=None if columns.roles.ids is None else columns.labels[columns.ids or ""],
