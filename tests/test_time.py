@@ -47,12 +47,24 @@ def test_a_series_goes_on_as_a_series(index):
         ("hours into winter time", "h"),
         ("days over the change", "D"),
         ("24 hours, not days", "24h"),
+        ("24 hours up to the change", "24h"),
+        ("half months", "SME-15"),
+        ("every other business day", "2B"),
         ("periods", "M"),
         ("range with step", None),
     ],
 )
 def test_the_frequency_is_inferred_by_its_pandas_name(index, freq):
     assert read_table(stamped(INDICES[index]))[1].freq == freq
+
+
+def test_a_frequency_that_forgets_its_holidays_by_its_name_is_inferred():
+    offset = pd.offsets.CustomBusinessDay(holidays=["2024-01-10"])
+    frame = stamped(pd.date_range("2024-01-01", periods=7, freq=offset))
+    assert read_table(frame)[1].freq == "B"
+    frame = stamped(pd.date_range("2024-01-01", periods=13, freq=offset))
+    with pytest.raises(DataError, match="1 gap"):
+        read_table(frame)
 
 
 def test_the_future_index_carries_its_frequency():
