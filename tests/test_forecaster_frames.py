@@ -398,6 +398,26 @@ def test_integers_with_another_step_than_those_of_fit_are_refused(kind):
         model.predict(every)
 
 
+@pytest.mark.parametrize("kind", ["index", "nullable index", "column", "polars", "long"])
+def test_labels_that_outgrow_their_integers_go_on_in_wider_ones(kind):
+    labels = np.arange(61, 128, dtype="int8")
+    table = with_dates(labels)
+    if kind == "long":
+        table = long(labels, names=("unique_id", "date", "y"))
+    if "index" in kind:
+        index = pd.Index(labels, dtype="Int8" if kind == "nullable index" else "int8")
+        table = table.drop(columns="date").set_axis(index)
+    table = pl.from_pandas(table) if kind == "polars" else table
+    names = {} if "index" in kind else {"time_column": "date"}
+    model = RidgeForecaster(horizon=3, context_length=5, **names).fit(table)
+    after, within = (
+        forecast.index if "index" in kind else forecast["date"]
+        for forecast in (model.predict(), model.predict(table[:20]))
+    )
+    assert list(after)[:3] == [128, 129, 130]
+    assert str(within.dtype).lower() == "int8"
+
+
 def test_few_dates_are_read_as_the_many_of_fit_were_written():
     days = pd.date_range("2024-01-01", periods=60)
     table = pd.DataFrame({"date": days.strftime("%d/%m/%Y"), "y": numbers(60)})

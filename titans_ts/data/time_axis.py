@@ -142,7 +142,8 @@ class TimeAxis:
         Returns
         -------
         pandas.Index
-            Of the kind that was read: same unit, time zone and frequency.
+            Of the kind that was read: same unit, time zone and frequency. Integers become int64
+            where they outgrow their dtype.
         """
         last = self.last[series]
         if self.kind == "stamps":
@@ -160,7 +161,7 @@ class TimeAxis:
         labels = range(last + self.step, last + (horizon + 1) * self.step, self.step)
         if self.dtype == "range":
             return pd.RangeIndex(labels)
-        return pd.Index(np.array(labels), dtype=self.dtype)
+        return _integers(np.array(labels), self.dtype)
 
     def future_of_all(self, horizon: int) -> pd.Index:
         """Return the labels of the ``horizon`` rows after the last row of every series.
@@ -198,7 +199,7 @@ class TimeAxis:
         if self.kind == "periods":
             return pd.PeriodIndex.from_ordinals(labels, freq=self.freq)  # type: ignore[attr-defined]
         if self.kind == "integers":
-            return pd.Index(labels, dtype="int64" if self.dtype == "range" else self.dtype)
+            return _integers(labels, "int64" if self.dtype == "range" else self.dtype)
         naive = pd.DatetimeIndex(labels.view(f"M8[{self.unit}]"))
         return naive if self.tz is None else naive.tz_localize("UTC").tz_convert(self.tz)
 
@@ -269,6 +270,16 @@ def labels_of(index: pd.Index) -> np.ndarray:
     if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         return index.asi8
     return index.to_numpy(dtype=np.int64)
+
+
+def _integers(labels: np.ndarray, dtype: str) -> pd.Index:
+    """Labels in their dtype, or as they are where it cannot hold them: int8 ends at 127."""
+    index = pd.Index(labels)
+    try:
+        cast = index.astype(dtype)  # numpy wraps around; others refuse
+    except (ValueError, TypeError, OverflowError):
+        return index
+    return cast if (cast == index).all() else index
 
 
 def refuse_other_step(
