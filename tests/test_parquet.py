@@ -151,6 +151,7 @@ KINDS = {
     "a first file without values": lambda f: f.assign(load=f["load"].where(f.index > len(f) // 2)),
     "other names": lambda f: f.rename(columns={"unique_id": "item_id", "ds": "timestamp"}),
     "other order of columns": lambda f: f[["load", "ds", "y", "unique_id"]],
+    "times of categories": lambda f: f.astype({"ds": "category"}),
     "an index of two levels": lambda f: f.set_index(["unique_id", "ds"]),
     "an index of times": lambda f: f.set_index("ds"),
     "rows numbered at random": lambda f: f.set_index(np.random.default_rng(3).permutation(len(f))),

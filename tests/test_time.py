@@ -109,6 +109,21 @@ def test_a_column_of_text_is_the_time_if_it_is_called_so(name):
     assert list(forecast[name]) == list(tail[name])
 
 
+@pytest.mark.parametrize("times", [pytest.param(t, id=name) for name, t in TIME_COLUMNS.items()])
+def test_a_time_column_of_categories_is_read_as_what_these_are(times):
+    plain = with_time_column(times)
+    found, layout = read_table(plain.astype({"date": "category"}))
+    expected, other = read_table(plain)
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert layout == other
+
+
+def test_integers_of_a_time_column_may_be_categories():
+    plain = with_time_column(np.arange(ROWS) * 7 + 2, "step")
+    found = read_table(plain.astype({"step": "category"}), time_column="step")[1]
+    assert found == read_table(plain, time_column="step")[1]
+
+
 def test_a_column_of_stamps_is_the_time_whatever_it_is_called():
     assert read_table(with_time_column(HOURS, "when"))[1].channels == tuple(NAMES)
 
