@@ -15,6 +15,14 @@ def wide(rows=131, channels=2):
     return pd.DataFrame(values, columns=[f"c{i}" for i in range(channels)], index=index)
 
 
+def nights(days=20):
+    """Hours of one channel that is 0 at night, and of which no day is like another."""
+    hour, day = np.arange(24 * days) % 24, np.arange(24 * days) // 24
+    light = np.where((hour > 5) & (hour < 18), np.sin((hour - 6) / 12 * np.pi), 0.0)
+    index = pd.date_range("2024-01-01", periods=24 * days, freq="h", name="time")
+    return pd.DataFrame({"y": light * (1 + 0.3 * np.sin(day * 2.1))}, index=index)
+
+
 def long(n_series=3, rows=131):
     parts = []
     for i in range(n_series):

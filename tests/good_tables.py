@@ -93,6 +93,12 @@ INDICES = {
     "24 hours, not days": pd.date_range(
         "2021-10-25 22:00", periods=ROWS, freq="24h", tz="UTC"
     ).tz_convert("Europe/Berlin"),
+    # Steps that cannot be inferred, or not before the change; the index says them.
+    "half months": pd.date_range("2016-01-15", periods=ROWS, freq="SME"),
+    "every other business day": pd.date_range("2016-07-01", periods=ROWS, freq="2B"),
+    "24 hours up to the change": pd.date_range(
+        "2021-10-17", periods=ROWS, freq="24h", tz="Europe/Berlin"
+    ),
     "days from one without a midnight": santiago("2024-09-08"),
     "days up to one without a midnight": santiago("2024-08-28"),
     "days over one without a midnight": santiago("2024-09-03"),

@@ -144,7 +144,7 @@ def test_too_few_rows_to_tell_the_frequency_ask_for_it(n_rows):
     message = (
         rf"cannot be inferred from {words} in the index 'date': expected at least 3\. .* freq="
     )
-    refused(frame(HOURS[:n_rows]), message)
+    refused(frame(pd.DatetimeIndex(HOURS[:n_rows], freq=None)), message)
     assert read_table(frame(HOURS[:n_rows]), freq="h")[1].freq == "h"
 
 

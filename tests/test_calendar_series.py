@@ -55,6 +55,17 @@ def test_features_are_those_of_each_row_and_of_the_rows_after_it(frequency, tz):
         assert one.observed.all()
 
 
+@pytest.mark.parametrize("tz", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("n", range(33, 42))
+def test_business_hours_are_those_of_each_row_whatever_hour_is_the_last(n, tz):
+    index = stamps_of("bh", n=n + HORIZON, tz=tz)
+    table = pd.DataFrame({"y": np.arange(1.0 * n)}, index[:n])
+    expected = calendar_values(index, calendar_names("bh", "auto"))
+    for tail in (n, 17, 16, 1):
+        found = features(table, tail=tail).values
+        np.testing.assert_allclose(found, expected[n - tail :], atol=1e-12)
+
+
 @given(data=st.data())
 @settings(deadline=None, max_examples=25)
 def test_any_stretches_of_an_index_have_their_own_features(data):

@@ -360,6 +360,64 @@ def test_what_shapes_a_fit_cannot_change_after_it(changes, sentence, tmp_path):
     pd.testing.assert_frame_equal(forecaster.set_params(**asked).predict(table), before)
 
 
+def counted(kind):
+    """Rows labelled 0, 10, 20..., and what names their time."""
+    labels = np.arange(0, 670, 10)
+    if kind == "index":
+        return wide(pd.Index(labels, name="t")), {}
+    if kind == "long":
+        return long(labels), {"time_column": "ds"}
+    frame = with_dates(labels)
+    return (pl.from_pandas(frame) if kind == "polars" else frame), {"time_column": "date"}
+
+
+@pytest.mark.parametrize("kind", ["index", "column", "polars", "long"])
+def test_one_row_goes_on_by_the_step_of_the_integers_of_fit(kind):
+    table, names = counted(kind)
+    model = RidgeForecaster(horizon=3, context_length=5, **names).fit(table)
+    row = table.groupby("unique_id", sort=False).tail(1) if kind == "long" else table[-1:]
+    expected, found = model.predict(), model.predict(row)
+    labels = (lambda f: f.index) if kind == "index" else (lambda f: f[model.time_column])
+    assert list(labels(found)) == list(labels(expected))
+    assert list(labels(found))[:3] == [670, 680, 690]
+    if kind != "polars":
+        assert list(labels(model.make_future_dataframe(row))) == list(labels(expected))
+
+
+@pytest.mark.parametrize("kind", ["index", "column", "polars", "long"])
+def test_integers_with_another_step_than_those_of_fit_are_refused(kind):
+    table, names = counted(kind)
+    model = RidgeForecaster(horizon=3, context_length=5, **names).fit(table)
+    every = (
+        table.groupby("unique_id", sort=False).nth(slice(None, None, 2))
+        if kind == "long"
+        else table[::2]
+    )
+    message = r"fitted on labels with a step of 10, but those in .* come every 20 \(the first two"
+    with pytest.raises(DataError, match=message):
+        model.predict(every)
+
+
+@pytest.mark.parametrize("kind", ["index", "nullable index", "column", "polars", "long"])
+def test_labels_that_outgrow_their_integers_go_on_in_wider_ones(kind):
+    labels = np.arange(61, 128, dtype="int8")
+    table = with_dates(labels)
+    if kind == "long":
+        table = long(labels, names=("unique_id", "date", "y"))
+    if "index" in kind:
+        index = pd.Index(labels, dtype="Int8" if kind == "nullable index" else "int8")
+        table = table.drop(columns="date").set_axis(index)
+    table = pl.from_pandas(table) if kind == "polars" else table
+    names = {} if "index" in kind else {"time_column": "date"}
+    model = RidgeForecaster(horizon=3, context_length=5, **names).fit(table)
+    after, within = (
+        forecast.index if "index" in kind else forecast["date"]
+        for forecast in (model.predict(), model.predict(table[:20]))
+    )
+    assert list(after)[:3] == [128, 129, 130]
+    assert str(within.dtype).lower() == "int8"
+
+
 def test_few_dates_are_read_as_the_many_of_fit_were_written():
     days = pd.date_range("2024-01-01", periods=60)
     table = pd.DataFrame({"date": days.strftime("%d/%m/%Y"), "y": numbers(60)})

@@ -86,6 +86,17 @@ def continued(frame, tail, values=("y",), **options):
 # -- what goes in comes out ----------------------------------------------------------------------
 
 
+def test_times_of_categories_are_read_in_a_panel():
+    table = pd.DataFrame(
+        {
+            "unique_id": np.repeat(["a", "b"], 5),
+            "ds": np.tile(pd.date_range("2024-01-01", periods=5), 2),
+            "y": np.arange(10.0),
+        }
+    )
+    assert read_table(table.astype({"ds": "category"}))[1] == read_table(table)[1]
+
+
 # An index of text is no time, and an index of integers only numbers the rows of several series.
 LEVELS = [name for name in STAMPS if name not in ("ISO text", "date objects")]
 CONTAINERS = [

@@ -171,7 +171,7 @@ TABLES = {
         "Too few rows to learn from: the longest series has 3 training rows .* a horizon of 3",
     ),
     "two rows of unknown frequency": (
-        lambda: wide(HOURS[:2]),
+        lambda: wide(pd.DatetimeIndex(HOURS[:2], freq=None)),
         {},
         "frequency cannot be inferred from 2 time stamps in the index 'date': expected at least 3",
     ),

@@ -83,6 +83,14 @@ def test_pinball_loss_punishes_the_side_that_the_level_says():
     assert m.pinball_loss([10.0], [[13.0]], (0.1,)) == pytest.approx(0.9 * 3)
 
 
+def test_one_value_alone_has_a_loss_by_quantiles_as_by_its_size():
+    assert m.mean_absolute_error(10.0, 8.0) == 2.0
+    assert m.pinball_loss(10.0, [8.0, 14.0], [0.25, 0.75]) == pytest.approx(0.75)
+    assert m.weighted_quantile_loss(10.0, [8.0, 14.0], [0.25, 0.75]) == pytest.approx(0.15)
+    with pytest.raises(DataError, match=r"y_pred has the shape \(\), expected \(1,\)"):
+        m.pinball_loss(10.0, 8.0, [0.5])
+
+
 def test_pinball_loss_at_the_median_is_half_the_mean_absolute_error():
     truth, forecast = np.random.default_rng(0).normal(size=(2, 5, 7))
     observed = np.arange(35).reshape(5, 7) % 3 > 0

@@ -14,6 +14,7 @@ from fold_problems import (
     filled,
     long,
     naive,
+    nights,
     ridge,
     splitter,
     wide,
@@ -107,6 +108,18 @@ def test_a_gap_is_counted_from_the_training_rows_where_the_fold_starts_inside_it
     expected = -np.abs(errors_by_hand(wide().to_numpy(), 120, 131)).mean()
     (score,) = cross_val_score(model, wide(), cv=cv, scoring=forecast_scorer("mae", gap=8))
     assert score == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gap", [0, 3])
+@pytest.mark.parametrize("container", ["array", "polars"])
+def test_repeated_values_of_a_table_without_time_leave_the_score_of_its_frame(container, gap):
+    frame = nights()
+    model = naive(season_length=24, context_length=48)
+    cv = RollingOriginSplit(3, horizon=24, gap=gap, context_length=48 + gap)
+    scorer = forecast_scorer("mae", gap=gap)
+    X = frame.to_numpy() if container == "array" else pl.from_pandas(frame)
+    found, expected = (cross_val_score(model, t, cv=cv, scoring=scorer) for t in (X, frame))
+    np.testing.assert_allclose(found, expected)
 
 
 @pytest.mark.parametrize(

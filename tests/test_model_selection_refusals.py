@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
-from fold_problems import HORIZON, filled, long, naive, wide
+from fold_problems import HORIZON, filled, long, naive, nights, wide
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import (
     get_scorer,
@@ -27,6 +27,7 @@ from sklearn.preprocessing import FunctionTransformer
 from titans_ts import (
     DataError,
     ParameterError,
+    RollingOriginSplit,
     forecast_scorer,
 )
 
@@ -93,6 +94,18 @@ def test_folds_across_series_stop_the_search_with_a_sentence(way):
             id="array without common rows",
         ),
         pytest.param(stacked(), KFold(3), "cut across series", id="blocks of a long table"),
+        pytest.param(
+            nights().to_numpy(),
+            KFold(3),
+            r"values repeat, so that its first 1 or 2 rows may be .* at least 13,",
+            id="array that begins as it ends",
+        ),
+        pytest.param(
+            nights().to_numpy(),
+            RollingOriginSplit(3, horizon=24),
+            r"values repeat, so that its first 1 or 2 rows may be .* at least 13,",
+            id="array with too few common rows",
+        ),
     ],
 )
 def test_folds_that_do_not_follow_time_are_refused(X, cv, message):

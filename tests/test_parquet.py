@@ -151,6 +151,7 @@ KINDS = {
     "a first file without values": lambda f: f.assign(load=f["load"].where(f.index > len(f) // 2)),
     "other names": lambda f: f.rename(columns={"unique_id": "item_id", "ds": "timestamp"}),
     "other order of columns": lambda f: f[["load", "ds", "y", "unique_id"]],
+    "times of categories": lambda f: f.astype({"ds": "category"}),
     "an index of two levels": lambda f: f.set_index(["unique_id", "ds"]),
     "an index of times": lambda f: f.set_index("ds"),
     "rows numbered at random": lambda f: f.set_index(np.random.default_rng(3).permutation(len(f))),
@@ -161,6 +162,48 @@ KINDS = {
 def test_types_names_and_indices_are_read_as_in_a_frame(tmp_path, change):
     frame = change(panel())
     same(read_table(write(frame, tmp_path)), read_table(pd.read_parquet(tmp_path)))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int16"])
+def test_an_index_of_named_integers_is_the_time_as_in_a_frame(tmp_path, dtype):
+    weeks = pd.Index(np.arange(60) * 7 + 3, dtype=dtype, name="week")
+    frame = pd.DataFrame({"y": np.arange(60.0)}, index=weeks)
+    folder = write(frame, tmp_path)
+    same(read_table(folder), read_table(frame))
+    forecaster = SeasonalNaiveForecaster(horizon=3, season_length=2, context_length=5)
+    expected = forecaster.fit(frame).predict()
+    pd.testing.assert_frame_equal(forecaster.fit(folder).predict(), expected)
+
+
+def test_an_index_of_named_integers_is_no_channel_beside_a_time_column(tmp_path):
+    for place, frame in (("wide", panel(lengths={"west": 29})[["ds", "y"]]), ("long", panel())):
+        frame.index = pd.Index(np.arange(len(frame)), name="row")
+        same(read_table(write(frame, tmp_path / place)), read_table(frame))
+
+
+def test_an_index_of_named_integers_is_the_time_of_series_with_ids(tmp_path):
+    frame = panel(lambda i, n: np.arange(i, i + 3 * n, 3)).rename(columns={"ds": "week"})
+    expected = read_table(frame[["week", "unique_id", "y", "load"]], time_column="week")
+    same(read_table(write(frame.set_index("week"), tmp_path)), expected)
+
+
+def test_integers_of_files_have_the_step_of_fit(tmp_path):
+    frame = pd.DataFrame({"y": np.arange(40.0)}, index=pd.Index(np.arange(0, 400, 10), name="t"))
+    forecaster = SeasonalNaiveForecaster(horizon=3, season_length=2, context_length=5).fit(frame)
+    cache = tmp_path / "cache"
+    folder = write(frame[-1:], tmp_path / "row", n_files=1)
+    for table in (folder, ParquetFolder(tmp_path / "row", cache=cache)):
+        assert list(forecaster.predict(table).index) == [400, 410, 420]
+        other = forecaster.fit(frame.set_axis(frame.index // 2)).predict(table)
+        assert list(other.index) == [395, 400, 405]
+        forecaster.fit(frame)
+    with pytest.raises(DataError, match="a step of 10, but those in the index 't' come every 20"):
+        forecaster.predict(write(frame[::2], tmp_path / "half", n_files=1))
+
+
+def test_row_numbers_keep_their_name(tmp_path):
+    frame = pd.DataFrame({"y": np.arange(60.0)}, index=pd.RangeIndex(60, name="week"))
+    same(read_table(write(frame, tmp_path, n_files=1)), read_table(frame))
 
 
 @pytest.mark.parametrize("index", [True, False], ids=["time index", "no time"])

@@ -47,12 +47,24 @@ def test_a_series_goes_on_as_a_series(index):
         ("hours into winter time", "h"),
         ("days over the change", "D"),
         ("24 hours, not days", "24h"),
+        ("24 hours up to the change", "24h"),
+        ("half months", "SME-15"),
+        ("every other business day", "2B"),
         ("periods", "M"),
         ("range with step", None),
     ],
 )
 def test_the_frequency_is_inferred_by_its_pandas_name(index, freq):
     assert read_table(stamped(INDICES[index]))[1].freq == freq
+
+
+def test_a_frequency_that_forgets_its_holidays_by_its_name_is_inferred():
+    offset = pd.offsets.CustomBusinessDay(holidays=["2024-01-10"])
+    frame = stamped(pd.date_range("2024-01-01", periods=7, freq=offset))
+    assert read_table(frame)[1].freq == "B"
+    frame = stamped(pd.date_range("2024-01-01", periods=13, freq=offset))
+    with pytest.raises(DataError, match="1 gap"):
+        read_table(frame)
 
 
 def test_the_future_index_carries_its_frequency():
@@ -95,6 +107,21 @@ def test_a_time_column_stays_a_column_in_its_place(times, place):
 def test_a_column_of_text_is_the_time_if_it_is_called_so(name):
     forecast, tail = continuation(with_time_column(TIME_COLUMNS["ISO text"], name))
     assert list(forecast[name]) == list(tail[name])
+
+
+@pytest.mark.parametrize("times", [pytest.param(t, id=name) for name, t in TIME_COLUMNS.items()])
+def test_a_time_column_of_categories_is_read_as_what_these_are(times):
+    plain = with_time_column(times)
+    found, layout = read_table(plain.astype({"date": "category"}))
+    expected, other = read_table(plain)
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert layout == other
+
+
+def test_integers_of_a_time_column_may_be_categories():
+    plain = with_time_column(np.arange(ROWS) * 7 + 2, "step")
+    found = read_table(plain.astype({"step": "category"}), time_column="step")[1]
+    assert found == read_table(plain, time_column="step")[1]
 
 
 def test_a_column_of_stamps_is_the_time_whatever_it_is_called():

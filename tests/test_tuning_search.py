@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from fold_problems import naive, nights
 from lightning.pytorch import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from scipy.stats import loguniform
@@ -184,10 +185,28 @@ def test_the_last_fifth_is_judged_unless_a_splitter_says_otherwise():
         seen.append((len(estimator.context_.values), len(X)))
         return -1.0
 
-    search(1, cv=None, scoring=rows).fit(waves(200))
+    frame = pd.DataFrame(waves(200), pd.date_range("2024", periods=200, freq="h"))
+    search(1, cv=None, scoring=rows).fit(frame)
     assert seen[-1][1] == 40 + 1  # with a row of context
-    search(1, cv=4, scoring=rows).fit(waves(200))
+    search(1, cv=4, scoring=rows).fit(frame)
     assert [n for _, n in seen[-4:]] == [10 + 1] * 4
+
+
+@pytest.mark.parametrize("cv", [None, 2])
+def test_a_search_over_an_array_is_one_over_its_frame_where_values_repeat(cv):
+    forecaster = naive(horizon=12, context_length=48)
+    grid = {
+        "season_length": [12, 24],
+        "context_length": [36, 60],
+        "target_transform": [None, Difference(lag=24)],
+    }
+    frame, found, expected = nights(), [], []
+    for table, scores in ((frame, expected), (frame.to_numpy(), found)):
+        made = TitansSearchCV(
+            forecaster, param_distributions=grid, n_trials=6, cv=cv, random_state=0
+        ).fit(table)
+        scores.extend(made.cv_results_["mean_test_score"])
+    assert found == pytest.approx(expected)
 
 
 def test_a_long_table_is_cut_by_time():
@@ -568,6 +587,8 @@ def test_options_of_a_metric_tell_searches_apart(tmp_path):
         return forecast_scorer(partial(mean_pinball_loss, alpha=alpha), greater_is_better=False)
 
     storage = tmp_path / "study.journal"
+    # With all rows that a candidate keeps: X repeats itself.
+    cv = RollingOriginSplit(1, horizon=9, context_length=24)
     for i, (one, other) in enumerate(
         [
             (forecast_scorer("mase"), forecast_scorer("mase", season_length=3)),
@@ -579,7 +600,7 @@ def test_options_of_a_metric_tell_searches_apart(tmp_path):
             (pinball(0.1), pinball(0.9)),
         ]
     ):
-        options = {"storage": storage, "study_name": str(i), "cv": RollingOriginSplit(1, horizon=9)}
+        options = {"storage": storage, "study_name": str(i), "cv": cv}
         search(1, scoring=one, **options).fit(X)
         search(1, scoring=one, **options).fit(X)
         with pytest.raises(ParameterError, match="its scoring is "):

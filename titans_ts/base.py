@@ -474,6 +474,7 @@ class BaseForecaster(BaseEstimator):
         freq: str | None = None,
         schema: CovariateSchema | None = None,
         *,
+        step: int | None = None,
         time_form: str = "index",
         part: bool = False,
     ) -> tuple[SeriesSet, Layout]:
@@ -488,6 +489,7 @@ class BaseForecaster(BaseEstimator):
             future_covariates=self.future_covariates,
             static_covariates=self.static_covariates,
             schema=schema,
+            step=step,
             time_form=time_form,
             part=part,
         )
@@ -548,9 +550,9 @@ class BaseForecaster(BaseEstimator):
         self, X: Any, fitted: Layout, *, part: bool = False
     ) -> tuple[SeriesSet, Layout]:
         """Read a table as that of ``fit`` was read, which cannot always be told from few rows."""
-        # The frequency of fit, so that two rows are enough and another frequency is noticed.
-        freq = self._found(fitted.freq)
-        return self._read(X, freq, fitted.covariates, time_form=fitted.time_form, part=part)
+        # Frequency and step of fit, so that few rows are enough and another one is noticed.
+        freq, schema, form = self._found(fitted.freq), fitted.covariates, fitted.time_form
+        return self._read(X, freq, schema, step=fitted.step, time_form=form, part=part)
 
     def _series_to_continue(self, X: Any) -> tuple[SeriesSet, Layout]:
         """What ``predict(X)`` reads: the last rows of each series."""

@@ -312,7 +312,7 @@ def _pinball_by_level(y_true: Any, y_pred: Any, quantiles: Any, observed: Any) -
     levels = check_quantiles("quantiles", () if quantiles is None else quantiles) or ()
     true, pred = _numbers("y_true", y_true), _numbers("y_pred", y_pred)
     _refuse_other_order(y_true, y_pred, "y_pred")
-    if len(true) == len(pred) and _has_quantile_columns(y_true, y_pred, levels):
+    if true.shape[:1] == pred.shape[:1] and _has_quantile_columns(y_true, y_pred, levels):
         pred = pred.reshape(*true.shape, len(levels))
     else:
         _refuse_other_levels(y_pred, levels)

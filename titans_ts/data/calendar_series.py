@@ -102,7 +102,9 @@ def _stamps(time: TimeAxis, series: int, before: int, after: int) -> Any:
     if span is not None and not span % unit:
         return time.index_of(last + steps * (span // unit)).append(future)
     end = pd.DatetimeIndex(time.index_of(np.array([last])))
-    days = pd.date_range(end=end.tz_localize(None)[0], periods=before, freq=offset)
+    # Business hours walk back from 10:00 to the evening before, not to 9:00, and on from there
+    # alike: only the first stamp is another, so it is one too many.
+    days = pd.date_range(end=end.tz_localize(None)[0], periods=before + 1, freq=offset)[1:]
     if time.tz is not None:
         first_time = np.ones(before, dtype=bool)
         days = days.tz_localize(time.tz, ambiguous=first_time, nonexistent="shift_forward")

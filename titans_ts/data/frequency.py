@@ -207,7 +207,8 @@ def find_offset(
     ----------
     index : DatetimeIndex
     freq : str, optional
-        What the user says; checked against the stamps. Default: inferred.
+        What the user says; checked against the stamps. Default: that of the index, where pandas
+        notes one, or else inferred.
     where : str
         The stamps' place in words, such as ``"the index"``, for messages.
     several : callable, optional
@@ -224,6 +225,9 @@ def find_offset(
     if given is not None and _follows(index, given):
         return given
     inferred = infer_offset(index)
+    own = None if given is not None else _own_offset(index)
+    if own is not None and (inferred is None or not _counts_days(own, index)):
+        return own
     if inferred is not None and given is None:
         return inferred
     if inferred is not None and isinstance(freq, FittedFreq):
@@ -256,6 +260,28 @@ def find_offset(
     if given is None and _follows(index, usual):
         return usual
     raise explain_irregular(index, usual, where, several=several)
+
+
+def _own_offset(index: pd.DatetimeIndex) -> BaseOffset | None:
+    """The step that pandas notes beside stamps, which may be none that it infers (2B, SME)."""
+    if index.freq is None:
+        return None
+    try:
+        offset = parse_freq(index.freq.freqstr)
+    except ParameterError:
+        return None
+    # Only the name is kept, and that of business days forgets their holidays.
+    return offset if offset == index.freq and _follows(index, offset) else None
+
+
+def _counts_days(offset: BaseOffset, index: pd.DatetimeIndex) -> bool:
+    """Tell whether a step is of whole days, for which an inferred name may say more: weeks, of 7D.
+
+    24 hours are a day without a time zone; in one they are none when summer time begins.
+    """
+    span = _span(offset)
+    whole = span is not None and not span % pd.Timedelta(1, "D")
+    return whole and (index.tz is None or not _is_fixed(offset))
 
 
 def usual_offset(index: pd.DatetimeIndex) -> BaseOffset:

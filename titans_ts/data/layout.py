@@ -78,6 +78,11 @@ class Layout:
         return self.time.freq if self.time is not None else None
 
     @property
+    def step(self) -> int | None:
+        """How far apart integer labels are; None for arrays and where there are times."""
+        return self.time.step if self.time is not None and self.time.kind == "integers" else None
+
+    @property
     def long(self) -> bool:
         """Whether rows of several series stood below one another."""
         return self.id_column is not None

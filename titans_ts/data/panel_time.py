@@ -20,7 +20,7 @@ from titans_ts.data.frequency import (
     usual_offset,
 )
 from titans_ts.data.tables import Label
-from titans_ts.data.time_axis import Place, TimeAxis, labels_of, zone_name
+from titans_ts.data.time_axis import Place, TimeAxis, labels_of, refuse_other_step, zone_name
 from titans_ts.errors import DataError
 
 __all__ = ["panel_axis", "refuse_repeated", "sort_rows"]
@@ -121,6 +121,7 @@ def panel_axis(
     names: Sequence[Label],
     freq: str | None,
     place: Place,
+    fitted_step: int | None = None,
 ) -> TimeAxis:
     """Read the time of all series of a long table.
 
@@ -135,6 +136,8 @@ def panel_axis(
     freq : str, optional
         What the user says; checked against every series. Default: inferred.
     place : Place
+    fitted_step : int, optional
+        Of the integers that a forecaster was fitted on. Default: told from the rows.
 
     Raises
     ------
@@ -164,9 +167,11 @@ def panel_axis(
             "Leave freq out, or name another time_column."
         )
     else:
-        steps = _steps(labels, offsets)
-        inside = steps[steps > 0]
-        step = int(inside.min()) if len(inside) else 1
+        within = np.flatnonzero(_inside(offsets))
+        steps = labels[within + 1] - labels[within]
+        if len(steps):
+            refuse_other_step(steps, fitted_step, place, labels[within[0] :])
+        step = fitted_step or (int(steps.min()) if len(steps) else 1)
     wrong = (_steps(labels, offsets) != step) & _inside(offsets)
     if wrong.any():
         at = int(wrong.argmax())

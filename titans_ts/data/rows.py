@@ -54,15 +54,17 @@ class Rows:
     order: np.ndarray | None
     offsets: np.ndarray
 
-    def time_axis(self, freq: str | None) -> TimeAxis | None:
+    def time_axis(self, freq: str | None, step: int | None = None) -> TimeAxis | None:
         """Hold the time of all series against one frequency; None where there is no time.
+
+        ``step`` is that of the integers that a forecaster was fitted on, if any.
 
         Raises
         ------
         ParameterError
             ``freq`` is no frequency.
         DataError
-            Rows are not regularly spaced, or not as ``freq`` says.
+            Rows are not regularly spaced, or not as ``freq`` or ``step`` says.
         """
         if self.index is None or self.place is None:
             if freq is not None and not self.table.single:
@@ -74,8 +76,8 @@ class Rows:
                 )
             return None
         if self.codes is None:
-            return TimeAxis.from_index(self.index, freq, self.place)
-        return panel_axis(self.index, self.order, self.offsets, self.ids, freq, self.place)
+            return TimeAxis.from_index(self.index, freq, self.place, step)
+        return panel_axis(self.index, self.order, self.offsets, self.ids, freq, self.place, step)
 
     def where(self) -> Callable[[int], str]:
         """Return what turns a row number of the table into words."""

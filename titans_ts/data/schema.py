@@ -40,6 +40,7 @@ def read_table(
     future_covariates: Names = None,
     static_covariates: Names = None,
     schema: CovariateSchema | None = None,
+    step: int | None = None,
     time_form: str = "index",
     part: bool = False,
 ) -> tuple[SeriesSet, Layout]:
@@ -79,6 +80,8 @@ def read_table(
         a series. Numbers, True and False, or categories (text).
     schema : CovariateSchema, optional
         What the covariates were in ``fit``. Default: learnt from X.
+    step : int, optional
+        How far apart integer labels were in ``fit``. Default: told from the rows.
     time_form : str, optional
         How the table of ``fit`` wrote its times, as its layout says: tried first on text.
     part : bool, default False
@@ -135,6 +138,7 @@ def read_table(
         "future_covariates": future_covariates,
         "static_covariates": static_covariates,
         "schema": schema,
+        "step": step,
     }
     if isinstance(X, ParquetFolder):
         return read_parquet_folder(X, **roles)
@@ -153,6 +157,7 @@ def read_rows(
     future_covariates: Names = None,
     static_covariates: Names = None,
     schema: CovariateSchema | None = None,
+    step: int | None = None,
     time_form: str = "index",
     part: bool = False,
 ) -> tuple[SeriesSet, Layout, np.ndarray | None]:
@@ -189,7 +194,7 @@ def read_rows(
         static_covariates=static_covariates,
     )
     rows = open_rows(table, roles, time_form)
-    axis = rows.time_axis(freq)
+    axis = rows.time_axis(freq, step)
     labels = tuple(table.labels[i] for i in roles.target)
     values, observed = _read_targets(rows, part=part, later=schema is not None)
     unnamed = labels[0] in (None, "") and table.single

@@ -22,7 +22,7 @@ from titans_ts.data.frequency import (
 from titans_ts.data.tables import Label
 from titans_ts.errors import DataError
 
-__all__ = ["Place", "TimeAxis", "labels_of", "refuse_missing", "zone_name"]
+__all__ = ["Place", "TimeAxis", "labels_of", "refuse_missing", "refuse_other_step", "zone_name"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ class TimeAxis:
     dtype: str = ""
 
     @classmethod
-    def from_index(cls, index: pd.Index, freq: str | None, place: Place) -> TimeAxis:
+    def from_index(
+        cls, index: pd.Index, freq: str | None, place: Place, step: int | None = None
+    ) -> TimeAxis:
         """Read the labels of one series' rows.
 
         Parameters
@@ -82,14 +84,16 @@ class TimeAxis:
         freq : str, optional
             What the user says; checked. Default: inferred.
         place : Place
+        step : int, optional
+            Of the integers that a forecaster was fitted on. Default: told from the rows.
 
         Raises
         ------
         ParameterError
             ``freq`` is no frequency.
         DataError
-            Labels are missing, not sorted, repeated, or not regularly spaced; or ``freq`` says
-            something else.
+            Labels are missing, not sorted, repeated, or not regularly spaced; or ``freq`` or
+            ``step`` says something else.
         """
         if isinstance(index, pd.DatetimeIndex):
             _check_order(index, index.asi8, place)
@@ -106,13 +110,13 @@ class TimeAxis:
             )
         labels = index.to_numpy(dtype=np.int64)
         _check_order(index, labels, place)
-        if isinstance(index, pd.RangeIndex):
-            step, dtype = index.step, "range"
-        else:
-            dtype = str(index.dtype)
-            step = int(np.diff(labels).min()) if len(labels) > 1 else 1
-            _check_steps(labels, step, str, plural(step, "unit"), place)
-        return cls("integers", None, (int(labels[0]),), (int(labels[-1]),), step=step, dtype=dtype)
+        dtype = "range" if isinstance(index, pd.RangeIndex) else str(index.dtype)
+        steps = np.diff(labels)
+        if len(steps):
+            refuse_other_step(steps, step, place, labels)
+        own = step or (int(steps.min()) if len(steps) else 1)
+        _check_steps(labels, own, str, plural(own, "unit"), place)
+        return cls("integers", None, (int(labels[0]),), (int(labels[-1]),), step=own, dtype=dtype)
 
     @classmethod
     def _from_periods(cls, index: pd.PeriodIndex, freq: str | None, place: Place) -> TimeAxis:
@@ -138,7 +142,8 @@ class TimeAxis:
         Returns
         -------
         pandas.Index
-            Of the kind that was read: same unit, time zone and frequency.
+            Of the kind that was read: same unit, time zone and frequency. Integers become int64
+            where they outgrow their dtype.
         """
         last = self.last[series]
         if self.kind == "stamps":
@@ -156,7 +161,7 @@ class TimeAxis:
         labels = range(last + self.step, last + (horizon + 1) * self.step, self.step)
         if self.dtype == "range":
             return pd.RangeIndex(labels)
-        return pd.Index(np.array(labels), dtype=self.dtype)
+        return _integers(np.array(labels), self.dtype)
 
     def future_of_all(self, horizon: int) -> pd.Index:
         """Return the labels of the ``horizon`` rows after the last row of every series.
@@ -194,7 +199,7 @@ class TimeAxis:
         if self.kind == "periods":
             return pd.PeriodIndex.from_ordinals(labels, freq=self.freq)  # type: ignore[attr-defined]
         if self.kind == "integers":
-            return pd.Index(labels, dtype="int64" if self.dtype == "range" else self.dtype)
+            return _integers(labels, "int64" if self.dtype == "range" else self.dtype)
         naive = pd.DatetimeIndex(labels.view(f"M8[{self.unit}]"))
         return naive if self.tz is None else naive.tz_localize("UTC").tz_convert(self.tz)
 
@@ -265,6 +270,41 @@ def labels_of(index: pd.Index) -> np.ndarray:
     if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         return index.asi8
     return index.to_numpy(dtype=np.int64)
+
+
+def _integers(labels: np.ndarray, dtype: str) -> pd.Index:
+    """Labels in their dtype, or as they are where it cannot hold them: int8 ends at 127."""
+    index = pd.Index(labels)
+    try:
+        cast = index.astype(dtype)  # numpy wraps around; others refuse
+    except (ValueError, TypeError, OverflowError):
+        return index
+    return cast if (cast == index).all() else index
+
+
+def refuse_other_step(
+    steps: np.ndarray, fitted: int | None, place: Place, labels: np.ndarray
+) -> None:
+    """Raise DataError for integers that are evenly spaced, but not as those of ``fit``.
+
+    Parameters
+    ----------
+    steps : ndarray
+        From each row to the next of its series, at least one.
+    fitted : int or None
+        The step that these should have; None where any will do.
+    place : Place
+    labels : ndarray
+        Of a first row and the next, for the message.
+    """
+    found = int(steps[0])
+    if fitted is None or found == fitted or (steps != found).any():
+        return  # uneven ones are gaps, which are told by themselves
+    raise DataError(
+        f"The forecaster was fitted on labels with a step of {fitted}, but those in {place.words} "
+        f"come every {found} (the first two are {labels[0]} and {labels[1]}). Give rows with the "
+        "step of fit, or fit again."
+    )
 
 
 def refuse_missing(

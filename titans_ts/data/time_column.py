@@ -113,7 +113,7 @@ def read_time_column(column: pd.Series, words: str, form: str = "index") -> tupl
     Parameters
     ----------
     column : Series
-        Of time stamps, dates, periods, integers, or text.
+        Of time stamps, dates, periods, integers, or text; or of categories that are such.
     words : str
         The column's name in words, such as ``"column 'date'"``, for messages.
     form : str, optional
@@ -131,6 +131,7 @@ def read_time_column(column: pd.Series, words: str, form: str = "index") -> tupl
     DataError
         A value cannot be read as a time stamp, or the column holds something else.
     """
+    column = _without_categories(column)
     dtype = column.dtype
     if isinstance(dtype, pd.PeriodDtype):
         return pd.PeriodIndex(column), "index"
@@ -287,10 +288,21 @@ def _first_value(column: pd.Series) -> Any:
 
 def _holds_stamps(column: pd.Series) -> bool:
     dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _holds_stamps(pd.Series(dtype.categories))
     if isinstance(dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)) or dtype.kind == "M":
         return True
     times = (datetime.date, np.datetime64)
     return pd.api.types.is_object_dtype(dtype) and isinstance(_first_value(column), times)
+
+
+def _without_categories(column: pd.Series) -> pd.Series:
+    """A column of categories as what these are; those of text stay, which is read once each."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    kind = column.dtype.categories.dtype
+    whole = pd.api.types.is_integer_dtype(kind) and not column.hasnans
+    return column.astype(kind) if whole or _holds_stamps(column) else column
 
 
 def _guess_format(text: str, *, dayfirst: bool = False) -> str | None:

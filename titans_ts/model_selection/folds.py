@@ -131,7 +131,7 @@ def _place(forecaster: BaseForecaster, series: SeriesSet, layout: Layout, gap: i
             "same kind of table."
         )
     if fitted is None or fold is None:
-        return _place_by_values(forecaster, series, layout)
+        return _place_by_values(forecaster, series, layout, gap)
     return _place_by_time(forecaster.layout_, layout, fitted, fold, series.lengths, gap)
 
 
@@ -210,17 +210,19 @@ def _rows_until(axis: TimeAxis, limits: np.ndarray, lengths: np.ndarray, unit: s
 # -- by values ------------------------------------------------------------------------------------
 
 
-def _place_by_values(forecaster: BaseForecaster, series: SeriesSet, layout: Layout) -> _Place:
+def _place_by_values(
+    forecaster: BaseForecaster, series: SeriesSet, layout: Layout, gap: int
+) -> _Place:
     """Place a fold without time: it must begin with rows with which the training rows end."""
     kept, several = forecaster.context_, layout.container == "numpy3d"
     n_rows = int(series.lengths[0])
-    trained = None
+    fitting: list[int] = []
     if kept.n_series == series.n_series:
         shape = (series.n_series, -1, len(series.channels))
-        trained = _common_rows(
+        fitting = _common_rows(
             _nan(kept).reshape(shape), _nan(series).reshape(shape), n_rows - forecaster.horizon
         )
-    if trained is None:
+    if not fitting:
         if several:
             raise FoldError(
                 f"The test fold holds {series.n_series} series of a 3-D array, which scikit-learn "
@@ -233,7 +235,15 @@ def _place_by_values(forecaster: BaseForecaster, series: SeriesSet, layout: Layo
             "with time stamps, or use RollingOriginSplit(horizon=...) as cv, whose test folds do "
             "(with a context_length larger than the gap)."
         )
-    each = np.full(series.n_series, trained)
+    if len(fitting) > 1:
+        raise FoldError(
+            "Nothing shows where the test fold follows the training rows: neither has time stamps, "
+            f"and values repeat, so that its first {fitting[-1]} or {fitting[-2]} rows may be "
+            "those with which the training rows end. Give a frame with time stamps, or "
+            f"RollingOriginSplit a context_length of at least {int(kept.lengths[0]) + gap}, with "
+            "which a fold has all rows that the forecaster kept."
+        )
+    each = np.full(series.n_series, fitting[0])
     numbers = np.arange(series.n_series)
     return _Place(numbers, each, each, np.ones(series.n_series, dtype=bool))
 
@@ -242,17 +252,23 @@ def _nan(series: SeriesSet) -> np.ndarray:
     return np.where(series.observed, series.values, np.nan)
 
 
-def _common_rows(kept: np.ndarray, fold: np.ndarray, most: int) -> int | None:
-    """How many rows of the fold are the last of those kept, or come before them; at most ``most``.
+def _common_rows(kept: np.ndarray, fold: np.ndarray, most: int) -> list[int]:
+    """How many rows of the fold may be the last of those kept, or come before them.
 
-    The largest such number, so that no training row is judged where values repeat.
+    At most ``most``, and all numbers that fit, the largest first. One alone where all rows that
+    were kept are in the fold: contexts are right wherever these are found, and after the last
+    such place no training row is judged.
     """
     same = _equal(fold, kept[:, -1:])
+    fitting = []
     for count in np.flatnonzero(same[:most])[::-1] + 1:
         rows = min(int(count), kept.shape[1])
-        if _equal(fold[:, count - rows : count], kept[:, -rows:]).all():
-            return int(count)
-    return None
+        if not _equal(fold[:, count - rows : count], kept[:, -rows:]).all():
+            continue
+        if rows == kept.shape[1]:
+            return [int(count)]
+        fitting.append(int(count))
+    return fitting
 
 
 def _equal(left: np.ndarray, right: np.ndarray) -> np.ndarray:

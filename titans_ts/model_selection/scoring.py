@@ -94,7 +94,9 @@ def forecast_scorer(
     folds, 3-D arrays cut across series) is refused with a :class:`DataError`. Inside
     scikit-learn, which would turn that into nan, the search stops with a ``ValueError`` that
     says the same. Tables without time stamps show where a fold belongs only by common rows, which
-    the folds of :class:`RollingOriginSplit` begin with.
+    the folds of :class:`RollingOriginSplit` begin with. Where values repeat, one row fits in
+    several places, and the fold is refused: give :class:`RollingOriginSplit` a ``context_length``
+    of at least the forecaster's ``context_length_``.
 
     Examples
     --------

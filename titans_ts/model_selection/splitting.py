@@ -42,7 +42,8 @@ class RollingOriginSplit(BaseCrossValidator):
         Rows of context before the tested rows of each fold; as many as the forecaster's
         ``context_length_`` make its own ``score`` work. Default: the ``gap`` and one row before
         it, from which :func:`forecast_scorer` sees where the fold belongs; it takes longer
-        contexts from what the forecaster kept in ``fit``.
+        contexts from what the forecaster kept in ``fit``. In a table without time whose values
+        repeat, only as many as the forecaster kept show that.
     gap : int, default 0
         Rows between the last training row and the first tested row.
     stride : int, optional

@@ -63,7 +63,7 @@ def _series(estimator: BaseForecaster, X: Any, y: Any, cv: Any, scoring: Any) ->
     series, layout = estimator._read(X)
     refuse_other_target(y, X, series, layout)
     scorer = _forecast_scorer(scoring, cv)
-    folds = find_folds(cv, X, estimator)
+    folds = find_folds(cv, X, estimator, timed=layout.time is not None)
     n_rows = int(series.lengths.max()) * len(folds[0][0]) // len(X)
     checksum = joblib.hash((fingerprint_of_series(series), folds))
     return SearchData(X, None, folds, scorer, n_rows, checksum)

@@ -20,7 +20,7 @@ JUDGED = 5
 Fold = tuple[np.ndarray, np.ndarray]
 
 
-def find_folds(cv: Any, X: Any, estimator: BaseForecaster) -> list[Fold]:
+def find_folds(cv: Any, X: Any, estimator: BaseForecaster, *, timed: bool) -> list[Fold]:
     """Return rows to learn from and rows to judge on, fold by fold.
 
     Parameters
@@ -29,6 +29,8 @@ def find_folds(cv: Any, X: Any, estimator: BaseForecaster) -> list[Fold]:
         None is one fold, and a number as many, whose tested rows together are the last fifth.
     X : table
     estimator : BaseForecaster
+    timed : bool
+        Whether X has times, or only an order of rows.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def find_folds(cv: Any, X: Any, estimator: BaseForecaster) -> list[Fold]:
         It is none of these, or does not follow time.
     """
     if cv is None or (isinstance(cv, Integral) and not isinstance(cv, bool)):
-        cv = _rolling(1 if cv is None else int(cv), X, estimator)
+        cv = _rolling(1 if cv is None else int(cv), X, estimator, timed)
     if isinstance(cv, RollingOriginSplit) and cv.horizon < estimator.horizon:
         raise ParameterError(
             f"cv tests {cv.horizon} rows in each fold, but the forecaster forecasts "
@@ -60,17 +62,25 @@ def find_folds(cv: Any, X: Any, estimator: BaseForecaster) -> list[Fold]:
     return folds
 
 
-def _rolling(n_splits: int, X: Any, estimator: BaseForecaster) -> RollingOriginSplit:
+def _rolling(n_splits: int, X: Any, estimator: BaseForecaster, timed: bool) -> RollingOriginSplit:
     if n_splits < 1:
         raise ParameterError(f"cv must be at least 1 fold, got {n_splits}.")
     _, n_steps = _splitter(estimator, 1, 1)._steps(X)
-    return _splitter(estimator, n_splits, max(estimator.horizon, n_steps // (JUDGED * n_splits)))
+    horizon = max(estimator.horizon, n_steps // (JUDGED * n_splits))
+    before = n_steps - n_splits * horizon
+    # Without time only values show where a fold belongs, and these may repeat: all rows that any
+    # candidate kept are in the fold then.
+    context_length = None if timed or before < 1 else before
+    return _splitter(estimator, n_splits, horizon, context_length)
 
 
-def _splitter(estimator: BaseForecaster, n_splits: int, horizon: int) -> RollingOriginSplit:
+def _splitter(
+    estimator: BaseForecaster, n_splits: int, horizon: int, context_length: int | None = None
+) -> RollingOriginSplit:
     return RollingOriginSplit(
         n_splits,
         horizon=horizon,
+        context_length=context_length,
         id_column=estimator.id_column,
         time_column=estimator.time_column,
     )

@@ -66,7 +66,7 @@ class Prepared:
     dtypes: dict[str, str]
     asked: Asked
 
-    def serves(self, freq: str | None, schema: CovariateSchema | None) -> bool:
+    def serves(self, freq: str | None, schema: CovariateSchema | None, step: int | None) -> bool:
         """Whether a reading that asks for these would come to the same."""
         # What was given may say more than the files do: a season of days, a category of a model.
         if freq is None:
@@ -74,6 +74,8 @@ class Prepared:
         else:
             own = self.layout.freq
             same = own is not None and parse_freq(freq) == parse_freq(own)
+        if step is not None:
+            same = same and self.layout.step == step
         if schema is None:
             return same and not self.asked.schema
         return same and schema == self.layout.covariates
@@ -160,11 +162,15 @@ class RowCache:
             ) from error
 
     def keep(
-        self, prepared: Prepared, freq: str | None, schema: CovariateSchema | None
+        self,
+        prepared: Prepared,
+        freq: str | None,
+        schema: CovariateSchema | None,
+        step: int | None,
     ) -> Prepared:
         """Give new row files their name."""
         asked = None if schema is None else asdict(schema)
-        place = self.path / f"{self._stem}-{_digest([freq, asked])}"
+        place = self.path / f"{self._stem}-{_digest([freq, asked, step])}"
         folder = prepared.folder
         noted = {
             "version": VERSION,

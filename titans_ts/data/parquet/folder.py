@@ -144,6 +144,7 @@ def read_parquet_folder(
     future_covariates: Names = None,
     static_covariates: Names = None,
     schema: CovariateSchema | None = None,
+    step: int | None = None,
 ) -> tuple[SeriesSet, Layout]:
     """Read a table as :func:`titans_ts.data.schema.read_table` does, into row files.
 
@@ -151,7 +152,7 @@ def read_parquet_folder(
     ----------
     X : ParquetFolder
     freq, time_column, target, id_column : optional
-    past_covariates, future_covariates, static_covariates, schema : optional
+    past_covariates, future_covariates, static_covariates, schema, step : optional
         As of :func:`titans_ts.data.schema.read_table`.
 
     Returns
@@ -178,11 +179,11 @@ def read_parquet_folder(
     X._read = [p for p in X._read if p.fingerprint == fingerprint and p.folder.path.exists()]
     cache = None if X.cache is None else RowCache(X.cache, key, fingerprint)
     for prepared in (*X._read, *(cache.entries() if cache is not None else ())):
-        if prepared.key == key and prepared.serves(freq, schema):
+        if prepared.key == key and prepared.serves(freq, schema, step):
             if prepared not in X._read:
                 X._read.append(prepared)
             return prepared.series(), prepared.layout
-    prepared = _prepare(files, key, fingerprint, cache, vars(roles), freq, schema)
+    prepared = _prepare(files, key, fingerprint, cache, vars(roles), freq, schema, step)
     X._read.append(prepared)
     return prepared.series(), prepared.layout
 
@@ -195,13 +196,14 @@ def _prepare(
     names: Mapping[str, Any],
     freq: str | None,
     schema: CovariateSchema | None,
+    step: int | None,
 ) -> Prepared:
     """Check all rows and write row files."""
     columns = find_columns(files, names)
     clock = Clock.for_column(files.schema, columns.time, columns.first_times())
     texts = [name for name in columns.covariates if is_text(files.schema.field(name).type)]
     census, categories = take_census(files, columns.ids, clock, texts)
-    layout = find_layout(files, columns, clock, census, freq)
+    layout = find_layout(files, columns, clock, census, freq, step)
     layout = replace(layout, covariates=learn_covariates(files, columns, categories, schema))
     steps = None
     if layout.time is not None and clock.name is not None:
@@ -218,7 +220,7 @@ def _prepare(
         asked = Asked(freq is not None, schema is not None)
         static, dtypes = rows.static, rows.dtypes
         found = Prepared(key, fingerprint, folder, layout, census.counts, static, dtypes, asked)
-        return found if cache is None else cache.keep(found, freq, schema)
+        return found if cache is None else cache.keep(found, freq, schema, step)
     except BaseException:
         folder.close()
         raise

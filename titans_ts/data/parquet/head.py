@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from titans_ts.data.ids import ID_NAMES
 from titans_ts.data.layout import Layout
 from titans_ts.data.parquet.files import ParquetFiles
 from titans_ts.data.parquet.scan import Census, RowScan
@@ -20,7 +21,7 @@ from titans_ts.data.parquet.time import Clock
 from titans_ts.data.roles import Roles, find_roles
 from titans_ts.data.tables import Label, open_table
 from titans_ts.data.time_axis import TimeAxis
-from titans_ts.data.time_column import write_time_column
+from titans_ts.data.time_column import find_time_column, is_time_name, write_time_column
 from titans_ts.errors import DataError
 
 __all__ = ["Columns", "find_columns", "find_layout"]
@@ -82,10 +83,13 @@ def find_columns(files: ParquetFiles, names: Mapping[str, Any]) -> Columns:
     index = [name for name in noted if isinstance(name, str) and name in files.schema.names]
     own = [name for name in files.schema.names if name not in index]
     if not isinstance(head.index, (pd.DatetimeIndex, pd.PeriodIndex, pd.MultiIndex)):
-        # Row numbers, which say nothing across files; or a column that was made the index.
-        named = head.index.name is not None
-        head, own = head.reset_index(drop=not named), [*(index if named else []), *own]
-        index = []
+        meaning = _meaning_of_index(head, names) if index else "rows"
+        if meaning == "rows":
+            head, index = head.set_index(pd.RangeIndex(len(head), name=head.index.name)), []
+        elif meaning == "column":
+            if names.get("time_column") is None and _is_counted(head.index):
+                names = {**names, "time_column": head.index.name}
+            head, own, index = head.reset_index(), [*index, *own], []
     table = open_table(head)
     assert table is not None
     if not own:
@@ -106,8 +110,38 @@ def find_columns(files: ParquetFiles, names: Mapping[str, Any]) -> Columns:
     )
 
 
+def _meaning_of_index(head: pd.DataFrame, names: Mapping[str, Any]) -> str:
+    """Say what an index of one level without time stamps is.
+
+    Returns
+    -------
+    {"rows", "column", "time"}
+        Row numbers, which say nothing across files, or which a frame with a time column has
+        beside it; a column that was made the index; or labels of rows that follow one another.
+    """
+    if head.index.name is None:
+        return "rows"
+    if names.get("time_column") is not None or not _is_counted(head.index):
+        return "column"
+    labels = list(head.columns)
+    long = names.get("id_column") is not None or any(label in ID_NAMES for label in labels)
+    timed = find_time_column(labels, [head.iloc[:, i] for i in range(len(labels))]) is not None
+    if timed or (long and any(map(is_time_name, labels))):
+        return "rows"
+    return "column" if long else "time"
+
+
+def _is_counted(index: pd.Index) -> bool:
+    return pd.api.types.is_integer_dtype(index.dtype)
+
+
 def find_layout(
-    files: ParquetFiles, columns: Columns, clock: Clock, census: Census, freq: str | None
+    files: ParquetFiles,
+    columns: Columns,
+    clock: Clock,
+    census: Census,
+    freq: str | None,
+    fitted_step: int | None,
 ) -> Layout:
     """Return the layout of the whole table, but for its covariates.
 
@@ -116,7 +150,8 @@ def find_layout(
     ParameterError
         ``freq`` is no frequency.
     DataError
-        The longest series are not regular, or not as ``freq`` says; targets are not numbers.
+        The longest series are not regular, or not as ``freq`` or ``fitted_step`` says; targets
+        are not numbers.
     """
     from titans_ts.data.schema import read_table
 
@@ -128,6 +163,7 @@ def find_layout(
     _, layout = read_table(
         sample,
         freq=freq,
+        step=fitted_step,
         time_column=columns.labels[columns.time] if in_column and columns.time else None,
         target=labels,
         id_column=None if columns.roles.ids is None else columns.labels[columns.ids or ""],
@@ -191,7 +227,7 @@ def _sample(
     sizes = [len(part) for part in stamps]
     n = sum(sizes)
     frame = head.reset_index(drop=True).iloc[np.arange(n) % len(head)]
-    frame.index = pd.RangeIndex(n)
+    frame.index = pd.RangeIndex(n, name=head.index.name)
     for i in roles.target:
         # The first rows may all be missing.
         if pd.api.types.is_numeric_dtype(frame.dtypes.iloc[i]):
@@ -214,7 +250,8 @@ def _sample(
         elif roles.levels:
             frame.index = pd.MultiIndex.from_arrays([ids, index], names=head.index.names)
         else:
-            frame.index = index.rename(head.index.name)
+            like = head.index.dtype if clock.kind == "integers" else index.dtype
+            frame.index = index.astype(like).rename(head.index.name)
     return frame.iloc[:, sorted(keep)]
 
 
