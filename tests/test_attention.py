@@ -439,3 +439,34 @@ def test_segments_prepared_together_are_those_of_one_call_each(time, mode, maske
         gradients.append([out, *torch.autograd.grad((out * weight).sum(), inputs)])
     for actual, expected in zip(*gradients, strict=True):
         close(actual, expected, 1e-12)
+
+
+@pytest.mark.parametrize("rotary", [True, False], ids=["positions", "no positions"])
+@pytest.mark.parametrize("masked", [(), (0, 1), (0,), (1,)], ids=str)
+@pytest.mark.parametrize("cut", [1, 4, 6])
+def test_a_segment_that_is_cut_goes_on_where_it_was(cut, masked, rotary, form):
+    """``masked``: which of its two parts come with a mask."""
+    config = make_backbone("mac", depth=1, rotary=rotary, attention_conv=True).config
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = SegmentAttention(config).double()
+    tokens, reads = make_tokens(7), make_tokens(7, seed=1)
+    seen = torch.rand(3, 7, generator=torch.Generator().manual_seed(2)) > 0.3
+    parts = [slice(None, cut), slice(cut, None)]
+    for number in {0, 1} - set(masked):
+        seen[:, parts[number]] = True
+    (whole,), expected_tail = module.prepare(tokens, seen if masked else None)
+    expected = module.attend(whole, module.see(whole, reads))
+    before, tail, outputs = None, None, []
+    for number, now in enumerate(parts):
+        (part,), tail = module.prepare(
+            tokens[:, now],
+            seen[:, now] if number in masked else None,
+            tail,
+            n_before=cut if number else 0,
+        )
+        before = module.see(part, reads[:, now], before)
+        outputs.append(module.attend(part, before))
+        before = before.carried()
+    close(torch.cat(outputs, dim=1), expected, 1e-12)
+    close(tail, expected_tail, 1e-12)
