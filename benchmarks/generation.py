@@ -56,7 +56,7 @@ def measure(variant: str, n: int) -> None:
     tokenizer = ByteTokenizer()
     model = TokenModel(tokenizer.n_tokens, TitansLanguageModel(variant=variant)._config()).eval()
     prompt = tokenizer.encode("Once upon a time")
-    start = read_on(model, prompt, end=tokenizer.end, length=64)
+    start = read_on(model, prompt, end=tokenizer.end, length=64, weights="")
     n_numbers = sum(tensor.numel() for tensor in tensors_of(start.state))
     # No token ends this text.
     generator = torch.Generator().manual_seed(0)

@@ -47,6 +47,7 @@ GUE = (
 )
 SETS = ("splice", "enhancers", *(f"gue/{name}" for name in GUE))
 MODELS = ("titans", "cnn", "kmers")
+MEASURES = ("mcc", "accuracy")
 
 # Files of the head on which no result depends.
 OTHER_CODE = (
@@ -296,17 +297,20 @@ def render(rows: list[dict[str, Any]], *, any_code: bool) -> str:
                 found.setdefault(row["key"][2], []).append(row)
         if not found:
             continue
-        cells, tops = [], []
+        means = {
+            (model, measure): mean(r["test"][measure] for r in runs)
+            for model, runs in found.items()
+            for measure in MEASURES
+        }
+        cells = []
         for model in MODELS:
-            runs = found.get(model, [])
-            tops.append(mean(r["test"]["mcc"] for r in runs) if runs else -2.0)
-        for model, top in zip(MODELS, tops, strict=True):
-            runs = found.get(model, [])
-            for measure in ("mcc", "accuracy"):
-                values = [100 * r["test"][measure] for r in runs]
+            for measure in MEASURES:
+                values = [100 * r["test"][measure] for r in found.get(model, [])]
                 text = f"{mean(values):.1f}" if values else "-"
                 text += f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-                cells.append(f"**{text}**" if values and top == max(tops) else text)
+                most = max(figure for (_, of), figure in means.items() if of == measure)
+                best = values and means[model, measure] == most
+                cells.append(f"**{text}**" if best else text)
         ours = found.get("titans", [])
         one = [r["one direction"]["test"]["accuracy"] for r in ours]
         both = [r["strands averaged"]["test"]["accuracy"] for r in ours]
