@@ -302,14 +302,14 @@ def render(rows: list[dict[str, Any]], *, any_code: bool) -> str:
             for model, runs in found.items()
             for measure in MEASURES
         }
+        most = {m: max(means[model, m] for model in found) for m in MEASURES}
         cells = []
         for model in MODELS:
             for measure in MEASURES:
                 values = [100 * r["test"][measure] for r in found.get(model, [])]
                 text = f"{mean(values):.1f}" if values else "-"
                 text += f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-                most = max(figure for (_, of), figure in means.items() if of == measure)
-                best = values and means[model, measure] == most
+                best = values and means[model, measure] == most[measure]
                 cells.append(f"**{text}**" if best else text)
         ours = found.get("titans", [])
         one = [r["one direction"]["test"]["accuracy"] for r in ours]

@@ -15,7 +15,7 @@ def free_port():
         return one.getsockname()[1]
 
 
-def run_ranks(function, n_ranks=2, timeout=60):
+def run_ranks(function, n_ranks=2, timeout=300):
     """Call ``function(rank)`` in every process, and return what it returned there."""
     context, port = multiprocessing.get_context("fork"), free_port()
     receivers, processes = [], []

@@ -21,6 +21,7 @@ from titans_ts.base import BaseForecaster
 from titans_ts.data.covariates import Covariate
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.persistence import load_forecaster
+from titans_ts.persistence.ensembles import refuse_other_class
 
 __all__ = ["FLAVOR_NAME", "load_model", "log_model", "save_model"]
 
@@ -228,13 +229,11 @@ def _check(forecaster: Any) -> None:
             f"{type(forecaster).__name__}. Other estimators have flavours of their own, such as "
             "mlflow.sklearn."
         )
-    kind = type(forecaster)
-    if kind is not getattr(titans_ts, kind.__name__, None):
-        raise ParameterError(
-            f"The forecaster is a {kind.__name__}, which titans_ts could not find again: expected "
-            "one of its own forecasters. Save it with its own save, and log the folder as an "
-            "artifact."
-        )
+    refuse_other_class(
+        forecaster,
+        "The forecaster",
+        "Save it with its own save, and log the folder as an artifact.",
+    )
     check_is_fitted(forecaster)
 
 

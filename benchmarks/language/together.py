@@ -154,8 +154,7 @@ class Learner:
         self.optimizer.step()
         with torch.no_grad():
             self.losses.index_copy_(0, step[None], loss.detach()[None])
-            after = fill_windows(after, self.past)
-            self.states[after_that] = put(after, self.states.get(after_that))
+            put(fill_windows(after, self.past), self.states, after_that)
             step += 1
 
     def learn(self) -> None:
@@ -247,8 +246,7 @@ class Reading:
             piece[:, :-1], piece[:, 1:], self.states.get(place), need_state=self.carry
         )
         if self.carry:
-            after = fill_windows(after, self.learner.past)
-            self.states[after_that] = put(after, self.states.get(after_that))
+            put(fill_windows(after, self.learner.past), self.states, after_that)
         self.total += logs.double().sum()
         self.at += self.length
 
@@ -335,16 +333,16 @@ def fill_windows(state: Any, past: int) -> Any:
     return state
 
 
-def put(after: Any, places: Any) -> Any:
-    """A state in the tensors of another one, or in its own at first."""
+def put(after: Any, states: dict[int, Any], place: int) -> None:
+    """A state into the tensors of the one that lies in its place, or at first its own there."""
     after = detach(after)
-    if places is None:
-        return map_tensors(torch.clone, after)
-    for place, tensor in zip(tensors_of(places), tensors_of(after), strict=True):
-        if place.shape != tensor.shape:
+    if place not in states:
+        states[place] = map_tensors(torch.clone, after)
+        return
+    for kept, tensor in zip(tensors_of(states[place]), tensors_of(after), strict=True):
+        if kept.shape != tensor.shape:
             raise ValueError("a state that changes its shape cannot be carried in one place.")
-        place.copy_(tensor)
-    return places
+        kept.copy_(tensor)
 
 
 def synchronize(device: torch.device) -> None:

@@ -20,7 +20,7 @@ from titans_ts.data.frequency import (
     usual_offset,
 )
 from titans_ts.data.tables import Label
-from titans_ts.data.time_axis import Place, TimeAxis, labels_of, refuse_other_step, zone_name
+from titans_ts.data.time_axis import Place, TimeAxis, find_step, labels_of, zone_name
 from titans_ts.errors import DataError
 
 __all__ = ["panel_axis", "refuse_repeated", "sort_rows"]
@@ -154,6 +154,7 @@ def panel_axis(
         offset = stamps.find_offset(freq)
         tz = None if index.tz is None else zone_name(index, place)
         return TimeAxis("stamps", offset.freqstr, first, last, unit=index.unit, tz=tz)
+    steps, inside = _steps(labels, offsets), _inside(offsets)
     if isinstance(index, pd.PeriodIndex):
         step = parse_freq(index.freq).n
         if freq is not None and parse_freq(freq) != parse_freq(index.freq):
@@ -167,12 +168,9 @@ def panel_axis(
             "Leave freq out, or name another time_column."
         )
     else:
-        within = np.flatnonzero(_inside(offsets))
-        steps = labels[within + 1] - labels[within]
-        if len(steps):
-            refuse_other_step(steps, fitted_step, place, labels[within[0] :])
-        step = fitted_step or (int(steps.min()) if len(steps) else 1)
-    wrong = (_steps(labels, offsets) != step) & _inside(offsets)
+        first_pair = int(inside.argmax()) if len(inside) else 0
+        step = find_step(steps[inside], fitted_step, place, labels[first_pair:])
+    wrong = (steps != step) & inside
     if wrong.any():
         at = int(wrong.argmax())
         series = int(np.searchsorted(offsets, at, side="right")) - 1

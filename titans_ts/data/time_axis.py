@@ -22,7 +22,7 @@ from titans_ts.data.frequency import (
 from titans_ts.data.tables import Label
 from titans_ts.errors import DataError
 
-__all__ = ["Place", "TimeAxis", "labels_of", "refuse_missing", "refuse_other_step", "zone_name"]
+__all__ = ["Place", "TimeAxis", "find_step", "labels_of", "refuse_missing", "zone_name"]
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,9 @@ class TimeAxis:
         labels = index.to_numpy(dtype=np.int64)
         _check_order(index, labels, place)
         dtype = "range" if isinstance(index, pd.RangeIndex) else str(index.dtype)
-        steps = np.diff(labels)
-        if len(steps):
-            refuse_other_step(steps, step, place, labels)
-        own = step or (int(steps.min()) if len(steps) else 1)
-        _check_steps(labels, own, str, plural(own, "unit"), place)
-        return cls("integers", None, (int(labels[0]),), (int(labels[-1]),), step=own, dtype=dtype)
+        step = find_step(np.diff(labels), step, place, labels)
+        _check_steps(labels, step, str, plural(step, "unit"), place)
+        return cls("integers", None, (int(labels[0]),), (int(labels[-1]),), step=step, dtype=dtype)
 
     @classmethod
     def _from_periods(cls, index: pd.PeriodIndex, freq: str | None, place: Place) -> TimeAxis:
@@ -282,28 +279,33 @@ def _integers(labels: np.ndarray, dtype: str) -> pd.Index:
     return cast if (cast == index).all() else index
 
 
-def refuse_other_step(
-    steps: np.ndarray, fitted: int | None, place: Place, labels: np.ndarray
-) -> None:
-    """Raise DataError for integers that are evenly spaced, but not as those of ``fit``.
+def find_step(steps: np.ndarray, fitted: int | None, place: Place, labels: np.ndarray) -> int:
+    """Return the step that integers should have from row to row.
 
     Parameters
     ----------
     steps : ndarray
-        From each row to the next of its series, at least one.
+        From each row to the next of its series; there may be none.
     fitted : int or None
-        The step that these should have; None where any will do.
+        The step that a forecaster was fitted on. Default: told from the rows.
     place : Place
     labels : ndarray
         Of a first row and the next, for the message.
+
+    Raises
+    ------
+    DataError
+        They are evenly spaced, but not as those of ``fit``.
     """
-    found = int(steps[0])
-    if fitted is None or found == fitted or (steps != found).any():
-        return  # uneven ones are gaps, which are told by themselves
+    if fitted is None:
+        return int(steps.min()) if len(steps) else 1
+    # Uneven ones are gaps, which are told by themselves.
+    if not len(steps) or steps[0] == fitted or (steps != steps[0]).any():
+        return fitted
     raise DataError(
         f"The forecaster was fitted on labels with a step of {fitted}, but those in {place.words} "
-        f"come every {found} (the first two are {labels[0]} and {labels[1]}). Give rows with the "
-        "step of fit, or fit again."
+        f"come every {steps[0]} (the first two are {labels[0]} and {labels[1]}). Give rows with "
+        "the step of fit, or fit again."
     )
 
 

@@ -134,9 +134,9 @@ class MACBlock(Block):
         y = self.gate(y, gate)
         if memory is None:
             return y, None
-        ended = state.n_open + x.shape[1] == self.segment_length
-        opened = OpenSegment(opened.memory, seen.carried())
-        return y, MACState(memory, Tails(query_tail, tail), None if ended else opened)
+        ended = seen.keys.shape[-2] == self.segment_length
+        after = None if ended else OpenSegment(opened.memory, seen.carried())
+        return y, MACState(memory, Tails(query_tail, tail), after)
 
     def _walk(
         self,

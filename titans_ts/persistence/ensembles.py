@@ -60,12 +60,7 @@ def save_ensemble(ensemble: Ensemble, path: str | Path, save: Callable[[Any, Pat
     """
     names = [name for name, _ in ensemble.forecasters]
     for name, member in zip(names, ensemble.members_, strict=True):
-        kind = type(member)
-        if kind is not getattr(titans_ts, kind.__name__, None):
-            raise ParameterError(
-                f"The member {name!r} is a {kind.__name__}, which titans_ts could not find again: "
-                "expected one of its own forecasters. Save the members one by one."
-            )
+        refuse_other_class(member, f"The member {name!r}", "Save the members one by one.")
     weights = encoded_parameters({"weights": ensemble.weights}, dispensable=())
     with new_folder(FORECASTER, path) as part:
         sums = []
@@ -75,6 +70,16 @@ def save_ensemble(ensemble: Ensemble, path: str | Path, save: Callable[[Any, Pat
             sums.append(sha256_of(folder / FORECASTER.json_file))
         about = {"class": type(ensemble).__name__, "names": names, **weights, MEMBERS: sums}
         write_header(FORECASTER, part, about)
+
+
+def refuse_other_class(forecaster: Any, what: str, instead: str) -> None:
+    """Raise ParameterError for a class that only its own ``load`` finds."""
+    kind = type(forecaster)
+    if kind is not getattr(titans_ts, kind.__name__, None):
+        raise ParameterError(
+            f"{what} is a {kind.__name__}, which titans_ts could not find again: expected one of "
+            f"its own forecasters. {instead}"
+        )
 
 
 def load_ensemble(

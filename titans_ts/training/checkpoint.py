@@ -122,22 +122,20 @@ class CheckpointFolder:
             return
         self._number += 1
         self._write(f"progress-{self._number:09d}", state, tensors)
-        for number in self._numbers()[:-MOST_KEPT]:
-            self._remove(f"progress-{number:09d}")
+        self._remove_progress(keep=MOST_KEPT)
 
     def finish(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep what came of the fit, and no longer how it came."""
         if not self.is_writer:
             return
         self._write(FINISHED, state, tensors)
-        for number in self._numbers():
-            self._remove(f"progress-{number:09d}")
+        self._remove_progress()
 
     def forget(self) -> None:
         """Remove where the fit was, since it starts anew."""
         self.found = None
-        for number in self._numbers():
-            self._remove(f"progress-{number:09d}")
+        if self.is_writer:
+            self._remove_progress()
 
     @contextmanager
     def explain_misfit(self) -> Iterator[None]:
@@ -236,10 +234,13 @@ class CheckpointFolder:
         except SafetensorError as error:
             raise CheckpointError(f"{damaged}: {arrays.name}: {error}.") from error
 
-    def _remove(self, name: str) -> None:
-        # What says that a record is whole goes first.
-        for kind in ("json", "safetensors"):
-            (self.folder / f"{name}.{kind}").unlink(missing_ok=True)
+    def _remove_progress(self, *, keep: int = 0) -> None:
+        """Remove all records on the way but the last few."""
+        numbers = self._numbers()
+        for number in numbers[: max(len(numbers) - keep, 0)]:
+            # What says that a record is whole goes first.
+            for kind in ("json", "safetensors"):
+                (self.folder / f"progress-{number:09d}.{kind}").unlink(missing_ok=True)
 
 
 def check_checkpoint_path(path: Any) -> Path:
