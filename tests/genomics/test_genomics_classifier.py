@@ -9,7 +9,7 @@ import pytest
 import torch
 from genomics_problems import boxes, tiny_classifier, tiny_model
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -225,6 +225,26 @@ def test_labels_in_columns_with_types_of_their_own_stay_what_they_are(labels, ki
     assert classes[places].tolist() == labels.tolist()
 
 
+@pytest.mark.parametrize("dtype", ["boolean", "Int64"])
+def test_a_frame_of_one_column_has_the_classes_of_its_column(dtype):
+    column = pd.Series([1, 0] * 10, dtype=dtype)
+    with pytest.warns(DataConversionWarning):
+        classes, places = read_labels(column.to_frame(), 20)
+    expected, same = read_labels(column, 20)
+    assert classes.dtype == expected.dtype
+    assert places.tolist() == same.tolist()
+
+
+@pytest.mark.parametrize("coding", ["motifs", "kmers"])
+def test_a_classifier_in_double_precision_is_saved_as_it_is(tmp_path, coding):
+    sequences, labels = boxes(40)
+    classifier = tiny_classifier(coding=coding, precision="64-true", max_epochs=1)
+    classifier.fit(sequences, labels).save(tmp_path / "model")
+    loaded = TitansSequenceClassifier.load(tmp_path / "model")
+    expected = classifier.predict_proba(sequences)
+    np.testing.assert_array_equal(loaded.predict_proba(sequences), expected)
+
+
 def test_labels_that_look_like_known_ones_are_told_apart():
     with pytest.raises(DataError, match=r"The labels \[0, 1\] are none of .*\['0', '1'\]"):
         read_labels([0, 1], 2, classes=np.array(["0", "1"]))
@@ -342,13 +362,19 @@ def test_without_validation_the_written_strand_is_read_and_words_weigh_half():
     assert (classifier.reverse_complement_, classifier.word_share_) == (False, 0.5)
 
 
-def test_batches_to_judge_by_keep_their_order_and_are_cut_where_one_sequence_is_long():
-    lengths = [9, 3, 5, 7, 100, 3, 5]
-    sequences, labels = encode_sequences(["A" * n for n in lengths]), np.arange(7)
-    batches = JudgedBatches(sequences, labels, 4, most_bases=40)
-    assert len(batches) == len(list(batches))
-    assert [b.labels.tolist() for b in batches] == [[0, 1, 2, 3], [5], [6], [4]]
-    assert [b.codes.shape for b in batches] == [(4, 9), (1, 3), (1, 5), (1, 100)]
+def test_validation_reads_sequences_of_like_length_together(monkeypatch):
+    shapes = []
+    judge = ClassifierModule.validation_loss
+
+    def kept(module, batch):
+        shapes.append(tuple(batch.codes.shape))
+        return judge(module, batch)
+
+    monkeypatch.setattr(ClassifierModule, "validation_loss", kept)
+    monkeypatch.setattr("titans_ts.plugins.genomics.classifier.MOST_BASES", 400)
+    long = ["ACGT" * 250, *["ACGTAACGTA"] * 90]
+    tiny_classifier(max_epochs=1).fit(*boxes(40), validation=(long, ["box", *["none"] * 90]))
+    assert shapes == [(40, 10), (40, 10), (10, 10), (1, 1000)]
 
 
 def test_validation_rows_may_be_given_and_their_labels_must_be_known():
@@ -418,7 +444,7 @@ def test_what_motifs_are_divided_by_is_what_was_seen_of_them():
 
 def test_a_batch_weighs_what_its_classes_do():
     sequences, labels = encode_sequences(["ACGT", "GG", "TTA"]), np.array([0, 1, 1])
-    (batch,) = JudgedBatches(sequences, labels, 3)
+    (batch,) = JudgedBatches(sequences, labels, [np.arange(3)])
     module = ClassifierModule(
         torch.nn.Linear(1, 1),
         None,

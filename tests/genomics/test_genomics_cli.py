@@ -213,6 +213,10 @@ def test_what_a_saved_model_computes_on_can_be_named(folder, monkeypatch, comman
         ),
         (("predict", "box.fa.gz", "--model", "nowhere"), "No saved model"),
         (
+            ("train", "table.csv", "--pretrained", "model", "--out", "new"),
+            "not a TitansSequenceModel. Name a folder of one",
+        ),
+        (
             ("predict", "box.fa.gz", "--model", "model", "--out", "model/model.json"),
             "--out 'model/model.json' lies in --model 'model'",
         ),

@@ -29,16 +29,28 @@ def test_case_white_space_and_rna_make_no_difference():
 
 @pytest.mark.parametrize(
     "container",
-    [list, tuple, np.array, pd.Series, lambda s: np.array(s, dtype=object)[:, None], pd.DataFrame],
+    [
+        list,
+        tuple,
+        np.array,
+        pd.Series,
+        lambda s: np.array(s, dtype=object)[:, None],
+        pd.DataFrame,
+        pl.Series,
+        lambda s: pl.DataFrame({"sequence": s}),
+        pa.array,
+        lambda s: pa.chunked_array([s]),
+        lambda s: pa.table({"sequence": s}),
+    ],
 )
 def test_sequences_come_in_any_container_of_one_column(container):
     coded = encode_sequences(container(["ACG", "TT"]))
     assert list(coded.lengths) == [3, 2]
 
 
-def batches_of(lengths, size):
+def batches_of(lengths, size, **limits):
     sequences = encode_sequences(["A" * n for n in lengths])
-    batches = list(even_batches(sequences, size, most_filling=100))
+    batches = list(even_batches(sequences, size, most_filling=100, **limits))
     assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
     return [sequences.lengths[rows].tolist() for rows in batches]
 
@@ -49,6 +61,17 @@ def test_of_sequences_read_together_at_most_half_is_filling_or_little():
     assert batches_of([31, 7, 7, 7, 7], 64) == [[7, 7, 7, 7, 31]]  # 96 of filling
     assert batches_of([500, 1000, 1000], 64) == [[500, 1000, 1000]]
     assert batches_of([5] * 7, 3) == [[5] * 3, [5] * 3, [5]]
+
+
+def test_sequences_read_together_have_so_many_bases_with_their_filling_or_are_one():
+    limits = {"size": 64, "most_bases": 40}
+    assert batches_of([9, 3, 5, 7, 100, 3, 5, 60], **limits) == [
+        [3, 3, 5, 5, 7],
+        [9],
+        [60],
+        [100],
+    ]
+    assert batches_of([10] * 9, **limits) == [[10] * 4, [10] * 4, [10]]
 
 
 def test_the_values_of_a_dictionary_keep_its_order():

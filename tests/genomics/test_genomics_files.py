@@ -33,8 +33,17 @@ def pairs(records):
         ">a one\r\nACGT\r\nac\r\n>b\r\nTT",
         "\n; a comment\n> a one\nACG Tac\n\n>b\n\nTT\n\n",
         "\ufeff>a one\nACGTac\n>b\nTT\n",
+        ">a one\rACGT\rac\r>b\rTT\r",
+        ">a one\r\r\nACGT\r\r\nac\r\r\n>b\r\r\nTT\r\r\n",
     ],
-    ids=["wrapped", "of Windows", "blanks and comments", "with a mark of UTF-8"],
+    ids=[
+        "wrapped",
+        "of Windows",
+        "blanks and comments",
+        "with a mark of UTF-8",
+        "of old Macintoshes",
+        "of Windows, written as text twice",
+    ],
 )
 def test_fasta_is_read_however_it_is_laid_out(tmp_path, text):
     assert pairs(read_fasta(write(tmp_path, text))) == [("a", "ACGTac"), ("b", "TT")]
@@ -84,10 +93,7 @@ def test_pipes_are_read_too(pack):
     with pipe_of(pack(MANY.encode())) as pipe:
         assert read_unlabelled(pipe, "sequence").names == ["a", "b"]
     with pipe_of(pack(b"sequence,label\nAC,x\n" + b"GG,y\n" * 20_000)) as pipe:
-        assert len(read_labelled([str(pipe)], "sequence", "label").sequences) == 20_001
-    with pipe_of(pack(FASTQ.encode())) as one, pipe_of(pack(MANY.encode())) as two:
-        read = read_labelled([f"x={one}", f"y={two}"], "sequence", "label")
-    assert read.labels == ["x", "x", "y", "y"]
+        assert len(read_labelled(pipe, "sequence", "label").sequences) == 20_001
 
 
 @PIPES
@@ -95,6 +101,12 @@ def test_pipes_are_read_too(pack):
 def test_nothing_of_a_pipe_is_lost_by_a_look_at_its_start(pack):
     with pipe_of(pack(b">a\nAC\n")) as pipe, pytest.raises(DataFileError, match="is a pipe"):
         first_line(pipe)
+
+
+def test_fastq_may_end_its_lines_in_any_way(tmp_path):
+    for end in ("\r\n", "\r"):
+        file = write(tmp_path, FASTQ.replace("\n", end))
+        assert pairs(read_sequences(file)) == [("r1", "ACGT"), ("r2", "GG")]
 
 
 def test_fastq_keeps_quality_and_description(tmp_path):
@@ -166,7 +178,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 def test_tables_are_text_so_that_na_is_a_sequence(tmp_path):
     file = write(tmp_path, "id\tsequence\tlabel\nx\tNA\t1\ny\tACG\t0\n")
-    assert read_labelled([str(file)], "sequence", "label") == (
+    assert read_labelled(file, "sequence", "label") == (
         ["x", "y"],
         ["NA", "ACG"],
         ["1", "0"],
@@ -178,7 +190,7 @@ def test_a_table_is_gzip_by_its_content_whatever_its_name(tmp_path, name):
     text = "\n\ufeffsequence,label\r\nAC,1\r\n".encode()
     for content in (text[1:], gzip.compress(text[1:]), gzip.compress(b"\n\n" + text[4:])):
         file = write(tmp_path, content, name)
-        read = read_labelled([str(file)], "sequence", "label")
+        read = read_labelled(file, "sequence", "label")
         assert (read.sequences, read.labels) == (["AC"], ["1"])
 
 
@@ -186,13 +198,13 @@ def test_a_table_in_gzip_that_is_cut_short_is_named(tmp_path):
     text = "sequence,label\n" + "ACGGT,1\nAG,2\n" * 999
     file = write(tmp_path, gzip.compress(text.encode())[:-20], "table.csv.gz")
     with pytest.raises(DataFileError, match="cut short"):
-        read_labelled([str(file)], "sequence", "label")
+        read_labelled(file, "sequence", "label")
 
 
-def test_fasta_files_are_labelled_by_what_is_said_or_by_their_names(tmp_path):
+def test_a_file_is_labelled_by_what_is_said_or_by_its_name(tmp_path):
     first, second = write(tmp_path, ">a\nAC\n", "box.fa.gz"), write(tmp_path, ">b\nG\n", "b")
-    files = [str(first), f"none={second}"]
-    assert read_labelled(files, "sequence", "label").labels == ["box", "none"]
+    assert label_of(str(first)) == ("box", first)
+    assert label_of(f"none={second}") == ("none", second)
 
 
 @pytest.mark.parametrize("text", ["=pos.fa", "  =pos.fa"])
@@ -211,7 +223,7 @@ def test_a_file_whose_name_starts_with_a_dot_has_a_label():
 
 def test_white_space_around_a_label_makes_no_class_of_its_own(tmp_path):
     file = write(tmp_path, "sequence,label\nAC,pos\nGG,pos \nTT, neg\n")
-    assert read_labelled([str(file)], "sequence", "label").labels == ["pos", "pos", "neg"]
+    assert read_labelled(file, "sequence", "label").labels == ["pos", "pos", "neg"]
     assert label_of("pos =x.fa")[0] == "pos"
 
 
@@ -223,6 +235,7 @@ def test_white_space_around_a_label_makes_no_class_of_its_own(tmp_path):
         ("sequence,label\nAC,1\n\xff", DataFileError, "not text in UTF-8"),
         ('sequence,label\n"AC,1\n', DataError, "is no table"),
         ("sequence,label\nAC,a,x\nGG,c,y\n", DataError, "more fields than its header"),
+        ('label,sequence,"label"\n1,AC,2\n', DataError, "more than one column .* 'label'"),
         (
             "sequence,label\nAC,1\nGG,\nTT\n",
             DataError,
@@ -233,7 +246,7 @@ def test_white_space_around_a_label_makes_no_class_of_its_own(tmp_path):
 def test_a_table_without_labels_is_refused(tmp_path, content, error, words):
     file = write(tmp_path, content.encode("latin-1"))
     with pytest.raises(error, match=words):
-        read_labelled([str(file)], "sequence", "label")
+        read_labelled(file, "sequence", "label")
 
 
 def test_rows_of_a_table_without_names_are_numbered(tmp_path):

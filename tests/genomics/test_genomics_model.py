@@ -117,11 +117,34 @@ def test_what_was_learnt_is_saved(tmp_path, fitted):
 
 
 def test_long_sequences_are_cut_and_pieces_held_out():
-    training, judged = cut_pieces(encode_sequences([REPEAT, "ACG"]), 100, 0.2, seed=0)
+    chance = "".join(np.random.default_rng(0).choice(list("ACGT"), 1400))
+    training, judged = cut_pieces(encode_sequences([chance, "ACG"]), 100, 0.2, seed=0)
     assert len(training) + len(judged) == 14 + 1
     assert training.lengths.sum() + judged.lengths.sum() == 1403
     assert len(judged) == 3
     assert max(*training.lengths, *judged.lengths) == 100
+
+
+@pytest.mark.parametrize("either_strand", [False, True])
+def test_no_piece_is_judged_that_has_been_learnt(either_strand):
+    rng = np.random.default_rng(0)
+    reads = ["".join(rng.choice(list("ACGT"), 20)) for _ in range(10)]
+    whole = encode_sequences([*reads * 3, *map(reverse_complement, reads)])
+    training, judged = cut_pieces(whole, 50, 0.3, seed=0, either_strand=either_strand)
+    assert len(training) + len(judged) == 40
+    assert len(judged) == (12 if either_strand else pytest.approx(12, abs=6))
+    learnt, met = ({part[i].tobytes() for i in range(len(part))} for part in (training, judged))
+    assert met
+    assert not learnt & met
+    if either_strand:
+        turned = training.reverse_complements()
+        assert not {turned[i].tobytes() for i in range(len(turned))} & met
+
+
+def test_a_pipeline_names_what_the_model_makes(fitted):
+    table = fitted.set_output(transform="pandas").transform([REPEAT[:40]])
+    fitted.set_output(transform="default")
+    assert list(table.columns) == [f"titanssequencemodel{i}" for i in range(8)]
 
 
 def test_pieces_without_a_word_are_neither_learnt_nor_judged():
@@ -193,26 +216,46 @@ def substitution(reference, position, length=1):
 
 
 @pytest.mark.parametrize(
-    ("position", "length", "window"),
+    ("position", "length", "starts"),
     [
-        (1, 1, slice(0, 96)),
-        (96, 1, slice(0, 96)),
+        # Before a later start, the first letter stands in no word.
+        (1, 1, [0]),
+        (50, 1, range(6)),
+        (96, 1, range(6)),
         # From the first letter on, the last five fill no word.
-        (97, 1, slice(1, 97)),
-        (99, 1, slice(3, 99)),
-        (101, 1, slice(5, 101)),
+        (97, 1, range(1, 6)),
+        (99, 1, range(3, 6)),
+        (101, 1, [5]),
         # All that is changed, or a part of the variant would be judged.
-        (95, 5, slice(3, 99)),
+        (95, 5, range(3, 6)),
     ],
 )
-def test_a_variant_stands_in_a_whole_word_wherever_it_stands(
-    longer_words, position, length, window
-):
+def test_a_variant_is_judged_wherever_words_may_start(longer_words, position, length, starts):
     variant = substitution(HUNDRED, position, length)
     changed = HUNDRED[: position - 1] + variant[2] + HUNDRED[position - 1 + length :]
-    with_ref, with_alt = longer_words.log_likelihood([HUNDRED[window], changed[window]])
-    assert fitted_effect(longer_words, HUNDRED, variant) == pytest.approx(with_alt - with_ref)
-    assert abs(with_alt - with_ref) > 1e-3
+    effect = mean_effect(longer_words, changed, [slice(start, start + 96) for start in starts])
+    assert fitted_effect(longer_words, HUNDRED, variant) == pytest.approx(effect)
+    assert abs(effect) > 1e-3
+
+
+def mean_effect(model, changed, windows):
+    with_alt = model.log_likelihood([changed[window] for window in windows])
+    with_ref = model.log_likelihood([HUNDRED[window] for window in windows])
+    return (with_alt - with_ref).mean()
+
+
+def test_a_variant_has_one_effect_whichever_strand_is_written(longer_words):
+    both = pickle.loads(pickle.dumps(longer_words)).set_params(both_strands=True)
+    for position in (2, 40, 100):
+        _, ref, alt = variant = substitution(HUNDRED, position)
+        turned = (102 - position, reverse_complement(ref), reverse_complement(alt))
+        for context in (20, 21, 512):
+            one, other = (
+                variant_effects(both, *pair, context=context)["log_likelihood_ratio"].item()
+                for pair in ((HUNDRED, [variant]), (reverse_complement(HUNDRED), [turned]))
+            )
+            assert one == pytest.approx(other, abs=1e-4)
+            assert abs(one) > 1e-2
 
 
 @pytest.mark.parametrize("position", [1, 49, 51, 52, 56, 95, 99, 101])
@@ -220,13 +263,23 @@ def test_a_variant_is_judged_in_one_known_word_on_either_strand(
     longer_words, monkeypatch, position
 ):
     reference, read = HUNDRED[:49] + "N" + HUNDRED[50:], []
-    monkeypatch.setattr(longer_words, "log_likelihood", lambda X: read.extend(X) or np.zeros(2))
+    keep_what_is_read(longer_words, monkeypatch, read)
     variant_effects(longer_words, reference, [substitution(reference, position)])
+    assert read
     for strand in (read, [reverse_complement(window) for window in read]):
-        without, behind = (textwrap.wrap(window, 6) for window in strand)
-        (word,) = (i for i, (a, b) in enumerate(zip(without, behind, strict=True)) if a != b)
-        assert len(behind[word]) == 6
-        assert "N" not in behind[word]
+        for pair in zip(strand[::2], strand[1::2], strict=True):
+            without, behind = (textwrap.wrap(window, 6) for window in pair)
+            (word,) = (i for i, (a, b) in enumerate(zip(without, behind, strict=True)) if a != b)
+            assert len(behind[word]) == 6
+            assert "N" not in behind[word]
+
+
+def keep_what_is_read(model, monkeypatch, read):
+    def log_likelihood(X):
+        read.extend(X)
+        return np.zeros(len(X))
+
+    monkeypatch.setattr(model, "log_likelihood", log_likelihood)
 
 
 def test_a_variant_beside_an_unknown_letter_has_an_effect_on_both_strands(longer_words):
@@ -260,13 +313,13 @@ def test_a_letter_around_a_variant_that_stands_for_no_base_is_told_by_the_varian
 @pytest.mark.parametrize("several", [False, True])
 def test_a_line_end_behind_the_reference_is_no_letter(longer_words, monkeypatch, several):
     read = []
-    monkeypatch.setattr(longer_words, "log_likelihood", lambda X: read.extend(X) or np.zeros(2))
+    keep_what_is_read(longer_words, monkeypatch, read)
     reference, variant = HUNDRED[:95] + "\n", substitution(HUNDRED, 50)
     if several:
         reference, variant = {"chr1": reference}, ("chr1", *variant)
     variant_effects(longer_words, reference, [variant])
     # 95 letters are 15 words of 6, and 5 more.
-    assert read[0] == HUNDRED[:90]
+    assert read[::2] == [HUNDRED[start : start + 90] for start in range(6)]
 
 
 def test_white_space_around_a_reference_shifts_no_position_and_inside_it_is_refused(fitted):
@@ -281,8 +334,18 @@ def test_a_window_is_wide_enough_for_the_words_of_a_long_variant(longer_words):
     variant = substitution(HUNDRED, 40, 11)
     effect = variant_effects(longer_words, HUNDRED, [variant], context=12)["log_likelihood_ratio"]
     changed = HUNDRED[:39] + variant[2] + HUNDRED[50:]
-    with_ref, with_alt = longer_words.log_likelihood([HUNDRED[34:52], changed[34:52]])
-    assert effect.item() == pytest.approx(with_alt - with_ref)
+    starts_and_ends = [(34, 52), (35, 53), (36, 54), (37, 55), (38, 50), (39, 51)]
+    windows = [slice(*places) for places in starts_and_ends]
+    assert effect.item() == pytest.approx(mean_effect(longer_words, changed, windows))
+
+
+def test_a_column_of_variants_that_is_there_twice_or_on_levels_is_refused(fitted):
+    frame = pd.DataFrame([[52, "A", "G", "C"]], columns=["position", "ref", "alt", "alt"])
+    with pytest.raises(DataError, match="more than one column of the name 'alt'"):
+        variant_effects(fitted, REPEAT, frame)
+    frame.columns = pd.MultiIndex.from_tuples([(name, "") for name in ("position", *"abc")])
+    with pytest.raises(DataError, match=r"lacks the columns \['position', 'ref', 'alt'\]"):
+        variant_effects(fitted, REPEAT, frame)
 
 
 def test_ambiguous_letters_may_stand_around_a_variant(fitted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -101,8 +102,10 @@ def load_in_their_precision(module: nn.Module, weights: Mapping[str, Tensor]) ->
         All that its ``state_dict`` holds.
     """
     # One by one: a module may keep statistics in another precision than its weights.
-    for name, value in module.named_parameters():
-        value.data = value.data.to(weights[name].dtype)
+    for name, value in chain(module.named_parameters(), module.named_buffers()):
+        # A buffer need not be kept; and what counts stays whole numbers, whatever a file says.
+        if name in weights and value.is_floating_point():
+            value.data = value.data.to(weights[name].dtype)
     module.load_state_dict(weights)
 
 

@@ -303,6 +303,7 @@ def _class_of(header: dict[str, Any], cls: type[Estimator] | None, folder: Path)
     if not issubclass(found, SaveLoadMixin) or (cls is not None and not issubclass(found, cls)):
         wanted = "an estimator that is saved so" if cls is None else f"a {cls.__name__}"
         raise SavedModelError(
-            f"{str(folder)!r} holds a {name}, not {wanted}. Load it with titans_ts.load_model."
+            f"{str(folder)!r} holds a {name}, not {wanted}. Name a folder of one, or load "
+            "this one with titans_ts.load_model."
         )
     return cast("type[Estimator]", found)

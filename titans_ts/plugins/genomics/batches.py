@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from titans_ts.plugins.genomics.coding import CodedSequences
 
-__all__ = ["SequenceBatch", "even_batches", "ordered_batches", "to_batch"]
+__all__ = ["SequenceBatch", "even_batches", "to_batch"]
 
 
 class SequenceBatch(NamedTuple):
@@ -33,38 +34,26 @@ def to_batch(
     )
 
 
-def ordered_batches(
-    sequences: CodedSequences, batch_size: int, *, most_bases: int = 1 << 17
-) -> Iterator[np.ndarray]:
-    """Rows of batches that together are all rows, sequences of like length together.
-
-    A batch has fewer rows where its sequences are long: ``most_bases`` with their filling.
-    """
-    order = np.argsort(sequences.lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        stop = min(start + batch_size, len(order))
-        while stop > start + 1 and (stop - start) * sequences.lengths[order[stop - 1]] > most_bases:
-            stop = start + max((stop - start) // 2, 1)
-        yield order[start:stop]
-        start = stop
-
-
 def even_batches(
-    sequences: CodedSequences, batch_size: int, *, most_filling: int = 1 << 16
+    sequences: CodedSequences,
+    batch_size: int,
+    *,
+    most_bases: float = math.inf,
+    most_filling: int = 1 << 16,
 ) -> Iterator[np.ndarray]:
     """Rows of batches that together are all rows, of so like length that little of it is filling.
 
-    Of a batch at most half is filling, or ``most_filling`` bases where that is more.
+    Of a batch at most half is filling, or ``most_filling`` bases where that is more; and it has
+    fewer rows where its sequences are long: ``most_bases`` with their filling, or a single row.
     """
     order = np.argsort(sequences.lengths, kind="stable")
     lengths = sequences.lengths[order]
     start = 0
     while start < len(order):
         some = lengths[start : start + batch_size]
-        bases = some.cumsum()
-        filling = some * np.arange(1, len(some) + 1) - bases
-        fits = filling <= np.maximum(bases, most_filling)
+        bases, filled = some.cumsum(), some * np.arange(1, len(some) + 1)
+        fits = (filled - bases <= np.maximum(bases, most_filling)) & (filled <= most_bases)
+        fits[0] = True
         stop = start + (len(some) if fits.all() else int(fits.argmin()))
         yield order[start:stop]
         start = stop

@@ -20,7 +20,7 @@ from titans_ts.nn.own_random import OwnRandom
 from titans_ts.nn.weights import module_from_arrays, weights_to_arrays
 from titans_ts.parameters import check_choice, check_int, check_number
 from titans_ts.persistence import SaveLoadMixin
-from titans_ts.plugins.genomics.batches import SequenceBatch, ordered_batches, to_batch
+from titans_ts.plugins.genomics.batches import SequenceBatch, even_batches, to_batch
 from titans_ts.plugins.genomics.coding import CodedSequences, encode_sequences
 from titans_ts.plugins.genomics.labels import class_weights, hold_out, read_labels
 from titans_ts.plugins.genomics.network import NetworkConfig, Readings, SequenceNetwork
@@ -48,8 +48,9 @@ MOST_POSITIONS = 128
 # Weights that words may have beside the network.
 WORD_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-# Sequences that are read at a time outside training.
+# Sequences that are read at a time outside training, and their bases with the filling.
 READ_AT_ONCE = 512
+MOST_BASES = 1 << 17
 
 
 class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, BaseEstimator):
@@ -529,7 +530,8 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             batches = LabelledBatches(*training, batch_size, seed)
             if not len(validation[0]):
                 return Prepared(module, batches)
-            return Prepared(module, batches, JudgedBatches(*validation, READ_AT_ONCE))
+            rows = read_side_by_side(validation[0])
+            return Prepared(module, batches, JudgedBatches(*validation, rows))
 
         return run_training(prepare, settings, seed=seed)
 
@@ -582,10 +584,15 @@ def _logits(model: SequenceNetwork, sequences: CodedSequences, device: torch.dev
     return out
 
 
+def read_side_by_side(sequences: CodedSequences) -> Iterator[np.ndarray]:
+    """Rows of batches to read without a gradient."""
+    return even_batches(sequences, READ_AT_ONCE, most_bases=MOST_BASES)
+
+
 def _batches(
     sequences: CodedSequences, device: torch.device
 ) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
-    for rows in ordered_batches(sequences, READ_AT_ONCE):
+    for rows in read_side_by_side(sequences):
         codes, lengths, _ = to_batch(sequences, rows)
         yield rows, SequenceBatch(codes.to(device), lengths.to(device))
 

@@ -344,7 +344,7 @@ def _read_classes(files: list[str], sequence_column: str, label_column: str) -> 
                     f"column {label_column!r}. Leave {label + '='!r} out; another column is named "
                     "with --label-column."
                 )
-            part = read_labelled([text], sequence_column, label_column)
+            part = read_labelled(file, sequence_column, label_column)
             _check_records(file, part)
             labels += part.labels or []
         names += part.names

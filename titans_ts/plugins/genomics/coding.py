@@ -150,6 +150,21 @@ def encode_sequences(sequences: Any, *, min_length: int = 1) -> CodedSequences:
     return CodedSequences(codes, offsets)
 
 
+def group_copies(sequences: CodedSequences, *, either_strand: bool) -> list[list[int]]:
+    """Rows of each sequence that there is, in the order in which they come first.
+
+    With ``either_strand``, a reverse complement is a copy too.
+    """
+    copies: dict[bytes, list[int]] = {}
+    for row in range(len(sequences)):
+        codes = sequences[row]
+        key = codes.tobytes()
+        if either_strand:
+            key = min(key, COMPLEMENT[codes[::-1]].tobytes())
+        copies.setdefault(key, []).append(row)
+    return list(copies.values())
+
+
 def reverse_complement(sequence: str) -> str:
     """The other strand, read in its own direction; in capitals.
 
@@ -226,7 +241,9 @@ def _as_bytes(sequences: Any) -> list[bytes]:
             f"Expected a list of sequences, got a {type(sequences).__name__}, which has no order. "
             "Give sorted(sequences)."
         )
-    if hasattr(sequences, "to_pylist"):  # a column of pyarrow
+    if len(getattr(sequences, "column_names", [])) == 1:  # a table of pyarrow
+        sequences = sequences.column(0)
+    if hasattr(sequences, "to_pylist"):  # a column of one
         sequences = sequences.to_pylist()
     if hasattr(sequences, "to_numpy"):  # a Series or a frame
         sequences = sequences.to_numpy()

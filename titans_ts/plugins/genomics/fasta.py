@@ -226,7 +226,9 @@ def opened(file: Path) -> Iterator[BufferedIOBase]:
 
 def _decoded(file: Path, lines: Iterable[bytes]) -> Iterator[tuple[int, str]]:
     """Lines of text with their numbers, and without their ends."""
-    for number, line in enumerate(lines, 1):
+    # Lines may end with a carriage return alone, as on old Macintoshes; then all came as one.
+    pieces = (piece for line in lines for piece in line.rstrip(b"\r\n").split(b"\r"))
+    for number, line in enumerate(pieces, 1):
         if b"\0" in line:
             raise DataFileError(
                 f"{str(file)!r} is not text: line {number} holds a zero byte. Expected FASTA or "

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from titans_ts.errors import DataError, ParameterError
-from titans_ts.plugins.genomics.coding import COMPLEMENT, CodedSequences
+from titans_ts.plugins.genomics.coding import CodedSequences, group_copies
 
 __all__ = ["class_weights", "hold_out", "read_labels"]
 
@@ -50,11 +50,11 @@ def read_labels(y: Any, n: int, classes: np.ndarray | None = None) -> tuple[np.n
     if y is None:
         # scikit-learn's own checks look for these words.
         raise DataError("fit requires y to be passed, but the target y is None: give a label each.")
-    dtype = getattr(y, "dtype", None)
     # NumPy's text of any length; and columns of pandas with types of its own, whose numbers and
     # booleans would all become floats.
-    if getattr(dtype, "kind", "") == "T" or isinstance(dtype, pd.api.extensions.ExtensionDtype):
-        y = np.asarray(y, dtype=object)
+    for dtype in y.dtypes if isinstance(y, pd.DataFrame) else [getattr(y, "dtype", None)]:
+        if getattr(dtype, "kind", "") == "T" or isinstance(dtype, pd.api.extensions.ExtensionDtype):
+            y = np.asarray(y, dtype=object)
     try:
         _check_elements(y)
         y = _inferred(column_or_1d(y, warn=True))
@@ -207,14 +207,7 @@ def hold_out(
         Rows in their order; every class has a row to learn from.
     """
     rng = np.random.default_rng(seed)
-    copies: dict[bytes, list[int]] = {}
-    for row in range(len(sequences)):
-        codes = sequences[row]
-        key = codes.tobytes()
-        if either_strand:
-            key = min(key, COMPLEMENT[codes[::-1]].tobytes())
-        copies.setdefault(key, []).append(row)
-    groups = list(copies.values())
+    groups = group_copies(sequences, either_strand=either_strand)
     first = labels[[rows[0] for rows in groups]]
     held = np.zeros(len(labels), dtype=bool)
     for label in range(int(labels.max()) + 1):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from titans_ts.errors import DataError
 from titans_ts.heads.tokens.model import TokenModel
-from titans_ts.plugins.genomics.coding import COMPLEMENT, CodedSequences, kmer_ids
+from titans_ts.plugins.genomics.coding import COMPLEMENT, CodedSequences, group_copies, kmer_ids
 from titans_ts.plugins.genomics.words import Words, to_words
 from titans_ts.training import LoopModule
 
@@ -17,7 +17,13 @@ __all__ = ["WordBatches", "WordModule", "cut_pieces"]
 
 
 def cut_pieces(
-    sequences: CodedSequences, length: int, fraction: float, seed: int, *, k: int = 1
+    sequences: CodedSequences,
+    length: int,
+    fraction: float,
+    seed: int,
+    *,
+    k: int = 1,
+    either_strand: bool = False,
 ) -> tuple[CodedSequences, CodedSequences]:
     """Cut long sequences, and draw pieces to judge by.
 
@@ -27,11 +33,14 @@ def cut_pieces(
     length : int
         Bases in a piece; the last one of a sequence may have fewer.
     fraction : float
-        Of the pieces that are held out.
+        Of the pieces that are held out. Copies of a piece go together, as in
+        :func:`titans_ts.plugins.genomics.labels.hold_out`, and are counted once.
     seed : int
     k : int, default 1
         Bases in a word. Pieces without a word of A, C, G and T are left out: their loss is that of
         nothing, and a validation of such alone would seem perfect.
+    either_strand : bool, default False
+        Whether a reverse complement is a copy too.
 
     Returns
     -------
@@ -57,9 +66,13 @@ def cut_pieces(
         )
     if not holds.all():
         pieces = pieces.take(np.flatnonzero(holds))
-    order = np.random.default_rng(seed).permutation(len(pieces))
-    n_held = min(round(fraction * len(pieces)), len(pieces) - 1)
-    return pieces.take(np.sort(order[n_held:])), pieces.take(np.sort(order[:n_held]))
+    groups = group_copies(pieces, either_strand=either_strand)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    n_held = min(round(fraction * len(groups)), len(groups) - 1)
+    held = np.zeros(len(pieces), dtype=bool)
+    for group in order[:n_held]:
+        held[groups[group]] = True
+    return pieces.take(np.flatnonzero(~held)), pieces.take(np.flatnonzero(held))
 
 
 def _holds_a_word(codes: np.ndarray, k: int) -> bool:

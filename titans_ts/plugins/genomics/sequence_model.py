@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -48,7 +48,13 @@ READ_AT_ONCE = 1024
 MOST_ROWS = 64
 
 
-class TitansSequenceModel(DeviceMixin, SaveLoadMixin, TransformerMixin, BaseEstimator):
+class TitansSequenceModel(
+    DeviceMixin,
+    SaveLoadMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """Learn what follows in DNA: next-word prediction by a Titans backbone.
 
     The memory goes on to learn while it reads, and its state is of fixed size, so a sequence may be
@@ -61,13 +67,21 @@ class TitansSequenceModel(DeviceMixin, SaveLoadMixin, TransformerMixin, BaseEsti
     context_length : int, default 256
         Words in a training sequence; longer ones are cut.
     both_strands : bool, default True
-        Whether either strand is learnt, and likelihoods and vectors are means over both.
+        Whether either strand is learnt, and likelihoods and vectors are means over both. How a
+        fitted model reads may be changed by ``set_params``.
     variant, dim, depth, n_heads, memory_depth, chunk_size, segment_length, backbone_options
-        As for :class:`titans_ts.plugins.genomics.TitansSequenceClassifier`; ``dim`` is 64 here.
+        As for :class:`titans_ts.plugins.genomics.TitansSequenceClassifier`; here ``dim`` is 64,
+        ``n_heads`` 2 and ``segment_length`` 16.
     max_epochs : int, default 10
         Passes over the training sequences.
-    batch_size, learning_rate, validation_fraction, patience, accelerator, devices, precision, \
-trainer_kwargs, random_state, verbose
+    batch_size : int or "auto", default 32
+        Pieces of a step.
+    validation_fraction : float, default 0.1
+        Share of the pieces that is held out to judge by, rounded: of five or fewer none is.
+        Copies of a piece stay together, with ``both_strands`` its reverse complement too.
+    patience : int, default 4
+        Epochs without a better validation loss after which training ends.
+    learning_rate, accelerator, devices, precision, trainer_kwargs, random_state, verbose
         As for the classifier.
 
     Attributes
@@ -170,7 +184,12 @@ trainer_kwargs, random_state, verbose
         sequences = encode_sequences(X, min_length=2 * self.k)
         seed = draw_seed(self.random_state)
         training, judged = cut_pieces(
-            sequences, self.k * self.context_length, self.validation_fraction, seed, k=self.k
+            sequences,
+            self.k * self.context_length,
+            self.validation_fraction,
+            seed,
+            k=self.k,
+            either_strand=self.both_strands,
         )
         with OwnRandom(seed):
             model = word_model(backbone_config(self), self.k)
@@ -306,6 +325,10 @@ trainer_kwargs, random_state, verbose
         self.history_, self.best_epoch_ = values["history"], values["best_epoch"]
 
     # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.model_.backbone.config.dim  # for scikit-learn's names of columns
 
     def _check_parameters(self) -> None:
         check_int("k", self.k)

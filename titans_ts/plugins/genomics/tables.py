@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from titans_ts.plugins.genomics.fasta import (
     holds_records,
     opened,
     read_records,
-    read_sequences,
 )
 
 __all__ = ["NamedSequences", "label_of", "read_labelled", "read_unlabelled"]
@@ -45,30 +45,11 @@ def read_unlabelled(file: Path, sequence_column: str) -> NamedSequences:
     return NamedSequences(_names(content), sequences)
 
 
-def read_labelled(files: list[str], sequence_column: str, label_column: str) -> NamedSequences:
-    """Read sequences with labels: a table, or a FASTA or FASTQ file for each class.
+def read_labelled(file: Path, sequence_column: str, label_column: str) -> NamedSequences:
+    """Read sequences with labels, which are columns of a table.
 
-    Parameters
-    ----------
-    files : list of str
-        One table, or files as ``LABEL=PATH``; without ``LABEL=``, a file's name up to the first
-        dot is the label. White space around a label is left out.
-    sequence_column, label_column : str
-        Of a table.
+    White space around a label is left out.
     """
-    pairs = [label_of(text) for text in files]
-    if len(pairs) == 1:
-        return _labelled_table(pairs[0][1], sequence_column, label_column)
-    names, sequences, labels = list[str](), list[str](), list[str]()
-    for label, file in pairs:
-        for record in read_sequences(file):
-            names.append(record.name)
-            sequences.append(record.sequence)
-            labels.append(label)
-    return NamedSequences(names, sequences, labels)
-
-
-def _labelled_table(file: Path, sequence_column: str, label_column: str) -> NamedSequences:
     with _content(file) as table:
         if not isinstance(table, pd.DataFrame):
             raise ParameterError(
@@ -118,7 +99,15 @@ def _content(file: Path) -> Iterator[Iterator[Record] | pd.DataFrame]:
         if holds_records(line):
             yield read_records(file, line, chain(read, stream))
         else:
-            yield _table(file, b"".join(read) + stream.read(), "\t" if "\t" in line else ",")
+            separator = "\t" if "\t" in line else ","
+            names = next(csv.reader([line], delimiter=separator))
+            twice = [name for name in names if name and names.count(name) > 1]
+            if twice:
+                raise DataError(
+                    f"{str(file)!r} has more than one column of the name {twice[0]!r}. Leave out "
+                    "all but one, or rename them."
+                )
+            yield _table(file, b"".join(read) + stream.read(), separator)
 
 
 def _table(file: Path, content: bytes, separator: str) -> pd.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from titans_ts.plugins.genomics.batches import SequenceBatch, ordered_batches, to_batch
+from titans_ts.plugins.genomics.batches import SequenceBatch, to_batch
 from titans_ts.plugins.genomics.coding import CodedSequences
 from titans_ts.plugins.genomics.network import SequenceNetwork
 from titans_ts.training import LoopModule, TrainingSettings
@@ -54,29 +54,14 @@ class JudgedBatches:
     ----------
     sequences : CodedSequences
     labels : ndarray of shape (n,), int64
-    batch_size : int
-    most_bases : int
-        Of a batch with its filling; one that would have more is cut.
+    batches : iterable of ndarray of int
+        Rows of each.
     """
 
     def __init__(
-        self,
-        sequences: CodedSequences,
-        labels: np.ndarray,
-        batch_size: int,
-        *,
-        most_bases: int = 1 << 20,
+        self, sequences: CodedSequences, labels: np.ndarray, batches: Iterable[np.ndarray]
     ) -> None:
-        self.sequences, self.labels = sequences, labels
-        n = len(sequences)
-        self._rows = list[np.ndarray]()
-        for rows in np.array_split(np.arange(n), -(-n // batch_size)):
-            if len(rows) * int(sequences.lengths[rows].max()) <= most_bases:
-                self._rows.append(rows)
-                continue
-            part = sequences.take(rows)
-            cut = ordered_batches(part, len(rows), most_bases=most_bases)
-            self._rows.extend(rows[some] for some in cut)
+        self.sequences, self.labels, self._rows = sequences, labels, list(batches)
 
     def __len__(self) -> int:
         return len(self._rows)

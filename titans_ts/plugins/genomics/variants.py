@@ -53,8 +53,9 @@ def variant_effects(
         U. Tuples are ``(position, ref, alt)`` or ``(sequence, position, ref, alt)``.
     context : int, default 512
         Bases of the window, half on each side; fewer near an end. With ``k`` above 1 it is a whole
-        number of words, the same on either strand, which start where all that the variant changes
-        stands in words of A, C, G, T and U; a variant about as long as the window gets more.
+        number of words, and the score is the mean over all places where they may start: those
+        where all that the variant changes stands in words of A, C, G, T and U. A variant about as
+        long as the window gets more.
 
     Returns
     -------
@@ -102,30 +103,43 @@ def variant_effects(
     rows = table.to_dict("records")
     for number, row in enumerate(rows):
         _check_letters(row["ref"], row["alt"], model.k_, number)
-    pairs = [_windows(row, reference, context, model.k_, number) for number, row in enumerate(rows)]
+    of, pairs = list[int](), list[tuple[str, str]]()
+    for number, row in enumerate(rows):
+        for pair in _windows(row, reference, context, model.k_, number):
+            of.append(number)
+            pairs.append(pair)
     out = table.copy()
     if not pairs:
         return out.assign(log_likelihood_ratio=np.empty(0))
     try:
         likelihoods = model.log_likelihood([window for pair in pairs for window in pair])
     except DataError:
-        _name_variant(pairs)
+        _name_variant(of, pairs)
         raise
     with_ref, with_alt = likelihoods.reshape(-1, 2).T
-    return out.assign(log_likelihood_ratio=with_alt - with_ref)
+    ratios = np.bincount(of, with_alt - with_ref) / np.bincount(of)
+    return out.assign(log_likelihood_ratio=ratios)
 
 
 def _read_variants(variants: Any, several: bool) -> pd.DataFrame:
     wanted = (("sequence",) if several else ()) + COLUMNS
-    frame = nw.from_native(variants, eager_only=True, pass_through=True)
-    if isinstance(frame, nw.DataFrame) and not isinstance(variants, pd.DataFrame):
-        variants = pd.DataFrame(frame.to_dict(as_series=False))
+    if not isinstance(variants, pd.DataFrame):
+        frame = nw.from_native(variants, eager_only=True, pass_through=True)
+        if isinstance(frame, nw.DataFrame):
+            variants = pd.DataFrame(frame.to_dict(as_series=False))
     if isinstance(variants, pd.DataFrame):
-        missing = [name for name in wanted if name not in variants.columns]
+        names = variants.columns.tolist()  # as tuples, where the index has levels
+        missing = [name for name in wanted if name not in names]
         if missing:
             raise DataError(
-                f"The table of variants lacks the columns {missing}; it has "
-                f"{list(variants.columns)[:10]}. Rename them to {', '.join(wanted)}."
+                f"The table of variants lacks the columns {missing}; it has {names[:10]}. Rename "
+                f"them to {', '.join(wanted)}."
+            )
+        twice = [name for name in wanted if names.count(name) > 1]
+        if twice:
+            raise DataError(
+                f"The table of variants has more than one column of the name {twice[0]!r}. Leave "
+                "out all but one."
             )
         return variants
     if not isinstance(variants, Iterable):
@@ -166,8 +180,8 @@ def _as_dna(letters: str) -> str:
 
 def _windows(
     row: Mapping[Any, Any], reference: str | Mapping[str, str], context: int, k: int, number: int
-) -> tuple[str, str]:
-    """What stands around a variant, without it and with it."""
+) -> list[tuple[str, str]]:
+    """What stands around a variant, without it and with it, by where words start."""
     sequence, where = reference, "the reference"
     if isinstance(sequence, Mapping):
         name = row["sequence"]
@@ -210,6 +224,7 @@ def _windows(
         for i, (one, other) in enumerate(zip(_as_dna(ref), _as_dna(alt), strict=False))
         if one != other
     ]
+    windows = list[tuple[str, str]]()
     for begin in range(first, first + k):
         # Whole words: on the other strand, where they start at the end, they are the same then.
         end = begin + (last - begin) // k * k
@@ -217,7 +232,9 @@ def _windows(
         known = all(begin <= at < end and BASES.issuperset(sequence[at : at + k]) for at in words)
         if known and begin < end:
             here = slice(begin - first, end - last or None)
-            return with_ref[here], with_alt[here]
+            windows.append((with_ref[here], with_alt[here]))
+    if windows:
+        return windows
     raise DataError(
         f"Variant {number} cannot be judged: around position {position} of {where} no words of "
         f"{k} letters of A, C, G, T and U hold all that it changes; there stands "
@@ -226,9 +243,9 @@ def _windows(
     )
 
 
-def _name_variant(pairs: Iterable[tuple[str, str]]) -> None:
+def _name_variant(of: Iterable[int], pairs: Iterable[tuple[str, str]]) -> None:
     """Raise DataError with the variant around which a letter stands for no base."""
-    for number, pair in enumerate(pairs):
+    for number, pair in zip(of, pairs, strict=True):
         try:
             encode_sequences(pair[:1])
         except DataError as error:
