@@ -121,6 +121,14 @@ def test_without_random_state_the_seed_of_the_start_is_kept(folder):
     assert_same_fit(fit(folder, random_state=None), resumed)
 
 
+@pytest.mark.parametrize("source", [np.random.RandomState, np.random.default_rng])
+def test_a_generator_gives_a_seed_once_for_a_record(folder, source):
+    drawn = source(0)
+    crash(folder, batch=8, random_state=drawn)
+    resumed = fit(folder, random_state=drawn)  # which would give another by now
+    assert_same_fit(resumed, fit(random_state=source(0)))
+
+
 # -- once it has ended -----------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ from titans_ts.training.estimators import (
     backbone_config,
     check_training_parameters,
     draw_seed,
+    fixed_seed,
     stopped_early,
     training_settings,
 )
@@ -351,12 +352,11 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
         rows = windows.train.series
         head, backbone, n_origins = shape = self._configs(rows)
         if checkpoint is not None:
-            named = None if self.random_state is None else seed
             progress = CheckpointFolder.open(
                 checkpoint,
                 self.get_params(deep=False),
                 fingerprint_of_windows(windows, *shape),
-                named,
+                fixed_seed(self.random_state, seed),
                 draw=seed,
             )
             seed = progress.seed

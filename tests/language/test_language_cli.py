@@ -172,10 +172,28 @@ def test_bad_input_is_one_sentence_and_an_exit_code(arguments, words, tmp_path, 
 def test_bad_options_of_sampling_are_one_sentence(folder):
     result = run("generate", folder / "model", "--temperature=-1")
     assert result.exit_code == 2
-    assert "temperature must be a number" in result.stderr
+    assert "--temperature must be a number" in result.stderr
+    result = run("generate", folder / "model", "--max-new-tokens=-1")
+    assert "--max-new-tokens must be" in result.stderr
     result = run("generate", folder / "model", "--prompt=-", input=b"W\xe4r")
     assert result.exit_code == 2
     assert "Standard input is not UTF-8" in result.stderr
+
+
+def test_a_seed_that_is_none_is_told_as_an_option(folder, tmp_path):
+    result = run("train", folder / "rhyme.txt", "--out", tmp_path / "new", "--seed=-1")
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+    assert "random_state" not in result.stderr
+
+
+@pytest.mark.parametrize(("out", "progress"), [("a/model", "a"), ("a", "a/progress"), ("a", "a")])
+def test_model_and_progress_do_not_lie_in_each_other(folder, tmp_path, monkeypatch, out, progress):
+    monkeypatch.chdir(tmp_path)
+    result = run("train", folder / "rhyme.txt", "--out", out, "--checkpoint", progress, *TINY)
+    assert result.exit_code == 2
+    assert "and nothing else" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_read_where_the_model_could_not_be_saved(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import replace
+from fractions import Fraction
 from types import MappingProxyType
 
 import numpy as np
@@ -27,6 +28,7 @@ from titans_ts.plugins.language.generate import Sampling
 from titans_ts.plugins.language.model import TitansLanguageModel
 from titans_ts.plugins.language.presets import PRESETS, preset
 from titans_ts.plugins.language.reading import read_on
+from titans_ts.plugins.language.streams import RepeatedBatches, segments_of, whole_documents
 from titans_ts.plugins.language.texts import read_corpus, set_documents_aside
 from titans_ts.plugins.language.tokenizer import BPETokenizer, ByteTokenizer
 from titans_ts.plugins.language.training import StreamModule
@@ -611,8 +613,41 @@ def test_bits_of_bytes_that_a_tokenizer_loses_are_refused(tmp_path):
     ).fit([RHYME * 3] * 4)
     assert model.perplexity([RHYME]) > 1
     assert math.isnan(model.evaluate([RHYME]).bits_per_byte)
-    with pytest.raises(ParameterError, match="loses characters"):
+    with pytest.raises(ParameterError, match="loses something of these texts"):
         model.bits_per_byte([RHYME])
+    # What it has words for costs what it costs.
+    assert model.bits_per_byte(["zwei, zwei,"]) == model.evaluate(["zwei, zwei,"]).bits_per_byte > 0
+
+
+@pytest.mark.parametrize("given", [{"devices": 2}, {"devices": [0, 1]}, {"num_nodes": 2}])
+def test_more_than_one_device_is_refused_before_any_is_started(given):
+    with pytest.raises(ParameterError, match=r"on one device, and trainer_kwargs has .* Leave it"):
+        TitansLanguageModel(**TINY, trainer_kwargs=given).fit([RHYME])
+
+
+def test_a_fit_of_large_batches_says_so_when_it_is_loaded(tmp_path):
+    model = TitansLanguageModel(**{**TINY, "max_epochs": 1, "batch_size": 1500})
+    model.fit([RHYME] * 4).save(tmp_path / "model")
+    loaded = TitansLanguageModel.load(tmp_path / "model")
+    assert loaded.batch_size_ == model.batch_size_ == 1500
+    assert loaded.score([RHYME]) == model.score([RHYME])
+
+
+def test_batches_to_judge_by_are_cut_alike_each_time():
+    corpus = read_corpus([RHYME, RHYME[:30]], ByteTokenizer())
+    parts = whole_documents(corpus)
+    batches = RepeatedBatches(lambda: segments_of(corpus, iter(parts), rows=2, length=16, end=256))
+    first, again = list(batches), list(batches)
+    assert len(batches) == len(first) == len(again) > 2
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.tokens, other.tokens)
+        assert one.stretches == other.stretches
+
+
+def test_sampling_takes_any_real_number():
+    generator = torch.Generator().manual_seed(0)
+    sampling = Sampling(temperature=Fraction(1, 2), top_p=Fraction(1, 2))
+    assert sampling.draw(torch.tensor([0.0, 9.0]), generator) == 1
 
 
 def test_no_space_is_lost_between_what_was_read_and_what_comes(monkeypatch):

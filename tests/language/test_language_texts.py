@@ -88,6 +88,7 @@ def test_empty_documents_are_left_out():
         pytest.param(["a", b"b"], DataTypeError, r"texts\[1\] is a bytes.*decode", id="bytes"),
         pytest.param([3.5], DataTypeError, r"texts\[0\] is a float", id="a number"),
         pytest.param(None, DataTypeError, "texts is None", id="None"),
+        pytest.param(np.array("abc"), DataTypeError, r"texts is array\('abc'", id="no dimension"),
         pytest.param({"book": "text"}, DataTypeError, r"a dict.*list\(texts\.values", id="a dict"),
         pytest.param({"one", "two"}, DataTypeError, r"a set.*sorted\(texts\)", id="a set"),
         pytest.param(
@@ -114,6 +115,22 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_place(tmp_path):
     (tmp_path / "old.txt").write_bytes("Wär".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8: byte 0xe4 at place 1"):
         read_corpus(tmp_path / "old.txt", BYTES)
+    (tmp_path / "wide.txt").write_bytes("Wär".encode("utf-16"))
+    with pytest.raises(DataError, match=r"read_text\(encoding='utf-16'\)"):
+        read_corpus(tmp_path / "wide.txt", BYTES)
+
+
+def test_packed_files_are_told_from_damaged_ones_and_from_such_without_the_name(tmp_path):
+    packed = gzip.compress(b"packed" * 99)
+    for name, content in (("BOOK.TXT.GZ", packed), ("book.gz", packed[:-9]), ("book.txt", packed)):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "false.gz").write_bytes(b"packed")
+    assert read_corpus(tmp_path / "BOOK.TXT.GZ", BYTES).lengths == [594]
+    for name in ("book.gz", "false.gz"):
+        with pytest.raises(DataFileError, match=r"is no gzip, or damaged: .* Copy it again"):
+            read_corpus(tmp_path / name, BYTES)
+    with pytest.raises(DataError, match=r"not UTF-8: .* or name it \.gz"):
+        read_corpus(tmp_path / "book.txt", BYTES)
 
 
 def test_whole_documents_are_set_aside_and_of_few_their_ends():
@@ -128,8 +145,12 @@ def test_whole_documents_are_set_aside_and_of_few_their_ends():
     assert bytes(learnt.tokens) + b"|" + bytes(judged.tokens) == b"aaaaaaaac|bb"
     assert judged.lengths.tolist() == [2]
     assert set_documents_aside(many, 0.0, seed=0) == (many, None)
-    short = corpus_of("abc")
-    assert set_documents_aside(short, 0.1, seed=0) == (short, None)
+    # The first token of a part follows nothing: one alone judges nothing.
+    for length in (3, 9, 10, 19):
+        short = corpus_of("a" * length)
+        assert set_documents_aside(short, 0.1, seed=0) == (short, None)
+    learnt, judged = set_documents_aside(corpus_of("a" * 20, "b" * 19), 0.1, seed=0)
+    assert (learnt.lengths.tolist(), judged.lengths.tolist()) == ([18, 19], [2])
 
 
 def test_every_token_is_a_target_once_and_follows_its_own_document():
@@ -322,12 +343,38 @@ def test_the_name_of_an_end_that_is_a_word_like_others_ends_no_text(kind, pieces
     assert tokenizer.encode("a").tolist() == [pieces.index("a")]
 
 
+ALL_SORTS = " To be,\n\tOr  not\u00a0— Être, e\u0301t ½ ﬁ \U0001f701\U00010900\r\n"
+
+
+def whole(tokenizer, *texts):
+    return read_corpus(list(texts), tokenizer, compared=True).is_whole
+
+
 def test_a_tokenizer_that_loses_letters_is_known(bpe, llama_like):
-    assert BYTES.writes_all
-    assert bpe.writes_all
-    assert llama_like.writes_all
-    assert not described("words", ["?", "a", "</s>"], 0).writes_all
-    assert not described("pairs", ["a", "b"], 0).writes_all
+    for tokenizer in (BYTES, bpe, llama_like):
+        assert whole(tokenizer, ALL_SORTS, ALL_SORTS.strip())
+    words = described("words", ["?", "a", "</s>"], 0)
+    assert whole(words, "a a")
+    assert not whole(words, "a a", "a b")
+    assert not whole(described("pairs", ["a", "b"], 0), "abc")
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "lost", "kept"),
+    [
+        ("Lowercase", "To be", "to be"),
+        ("NFKC", "ﬁt", "fit"),
+        ("StripAccents", "e\u0301t", "et"),
+        ("Strip", "to be  ", "to be"),
+    ],
+)
+def test_what_a_tokenizer_evens_out_is_lost(bpe, normalizer, lost, kept):
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra text")
+    own = tokenizers.Tokenizer.from_str(bpe.state()["description"])
+    own.normalizer = getattr(tokenizers.normalizers, normalizer)()
+    tokenizer = BPETokenizer(own.to_str())
+    assert whole(tokenizer, kept)
+    assert not whole(tokenizer, kept, lost)
 
 
 def test_a_tokenizer_without_an_end_is_named(tmp_path):

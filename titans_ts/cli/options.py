@@ -226,6 +226,8 @@ Seed = Annotated[
     int | None,
     typer.Option(
         metavar="N",
+        min=0,
+        max=2**32 - 1,
         help="Makes training repeatable. Default: 0.",
         rich_help_panel=MODEL,
     ),

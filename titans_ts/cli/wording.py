@@ -12,7 +12,8 @@ _NAMES = (
     r"freq|horizon|context_length|max_epochs|quantiles|accelerator|local|data_home|sha256|storage)"
 )
 _PARAMETER = re.compile(rf"\b{_NAMES}=(?=([ .,;)]?))")
-_CHECKED = re.compile(rf"^{_NAMES}(?= must be )")
+# A message that starts so is of a parameter, and every one that a command sets is an option of it.
+_CHECKED = re.compile(r"^([a-z][a-z0-9_]*)(?= must be )")
 # Without a value; the others are words of a sentence too.
 _MENTIONED = re.compile(
     r"(?<![\w-])(time_column|id_column|freq|(?:past|future|static)_covariates)(?![\w=])"

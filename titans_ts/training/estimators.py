@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -130,6 +131,11 @@ def draw_seed(random_state: Any) -> int:
         # Not numpy's global generator for None: what a fit draws must move nobody else's numbers.
         return int(np.random.default_rng(random_state).integers(2**31 - 1))
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def fixed_seed(random_state: Any, seed: int) -> int | None:
+    """The drawn seed where each fit draws the same, or None, where a record of a fit says which."""
+    return seed if isinstance(random_state, Integral) else None
 
 
 def stopped_early(estimator: Any, n_epochs: int | None = None) -> TrainingInterrupted:

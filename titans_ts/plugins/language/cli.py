@@ -108,11 +108,18 @@ def train(
     from titans_ts.plugins.language.presets import preset as recipe
 
     check_save_path(out, MODEL)
-    if checkpoint is not None and checkpoint.resolve().is_relative_to(out.resolve()):
-        raise ParameterError(
-            f"--checkpoint {str(checkpoint)!r} lies in --out {str(out)!r}, a folder that holds a "
-            "model and nothing else. Keep the progress elsewhere."
-        )
+    if checkpoint is not None:
+        progress, saved = checkpoint.resolve(), out.resolve()
+        if progress.is_relative_to(saved):
+            raise ParameterError(
+                f"--checkpoint {str(checkpoint)!r} lies in --out {str(out)!r}, a folder that holds "
+                "a model and nothing else. Keep the progress elsewhere."
+            )
+        if saved.is_relative_to(progress):
+            raise ParameterError(
+                f"--out {str(out)!r} lies in --checkpoint {str(checkpoint)!r}, a folder that holds "
+                "progress and nothing else. Save the model elsewhere."
+            )
     terminal = Terminal(quiet=quiet)
     given = opt.given(
         tokenizer=tokenizer,

@@ -72,7 +72,7 @@ class Sampling:
         if self.temperature == 0:
             return int(logits.argmax())
         # Zero at most, so that no temperature is too small to divide by.
-        logits = (logits.double() - logits.max()) / self.temperature
+        logits = (logits.double() - logits.max()) / float(self.temperature)
         order: Tensor | None = None
         if self.top_k is not None and self.top_k < len(logits):
             logits, order = logits.topk(self.top_k)
@@ -82,7 +82,7 @@ class Sampling:
         if self.top_p is not None and self.top_p < 1:
             # A token stays where those before it have not reached top_p; so the first always does.
             before = probabilities.cumsum(-1) - probabilities
-            probabilities = torch.where(before < self.top_p, probabilities, 0.0)
+            probabilities = torch.where(before < float(self.top_p), probabilities, 0.0)
         place = int(torch.multinomial(probabilities, 1, generator=generator))
         return place if order is None else int(order[place])
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from numbers import Integral
 from os import PathLike
 from typing import Any, NamedTuple, Self, overload
 
@@ -29,7 +30,7 @@ from titans_ts.plugins.language.reading import (
     unit_length,
 )
 from titans_ts.plugins.language.streams import (
-    KeptBatches,
+    RepeatedBatches,
     TextStreams,
     segments_of,
     whole_documents,
@@ -43,6 +44,7 @@ from titans_ts.training.estimators import (
     backbone_config,
     check_training_parameters,
     draw_seed,
+    fixed_seed,
     rates_around,
     stopped_early,
     training_settings,
@@ -63,6 +65,9 @@ TEXT_OPTIONS = {"dropout": 0.0, "memory_residual": True, "max_step_size": 0.2}
 # could be fitted can be scored.
 READ_TOKENS = 2048
 
+# Documents that are read side by side.
+MOST_ROWS = 1024
+
 
 class Prediction(NamedTuple):
     """How well a model predicted texts."""
@@ -70,7 +75,7 @@ class Prediction(NamedTuple):
     log_likelihood: float  # mean per token, in nats
     n_tokens: int
     n_bytes: int  # of the texts in UTF-8
-    writes_all: bool = True  # whether the tokenizer gives back every character
+    writes_all: bool = True  # whether the tokens give back every character of the texts
 
     @property
     def perplexity(self) -> float:
@@ -299,7 +304,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
                 checkpoint,
                 self.get_params(deep=False),
                 corpus.fingerprint() + (judged.fingerprint() if judged else ""),
-                None if self.random_state is None else seed,
+                fixed_seed(self.random_state, seed),
                 draw=seed,
             )
             seed = progress.seed
@@ -347,8 +352,8 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             if judged is not None:
                 stretches = whole_documents(judged, longest=longest)
                 n = min(rows, len(stretches))
-                validation = KeptBatches(
-                    segments_of(judged, iter(stretches), rows=n, length=length, end=end)
+                validation = RepeatedBatches(
+                    lambda: segments_of(judged, iter(stretches), rows=n, length=length, end=end)
                 )
             return Prepared(StreamModule(model, settings), streams, validation)
 
@@ -460,7 +465,8 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         Parameters
         ----------
         text : str
-            Of any length. Byte pairs do not reach from one text into the next.
+            Of any length. Byte pairs do not reach from one text into the next, and tokenizers
+            that put a space before each text do so here too.
         after : Reading, optional
             What was read before; it stays as it is. Default: the text starts here.
 
@@ -597,17 +603,20 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         Raises
         ------
         ParameterError
-            The tokenizer has one token for all that it does not know, or none: what it loses would
-            cost nothing.
+            The tokenizer loses something of these texts, such as capitals, or characters that its
+            vocabulary has not: what it loses would cost nothing. A space that a text starts with
+            may be lost.
         """
         check_is_fitted(self)
-        if not self.tokenizer_.writes_all:
+        corpus = read_corpus(texts, self.tokenizer_, compared=True)
+        if not corpus.is_whole:
             raise ParameterError(
-                f"The tokenizer {self.tokenizer!r:.80} loses characters that its vocabulary has "
-                "not, so a text's bits say nothing of its bytes. Compare models of this tokenizer "
-                "by perplexity, or fit with one that writes every byte, such as 'bpe'."
+                f"The tokenizer {self.tokenizer!r:.80} loses something of these texts, such as "
+                "capitals, or characters that its vocabulary has not, so their bits say nothing of "
+                "their bytes. Compare models of this tokenizer by perplexity, or fit with one that "
+                "writes every byte, such as 'bpe'."
             )
-        return self.evaluate(texts).bits_per_byte
+        return self._judge(corpus).bits_per_byte
 
     def evaluate(self, texts: Any) -> Prediction:
         """Measure how well texts are predicted, in one reading.
@@ -625,20 +634,21 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             With ``log_likelihood``, ``perplexity``, ``bits_per_byte``, ``n_tokens``, ``n_bytes``.
         """
         check_is_fitted(self)
-        corpus = read_corpus(texts, self.tokenizer_)
+        return self._judge(read_corpus(texts, self.tokenizer_, compared=True))
+
+    def _judge(self, corpus: Corpus) -> Prediction:
         total = sum(float(logs.double().sum()) for _, _, logs in self._read(corpus))
         _check_finite(total)
         return Prediction(
-            total / len(corpus.tokens),
-            len(corpus.tokens),
-            corpus.n_bytes,
-            self.tokenizer_.writes_all,
+            total / len(corpus.tokens), len(corpus.tokens), corpus.n_bytes, corpus.is_whole
         )
 
     def _read(self, corpus: Corpus) -> Iterator[tuple[int, int, torch.Tensor]]:
         whole = unit_length(self.model_)
-        rows = min(self.batch_size_, len(corpus.lengths))
-        n_tokens = max(self.batch_size_ * self.context_length, READ_TOKENS)
+        # A file may ask for any number.
+        batch_size = min(self.batch_size_, MOST_ROWS)
+        rows = min(batch_size, len(corpus.lengths))
+        n_tokens = max(batch_size * self.context_length, READ_TOKENS)
         return document_log_probabilities(
             self._model_in_place(),
             corpus,
@@ -693,7 +703,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         check_int("batch_size", values["batch_size"])
         self.tokenizer_, self._checksum = tokenizer, None
         self.history_, self.best_epoch_ = list(values["history"]), values["best_epoch"]
-        self.batch_size_ = min(values["batch_size"], 1024)
+        self.batch_size_ = values["batch_size"]
 
     # -- parameters -----------------------------------------------------------------------------
 
@@ -713,6 +723,16 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         check_training_parameters(self)
         check_number("weight_decay", self.weight_decay, minimum=0, maximum=10)
         check_choice("tied", self.tied, (True, False))
+        trainer = self.trainer_kwargs or {}
+        devices = trainer.get("devices", 1)
+        n_devices = len(devices) if isinstance(devices, list | tuple) else devices
+        # Before others are started, which would run the user's whole script.
+        for name, n in (("devices", n_devices), ("num_nodes", trainer.get("num_nodes", 1))):
+            if isinstance(n, Integral) and int(n) > 1:
+                raise ParameterError(
+                    f"A language model is trained on one device, and trainer_kwargs has "
+                    f"{name}={trainer[name]!r}. Leave it out."
+                )
         config = self._config()
         of_what = {"chunk_size": config.chunk_size}
         check_causal(config)

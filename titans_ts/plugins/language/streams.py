@@ -9,7 +9,7 @@ few tokens are masked where texts are short.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from titans_ts.plugins.language.texts import Corpus
 
 __all__ = [
-    "KeptBatches",
+    "RepeatedBatches",
     "SegmentBatch",
     "Stretch",
     "TextStreams",
@@ -160,20 +160,24 @@ def _cut(
     )
 
 
-class KeptBatches:
-    """Batches that are read again and again, in order.
+class RepeatedBatches:
+    """Batches that are cut anew, and alike, each time they are read.
 
-    Lightning would take a list for as many loaders.
+    Parameters
+    ----------
+    cut : callable
+        Starts to cut them. Kept, they would take five times the memory of their text.
     """
 
-    def __init__(self, batches: Iterator[SegmentBatch]) -> None:
-        self._batches = tuple(batches)
+    def __init__(self, cut: Callable[[], Iterator[SegmentBatch]]) -> None:
+        self._cut = cut
+        self._n = sum(1 for _ in cut())
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return self._n
 
     def __iter__(self) -> Iterator[SegmentBatch]:
-        return iter(self._batches)
+        return self._cut()
 
 
 class TextStreams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import os
@@ -22,6 +23,8 @@ EXPECTED = "expected a list of texts (str), or of files (pathlib.Path), one docu
 # With fewer documents, the last part of each is set aside for validation, not whole ones.
 FEW_DOCUMENTS = 10
 
+GZIP_SIGN = b"\x1f\x8b"
+
 
 class Corpus(NamedTuple):
     """Documents one after another, without tokens between them."""
@@ -33,6 +36,7 @@ class Corpus(NamedTuple):
     # and nothing says that their text ends.
     from_start: bool = True
     to_end: bool = True
+    is_whole: bool = True  # whether the tokens give back every character; where it was asked
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -83,7 +87,8 @@ def iter_texts(texts: Any, *, what: str = "texts") -> Iterator[str]:
             "order: list(texts.values()) of a dict, table['column'] of a table, sorted(texts) of a "
             "set."
         )
-    if not isinstance(texts, Iterable):
+    # An array of no dimension seems to be one.
+    if not isinstance(texts, Iterable) or getattr(texts, "ndim", 1) == 0:
         raise DataTypeError(f"{what} is {texts!r:.80}, {EXPECTED}.")
     for place, text in enumerate(texts):
         if isinstance(text, str):
@@ -112,26 +117,40 @@ def _names_a_file(text: str) -> bool:
 def _read_file(path: Path) -> str:
     try:
         content = path.read_bytes()
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataFileError(
-            f"The text file {str(path)!r} cannot be read: {why}. Check the path."
+            f"The text file {str(path)!r} is no gzip, or damaged: {error}. Copy it again; a file "
+            "that is not packed has another name."
+        ) from error
+    except OSError as error:
+        raise DataFileError(
+            f"The text file {str(path)!r} cannot be read: {error.strerror or error}. Check the "
+            "path."
         ) from error
     try:
         # Some editors write a mark before the text, which is none of its letters.
         return content.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        advice = "read it yourself and give the text: path.read_text(encoding='latin-1')"
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            advice = advice.replace("latin-1", "utf-16")
+        elif content.startswith(GZIP_SIGN):
+            advice = "name it .gz, since it is gzip"
         raise DataError(
             f"The file {str(path)!r} is not UTF-8: byte {content[error.start]:#04x} at place "
-            f"{error.start} fits no character. Convert it, or read it yourself and give the text: "
-            "path.read_text(encoding='latin-1')."
+            f"{error.start} fits no character. Convert it, or {advice}."
         ) from None
 
 
 def read_corpus(
-    texts: Any, tokenizer: Tokenizer, *, what: str = "texts", contents: bool = False
+    texts: Any,
+    tokenizer: Tokenizer,
+    *,
+    what: str = "texts",
+    contents: bool = False,
+    compared: bool = False,
 ) -> Corpus:
     """Read documents into one array of tokens; empty ones are left out.
 
@@ -143,16 +162,20 @@ def read_corpus(
         What they are called in a message.
     contents : bool, default False
         Whether all are texts for sure: none is asked whether it is the name of a file.
+    compared : bool, default False
+        Whether ``is_whole`` is asked.
 
     Raises
     ------
     DataError
         No document has a token, or a text cannot be read.
     """
-    parts, lengths, n_bytes, n_texts = [], [0], 0, 0
+    parts, lengths, n_bytes, n_texts, is_whole = [], [0], 0, 0, True
     for text in texts if contents else iter_texts(texts, what=what):
         n_texts += 1
         tokens = tokenizer.encode(text)
+        if compared:
+            is_whole = is_whole and tokenizer.writes(text, tokens)
         if len(tokens):
             parts.append(tokens)
             lengths.append(len(tokens))
@@ -164,15 +187,17 @@ def read_corpus(
             if n_texts
             else f"{what} is empty. Expected at least one document with a character."
         )
-    return Corpus(np.concatenate(parts), np.cumsum(lengths, dtype=np.int64), n_bytes)
+    return Corpus(
+        np.concatenate(parts), np.cumsum(lengths, dtype=np.int64), n_bytes, is_whole=is_whole
+    )
 
 
 def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Corpus, Corpus | None]:
     """Split into documents to learn from, and documents on which learning is judged.
 
     Whole documents, drawn by the seed; of fewer than 10, the last part of each, where no text
-    starts and, before it, none ends. Then no end is learnt, and none is judged. ``n_bytes`` of the
-    parts is not counted.
+    starts and, before it, none ends. Then no end is learnt, and none is judged. Documents so short
+    that no two tokens can be spared are learnt whole. ``n_bytes`` of the parts is not counted.
 
     Parameters
     ----------
@@ -189,10 +214,12 @@ def set_documents_aside(corpus: Corpus, fraction: float, seed: int) -> tuple[Cor
         aside = np.zeros(len(lengths), dtype=bool)
         aside[np.random.default_rng(seed).choice(len(lengths), n_aside, replace=False)] = True
         return _some(corpus, ~aside), _some(corpus, aside)
-    cuts = corpus.offsets[1:] - np.floor(fraction * lengths).astype(np.int64)
+    spared = np.floor(fraction * lengths).astype(np.int64)
+    spared[spared < 2] = 0  # the first of a part follows nothing, and is not judged
+    if not spared.any():
+        return corpus, None
+    cuts = corpus.offsets[1:] - spared
     bounds = list(zip(corpus.offsets[:-1], cuts, corpus.offsets[1:], strict=True))
-    if (cuts == corpus.offsets[1:]).all():
-        return corpus, None  # so short that no token can be spared
     judged = _joined([corpus.tokens[cut:stop] for _, cut, stop in bounds])
     learnt = _joined([corpus.tokens[start:cut] for start, cut, _ in bounds])
     return learnt._replace(to_end=False), judged._replace(from_start=False, to_end=False)

@@ -19,9 +19,6 @@ __all__ = ["BPETokenizer", "ByteTokenizer", "Tokenizer", "make_tokenizer"]
 # What tokenizer.json files call the token at a text's end; the first that is there is taken.
 END_NAMES = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]", "[SEP]")
 
-# Signs of alchemy and of Phoenicia.
-RARE = "\U0001f701\U00010900"
-
 
 class TextStream(Protocol):
     """Tokens in one by one, text out as soon as it is certain."""
@@ -38,7 +35,9 @@ class Tokenizer(Protocol):
 
     n_tokens: int  # numbers are 0 to n_tokens - 1
     end: int  # the token before and after every text
-    writes_all: bool  # whether decoding gives back every character of a text
+
+    def writes(self, text: str, tokens: np.ndarray) -> bool:
+        """Whether these tokens of a text give it back, but for a space that it starts with."""
 
     def encode(self, text: str) -> np.ndarray:
         """Return the tokens of a text, without one for its end."""
@@ -86,7 +85,9 @@ class ByteTokenizer:
 
     n_tokens = 257
     end = 256
-    writes_all = True
+
+    def writes(self, text: str, tokens: np.ndarray) -> bool:
+        return True
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(utf8(text), np.uint8)
@@ -160,8 +161,6 @@ class BPETokenizer:
         if max(vocabulary.values()) >= self.n_tokens:
             # Numbers may have gaps, where tokens were taken out.
             self.n_tokens = max(vocabulary.values()) + 1
-        # Of letters that few vocabularies have for themselves.
-        self.writes_all: bool = RARE in self.decode(self.encode(RARE))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The library leaves out of a pickle how it treats the names of special tokens.
@@ -189,6 +188,11 @@ class BPETokenizer:
         )
         own.train_from_iterator(map(_checked, texts), trainer)
         return cls(own.to_str())
+
+    def writes(self, text: str, tokens: np.ndarray) -> bool:
+        written = self.decode(tokens)
+        # Many put a space before a text, and take one away, or do one of the two.
+        return written == text or f" {written}" == text or written == f" {text}"
 
     def encode(self, text: str) -> np.ndarray:
         utf8(text)  # the library would panic
