@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from titans_ts import TitansSearchCV
-from titans_ts.errors import DataError, ParameterError
+from titans_ts.errors import DataError, DataTypeError, ParameterError
 from titans_ts.tuning.data import read_data
 
 LETTERS = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]] * 5)
@@ -48,6 +48,27 @@ def test_labels_are_learnt_and_scored_by_what_the_estimator_finds_worth_varying(
     assert found.best_estimator_.seen_ == 30  # all of them
     assert found.predict([[1.5], [11.5]]).tolist() == ["low", "high"]
     assert found.score(LETTERS[:6], CLASSES[:6]) == 1.0
+
+
+@pytest.mark.parametrize("examples", ["ACGT" * 9, b"ACGT", {"a": "text"}, {"one", "two"}])
+def test_what_is_no_list_of_examples_is_refused(examples):
+    with pytest.raises(DataTypeError, match="needs examples as a list, got a"):
+        search().fit(examples, CLASSES)
+    with pytest.raises(DataTypeError, match=r"y is a list_iterator.* Give list\(y\)"):
+        search().fit(LETTERS, iter(CLASSES.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (None, "needs y, a label for each"),
+        ([*CLASSES[:-1], None], "Label 29 is missing"),
+        ([np.nan, *range(29)], "Label 0 is missing"),
+    ],
+)
+def test_labels_that_are_missing_are_told_as_such(labels, words):
+    with pytest.raises(DataError, match=words):
+        search().fit(LETTERS, labels)
 
 
 def test_a_fifth_of_each_class_is_judged_on_and_the_same_by_all():

@@ -68,6 +68,64 @@ def test_results_have_the_keys_and_values_of_scikit_learn_s_searches():
     np.testing.assert_allclose(ours.predict(), theirs.best_estimator_.predict())
 
 
+FAILING = {"param_distributions": {"alpha": [1.0, -1.0]}, "n_trials": 4, "random_state": 0}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+def test_a_failed_candidate_is_not_the_best_whatever_it_counts_as():
+    found = TitansSearchCV(RIDGE, error_score=np.float32(0), **FAILING).fit(waves())
+    assert set(found.cv_results_["trial_state"]) == {"complete", "failed"}
+    assert found.best_params_ == {"alpha": 1.0}
+    assert found.best_score_ < 0
+    with pytest.raises(ParameterError, match="error_score must be a number or 'raise', got True"):
+        TitansSearchCV(RIDGE, error_score=True, **FAILING).fit(waves())
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+def test_refit_chooses_among_finished_candidates():
+    def choose_failed(results):
+        return int(np.flatnonzero(results["trial_state"] == "failed")[0])
+
+    with pytest.raises(ParameterError, match=r"refit returned \d, a candidate that is failed"):
+        TitansSearchCV(RIDGE, refit=choose_failed, **FAILING).fit(waves())
+    with pytest.raises(ParameterError, match=r"must return an index .* got True"):
+        TitansSearchCV(RIDGE, refit=lambda results: True, **FAILING).fit(waves())
+
+
+def test_a_study_whose_other_parameters_were_others_is_refused(tmp_path):
+    def one(trial):
+        return {"alpha": trial.suggest_float("alpha", 0.1, 9)}
+
+    def two(trial):
+        return one(trial) | {"context_length": trial.suggest_int("context_length", 2, 9)}
+
+    options = {"storage": tmp_path / "study.log", "random_state": 0}
+    TitansSearchCV(RIDGE, param_distributions=one, n_trials=1, **options).fit(waves())
+    with pytest.raises(ParameterError, match="its context_length is 20, and here it is searched"):
+        TitansSearchCV(RIDGE, param_distributions=two, n_trials=2, **options).fit(waves())
+
+
+def test_without_a_refit_it_is_said_why_nothing_predicts():
+    found = TitansSearchCV(RIDGE, refit=False, **FAILING | {"n_trials": 1}).fit(waves())
+    for use in (found.predict, partial(found.score, waves())):
+        with pytest.raises(NotFittedError, match="refit=False"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"start_from": 5}, "start_from must be a list of mappings"),
+        ({"start_from": {"alpha": 1}}, "start_from must be a list of mappings"),
+        ({"random_state": "a"}, "random_state must be"),
+        ({"random_state": -3}, "random_state must be"),
+    ],
+)
+def test_starts_and_seeds_that_are_none_are_told(options, words):
+    with pytest.raises(ParameterError, match=words):
+        TitansSearchCV(RIDGE, **FAILING | options).fit(waves())
+
+
 def test_the_best_candidate_is_fitted_to_all_rows_and_forecasts():
     frame = make_transformer_station(300, freq="h", random_state=0)
     found = TitansSearchCV(SeasonalNaiveForecaster(horizon=4), n_trials=3, **seasons()).fit(frame)

@@ -43,6 +43,36 @@ def test_any_other_distribution_of_scipy_is_drawn_by_its_quantiles():
         choice.kept(1e9)
 
 
+def test_a_shifted_loguniform_is_drawn_as_it_is():
+    choice = read_choice("x", stats.loguniform(0.1, 10, loc=5))
+    assert choice.decode(0.5) == pytest.approx(6)
+    scaled = read_choice("x", stats.loguniform(0.1, 10, scale=3)).distribution
+    assert (scaled.low, scaled.high, scaled.log) == (pytest.approx(0.3), pytest.approx(30), True)
+
+
+def test_a_function_that_makes_something_else_of_a_draw_does_not_start_from_it():
+    ridge = RidgeForecaster(alpha=1.0)
+    space = read_space(lambda trial: {"alpha": 10.0 ** trial.suggest_int("alpha", -2, 3)}, ridge)
+    assert space.queued({"alpha": 1.0}, strict=False) == ({}, {})
+    with pytest.raises(ParameterError, match=r"start_from has alpha=1.0, which the function"):
+        space.queued({"alpha": 1.0}, strict=True)
+    plain = read_space(lambda trial: {"alpha": trial.suggest_float("alpha", 0.5, 3)}, ridge)
+    assert plain.queued({"alpha": 1.0}, strict=True)[0] == {"alpha": 1.0}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_option_is_set_on_the_mapping_that_was_drawn_in_whatever_order(turned):
+    drawn = {"backbone_options": {"chunk_size": 4}, "backbone_options__dropout": 0.3}
+    if turned:
+        drawn = dict(reversed(drawn.items()))
+    made = candidate(TITANS, drawn)
+    assert made.backbone_options == {"chunk_size": 4, "dropout": 0.3}
+    of_none = candidate(
+        TitansForecaster(backbone_options={"chunk_size": 4}), drawn | {"backbone_options": None}
+    )
+    assert of_none.backbone_options == {"dropout": 0.3}
+
+
 def test_objects_are_kept_by_what_repr_says_of_them():
     choice = read_choice("target_transform", [None, Difference(lag=24)])
     assert choice.distribution.choices == ("None", "Difference(lag=24)")

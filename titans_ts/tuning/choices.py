@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +140,8 @@ def _from_scipy(name: str, given: Any) -> Choice:
         return Choice(IntDistribution(int(low), int(high)))
     if kind == "uniform":
         return Choice(FloatDistribution(low, high))
-    if kind in ("loguniform", "reciprocal"):
+    # Shifted by a loc, it is no longer even in logarithms.
+    if kind in ("loguniform", "reciprocal") and math.isclose(given.median(), math.sqrt(low * high)):
         return Choice(FloatDistribution(low, high, log=True))
     # Drawn by its quantile: Optuna then learns where in the distribution the good values lie.
     return Choice(

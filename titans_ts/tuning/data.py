@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Set, Sized
 from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit, check_cv
@@ -14,7 +15,7 @@ from sklearn.utils import _safe_indexing
 
 from titans_ts.base import BaseForecaster
 from titans_ts.data.other_target import refuse_other_target
-from titans_ts.errors import DataError, ParameterError
+from titans_ts.errors import DataError, DataTypeError, ParameterError
 from titans_ts.model_selection import RollingOriginSplit, forecast_scorer
 from titans_ts.training.identity import fingerprint_of_series
 from titans_ts.tuning.folding import JUDGED, Fold, find_folds
@@ -83,6 +84,11 @@ def _forecast_scorer(scoring: Any, cv: Any) -> Callable[..., float]:
 
 
 def _examples(estimator: BaseEstimator, X: Any, y: Any, cv: Any, scoring: Any) -> SearchData:
+    if isinstance(X, str | bytes | Mapping | Set):
+        raise DataTypeError(
+            f"A search needs examples as a list, got a {type(X).__name__}. Put a single text in a "
+            "list, and give list(X.values()) of a dict, sorted(X) of a set."
+        )
     if isinstance(X, Iterable) and not hasattr(X, "iloc") and not hasattr(X, "shape"):
         X = list(X)  # a generator, or a tuple, has no rows to choose from
     if not isinstance(X, Sized) or len(X) < 2:
@@ -91,14 +97,33 @@ def _examples(estimator: BaseEstimator, X: Any, y: Any, cv: Any, scoring: Any) -
             f"A search needs examples to learn from and others to judge on, and was given {what}. "
             "Give a list of two or more."
         )
+    y = _labels(estimator, y)
     if y is not None and len(y) != len(X):
         raise DataError(f"X has {len(X)} examples and y has {len(y)} labels. Give one for each.")
     try:
         folds = [(train, test) for train, test in _splitter(estimator, y, cv).split(X, y)]
         scorer = check_scoring(estimator, scoring)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ParameterError(f"cv={cv!r} or scoring={scoring!r} cannot be used: {error}") from error
     return SearchData(X, y, folds, scorer, len(folds[0][0]), joblib.hash((X, y, folds)))
+
+
+def _labels(estimator: BaseEstimator, y: Any) -> Any:
+    if not is_classifier(estimator):
+        return y
+    if y is None:
+        raise DataError(
+            f"A search for a {type(estimator).__name__} needs y, a label for each example."
+        )
+    if not isinstance(y, Sized):
+        raise DataTypeError(f"y is a {type(y).__name__}, expected a list of labels. Give list(y).")
+    missing = np.flatnonzero(pd.isna(np.asarray(y, dtype=object)))
+    if len(missing):
+        raise DataError(
+            f"Label {missing[0]} is missing. Expected one for each example; give one, or leave the "
+            "example out."
+        )
+    return y
 
 
 def _splitter(estimator: BaseEstimator, y: Any, cv: Any) -> Any:

@@ -7,6 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -14,14 +15,14 @@ import pandas as pd
 from optuna.pruners import BasePruner, HyperbandPruner
 from optuna.samplers import BaseSampler
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
-from sklearn.exceptions import FitFailedWarning
-from sklearn.utils import check_random_state
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from titans_ts.base import BaseForecaster
 from titans_ts.ensemble import ROLES, EnsembleForecaster
 from titans_ts.errors import ParameterError
 from titans_ts.parameters import check_choice, check_int, check_number
+from titans_ts.training.estimators import check_seed_source, draw_seed
 from titans_ts.tuning.data import SearchData, read_data
 from titans_ts.tuning.defaults import default_space
 from titans_ts.tuning.evaluation import Evaluation
@@ -100,7 +101,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
     start_from : sequence of mapping, optional
         Known good parameters to try next.
     error_score : "raise" or float, default nan
-        The score of a candidate that fails. "raise" ends the search there.
+        The score of a candidate that fails, which is never the best. "raise" ends the search there.
     worker_timeout : float, default 120
         Seconds of silence after which another worker counts as dead, with a database. A journal
         needs none.
@@ -253,7 +254,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         array, Series or DataFrame
             The ``horizon`` steps that follow, or what else the estimator predicts.
         """
-        check_is_fitted(self)
+        self._check_refitted()
         more: dict[str, Any] = {"future": future, "quantiles": quantiles}
         if not isinstance(self.estimator, BaseForecaster):
             more = {name: value for name, value in more.items() if value is not None}
@@ -276,7 +277,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
         float
             Larger is better; errors have a minus.
         """
-        check_is_fitted(self)
+        self._check_refitted()
         labels = () if y is None or isinstance(self.estimator, BaseForecaster) else (y,)
         return float(self.scorer_(self.best_estimator_, X, *labels))
 
@@ -293,6 +294,14 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
 
     # -- inside -------------------------------------------------------------------------------
 
+    def _check_refitted(self) -> None:
+        if not self.refit and hasattr(self, "cv_results_"):
+            raise NotFittedError(
+                "The search was fitted with refit=False, so no estimator is there to predict with. "
+                "Set refit=True and fit again, or fit one with best_params_."
+            )
+        check_is_fitted(self)
+
     def _check_parameters(self) -> None:
         forecaster = isinstance(self.estimator, BaseForecaster)
         if not forecaster and not hasattr(self.estimator, "default_search_space"):
@@ -307,6 +316,13 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                 f"forecasters, and the estimator is a {type(self.estimator).__name__}. Leave them "
                 "out."
             )
+        starts = self.start_from
+        if starts is not None and (not isinstance(starts, Sequence) or isinstance(starts, str)):
+            raise ParameterError(
+                "start_from must be a list of mappings such as [{'learning_rate': 1e-3}]; got "
+                f"{starts!r}."
+            )
+        check_seed_source(self.random_state)
         check_int("n_trials", self.n_trials, optional=True)
         check_int("verbose", self.verbose, minimum=0)
         check_choice("latency", self.latency, (True, False))
@@ -323,8 +339,8 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
                 f"refit must be True, False, or a function of cv_results_; got {self.refit!r}."
             )
         self._check_ensemble()
-        number = isinstance(self.error_score, int | float)
-        if self.error_score != "raise" and not number:
+        number = isinstance(self.error_score, Real) and not isinstance(self.error_score, bool)
+        if not number and self.error_score != "raise":
             raise ParameterError(
                 f"error_score must be a number or 'raise', got {self.error_score!r}."
             )
@@ -397,11 +413,7 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
     def _sampler(self) -> BaseSampler:
         if self.sampler is not None:
             return self.sampler
-        seed = self.random_state
-        if seed is None or isinstance(seed, np.random.Generator):
-            drawn = int(np.random.default_rng(seed).integers(2**31 - 1))
-        else:
-            drawn = int(check_random_state(seed).randint(2**31 - 1))
+        drawn = draw_seed(self.random_state)
         quarter = 10 if self.n_trials is None else self.n_trials // 4
         return NumberedSampler(drawn, n_startup_trials=min(max(quarter, 4), 10))
 
@@ -454,12 +466,21 @@ class TitansSearchCV(MetaEstimatorMixin, BaseEstimator):
 
     def _best_index(self, results: dict[str, Any]) -> int:
         if not callable(self.refit):
-            return int(results["rank_test_score"].argmin())
+            # A failure has error_score, which may be above what the others have.
+            finished = np.flatnonzero(results["trial_state"] == "complete")
+            return int(finished[results["rank_test_score"][finished].argmin()])
         index = self.refit(results)
         n = len(results["params"])
-        if not isinstance(index, int | np.integer) or not 0 <= index < n:
+        whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        if not whole or not 0 <= index < n:
             raise ParameterError(
                 f"refit must return an index of cv_results_, from 0 to {n - 1}; got {index!r}."
+            )
+        if results["trial_state"][index] != "complete":
+            raise ParameterError(
+                f"refit returned {index}, a candidate that is {results['trial_state'][index]}. "
+                "Choose among those whose trial_state is 'complete'; the best of them has the "
+                "lowest rank_test_score."
             )
         return int(index)
 

@@ -124,7 +124,7 @@ class DrawnSpace:
     def queued(self, values: Mapping[str, Any], *, strict: bool) -> Queued:
         probe = _Probe(dict(values))
         try:
-            self.suggest(probe)
+            returned = flat(self.suggest(probe))
         except TrialPruned:
             if strict:
                 raise ParameterError(
@@ -132,13 +132,19 @@ class DrawnSpace:
                     "param_distributions refuses. Leave it out."
                 ) from None
             return {}, {}
-        strange = sorted(set(values) - set(probe.known))
+        # A function may call its draws as a parameter, and make something else of them.
+        known = {
+            name: value
+            for name, value in probe.known.items()
+            if name not in returned or plain(returned[name]) == value
+        }
+        strange = sorted(set(values) - set(known))
         if strict and strange:
             raise ParameterError(
                 f"start_from has {', '.join(f'{n}={values[n]!r}' for n in strange)}, which the "
                 "function given as param_distributions does not draw, or not from such values."
             )
-        return probe.known, {name: probe.distributions[name] for name in probe.known}
+        return known, {name: probe.distributions[name] for name in known}
 
     def names(self) -> set[str]:
         try:
@@ -277,19 +283,17 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 def constructor_parameters(estimator: BaseEstimator, values: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a candidate into what the estimator's ``set_params`` takes.
 
-    ``backbone_options__dropout`` becomes part of ``backbone_options``, beside what the estimator
-    has there.
+    ``backbone_options__dropout`` becomes part of ``backbone_options``, beside what was drawn for
+    that, or else what the estimator has there.
     """
     parameters: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in sorted(values.items(), key=lambda item: "__" in item[0]):
         owner, _, option = name.partition("__")
         if owner not in MAPPINGS or not option:
             parameters[name] = value
             continue
-        options = parameters.get(owner)
-        if options is None:
-            options = dict(getattr(estimator, owner) or {})
-        parameters[owner] = {**options, option: value}
+        options = parameters[owner] if owner in parameters else getattr(estimator, owner)
+        parameters[owner] = {**(options or {}), option: value}
     return parameters
 
 

@@ -62,7 +62,7 @@ def own_place(trials: Sequence[FrozenTrial], space: Space, estimator: BaseEstima
 
 
 def _key(kept: dict[str, Any]) -> str:
-    return json.dumps(kept, sort_keys=True)
+    return json.dumps(kept, sort_keys=True, default=repr)
 
 
 def _own(space: Space, estimator: BaseEstimator) -> dict[str, Any]:

@@ -64,7 +64,11 @@ def open_study(
     for key, here in about.items():
         there = here if theirs is None else theirs.get(key)
         if isinstance(here, dict) and isinstance(there, dict):
-            pairs += [(name, value, there.get(name)) for name, value in here.items()]
+            # What one of them varies, the other may not hold fixed.
+            pairs += [
+                (name, here.get(name, "searched"), there.get(name, "searched"))
+                for name in sorted(here.keys() | there.keys())
+            ]
         else:
             pairs.append((key, here, there))
     for what, here, there in pairs:
