@@ -456,3 +456,29 @@ def test_only_names_of_pictures_are_pictures(name):
     check_picture_path("picture.PDF")
     with pytest.raises(ParameterError, match=rf"'{name}' cannot be written: .*\.pdf, .*\.png"):
         check_picture_path(name)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_arrays_follow_a_history_that_is_counted_from_anywhere(step):
+    index = pd.RangeIndex(100, 100 + 20 * step, step)
+    history = pd.DataFrame({"0": np.arange(20.0)}, index=index)
+    ax = plot_forecast(history, np.ones((4, 1)), actual=np.zeros((4, 1)), channels="0")
+    expected = index[-1] + step * np.arange(5)
+    for label in ("forecast", "what came"):
+        np.testing.assert_array_equal(lines(ax)[label][0], expected)
+
+
+def test_a_value_without_neighbours_is_a_point():
+    values = np.where(np.arange(40) % 2, np.arange(40.0), np.nan)[:, None]
+    values[20] = 3.0  # three in a row, which are a line
+    ax = plot_forecast(values[:-1], np.array([[5.0]]), last=40)
+    known, forecast = (
+        next(line for line in ax.lines if line.get_label() == label)
+        for label in ("known", "forecast")
+    )
+    assert known.get_marker() == "o"
+    assert known.get_markevery() == [i for i in range(1, 39, 2) if i not in (19, 21)]
+    # The last known value is missing, so nothing leads to the forecast.
+    assert forecast.get_markevery() == [0]
+    whole = plot_forecast(np.arange(9.0)[:, None], np.array([[5.0]]))
+    assert {line.get_marker() for line in whole.lines} == {"None"}

@@ -238,11 +238,11 @@ def _draw(panels: Sequence[Panel], axes: np.ndarray) -> None:
 def _draw_panel(panel: Panel, ax: Axes) -> None:
     ink, accent = mpl.rcParams["text.color"], to_rgb("C0")
     x, y = panel.known
-    ax.plot(x, y, color=ink, alpha=0.5, linewidth=1.1, label="known")
+    _draw_line(ax, x, y, color=ink, alpha=0.5, linewidth=1.1, label="known")
     if panel.actual is not None:
-        ax.plot(*panel.actual, color=ink, alpha=0.9, linewidth=1.3, label="what came")
+        _draw_line(ax, *panel.actual, color=ink, alpha=0.9, linewidth=1.3, label="what came")
     if panel.line is not None:
-        ax.plot(panel.ahead, panel.line, color=accent, linewidth=1.7, label="forecast")
+        _draw_line(ax, panel.ahead, panel.line, color=accent, linewidth=1.7, label="forecast")
     for number, band in enumerate(panel.bands):
         ax.fill_between(
             panel.ahead,
@@ -258,3 +258,12 @@ def _draw_panel(panel: Panel, ax: Axes) -> None:
     ax.margins(x=0.01)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", alpha=0.25, linewidth=0.6)
+
+
+def _draw_line(ax: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
+    """A line, and a point where a value has no neighbour to draw a line to."""
+    there = np.isfinite(np.asarray(y, dtype=np.float64))
+    near = np.append(False, there[:-1]) | np.append(there[1:], False)
+    alone = np.flatnonzero(there & ~near).tolist()
+    points: dict[str, Any] = {"marker": "o", "markersize": 3, "markevery": alone} if alone else {}
+    ax.plot(x, y, **style, **points)

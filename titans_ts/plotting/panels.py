@@ -131,9 +131,13 @@ def _series_panels(
         levels |= _band_levels(tables.bands, ahead, names, bare)
     shown = slice(max(known.n_rows - (last or HISTORY_HORIZONS * ahead.n_rows), 0), None)
     clock = _clock(known)
-    x_known, x_ahead = _positions(known, clock, 0), _positions(ahead, clock, known.n_rows)
+    x_known = _positions(known, clock, Counting(0, 1))
+    # Rows without labels follow those that are known, which may be counted from anywhere.
+    step = x_known[-1] - x_known[-2] if len(x_known) > 1 else 1.0
+    follow = Counting(x_known[-1] + step, step)
+    x_ahead = _positions(ahead, clock, follow)
     if isinstance(tables.bands, Lines):
-        _check_times(tables.bands, x_ahead, clock, known.n_rows)
+        _check_times(tables.bands, x_ahead, clock, follow)
     panels = []
     for name in names:
         own = levels.get(name, {})
@@ -150,7 +154,7 @@ def _series_panels(
             x_all = x_ahead
         then = None
         if came is not None:
-            then = _positions(came, clock, known.n_rows), came[name]
+            then = _positions(came, clock, follow), came[name]
             if np.isfinite(y[-1]) and len(then[0]) and then[0][0] > x[-1]:
                 then = np.insert(then[0], 0, x[-1]), np.insert(then[1], 0, y[-1])
         title = name if not long else str(series) if len(names) == 1 else f"{series}: {name}"
@@ -264,9 +268,9 @@ def _clock(lines: Lines) -> Clock:
     return Clock(dates, index.tz if isinstance(index, pd.DatetimeIndex) else None)
 
 
-def _check_times(bands: Lines, x_ahead: np.ndarray, clock: Clock, first_row: int) -> None:
+def _check_times(bands: Lines, x_ahead: np.ndarray, clock: Clock, follow: Counting) -> None:
     """Refuse bands of other times than the forecast, around which they would be drawn."""
-    x = _positions(bands, clock, first_row)
+    x = _positions(bands, clock, follow)
     if len(x) != len(x_ahead) or np.array_equal(x, x_ahead):
         return  # another number of rows is refused where they are paired
     row = int((x != x_ahead).argmax())
@@ -277,7 +281,14 @@ def _check_times(bands: Lines, x_ahead: np.ndarray, clock: Clock, first_row: int
     )
 
 
-def _positions(lines: Lines, clock: Clock, first_row: int) -> np.ndarray:
+class Counting(NamedTuple):
+    """Places of rows without labels."""
+
+    first: float
+    step: float
+
+
+def _positions(lines: Lines, clock: Clock, counting: Counting) -> np.ndarray:
     index = lines.index
     if isinstance(index, pd.PeriodIndex):
         index = index.to_timestamp()
@@ -304,4 +315,4 @@ def _positions(lines: Lines, clock: Clock, first_row: int) -> np.ndarray:
         return np.asarray(mdates.date2num(utc.to_numpy()))
     if index is not None and counts:
         return index.to_numpy(dtype=np.float64)
-    return np.arange(first_row, first_row + lines.n_rows, dtype=np.float64)
+    return counting.first + counting.step * np.arange(lines.n_rows, dtype=np.float64)
