@@ -169,6 +169,31 @@ def test_quantiles_without_a_median_draw_the_band_alone():
     assert list(bands(ax)) == ["10 to 90 %"]
 
 
+@pytest.mark.parametrize(
+    ("levels", "label", "n_bands"),
+    [([0.9], "90 % quantile", 0), ([0.1, 0.2, 0.9], "20 % quantile", 1), ([0.5], None, 0)],
+)
+def test_a_quantile_without_a_partner_is_a_line(levels, label, n_bands):
+    known, came = split(frame(1))
+    table = pd.DataFrame({f"a_q{level}": came["a"] + level for level in levels})
+    ax = plot_forecast(known, table)
+    drawn = lines(ax)
+    assert set(drawn) == {"known", label or "forecast"}
+    level = levels[len(levels) // 2]
+    np.testing.assert_array_equal(
+        drawn[label or "forecast"][1], [known["a"].iloc[-1], *(came["a"] + level)]
+    )
+    assert len(bands(ax)) == n_bands
+
+
+def test_one_array_of_a_quantile_is_a_line_and_the_middle_of_three_is_not():
+    known, came = (part.to_numpy() for part in split(frame(1)))
+    one = plot_forecast(known, came, bands=came[..., None] + 1)
+    np.testing.assert_allclose(lines(one)["quantile"][1][1:], came[:, 0] + 1)
+    three = plot_forecast(known, came, bands=np.stack([came - 1, came, came + 1], axis=2))
+    assert set(lines(three)) == {"known", "forecast"}
+
+
 def test_a_channel_that_is_named_like_a_quantile_is_a_channel():
     known, came = split(frame(1).rename(columns={"a": "load_q0.1"}))
     ax = plot_forecast(known, came)
@@ -377,7 +402,25 @@ def test_what_lies_before_the_end_of_the_history_is_not_joined_to_it():
     early = came.shift(-20, freq="h")
     drawn = lines(plot_forecast(known, early, actual=frame(1)))
     np.testing.assert_array_equal(drawn["forecast"][0], mdates.date2num(early.index))
-    np.testing.assert_array_equal(drawn["what came"][0], mdates.date2num(frame(1).index))
+    np.testing.assert_array_equal(drawn["what came"][0], mdates.date2num(early.index))
+    np.testing.assert_array_equal(drawn["what came"][1], frame(1)["a"][early.index])
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+def test_of_the_whole_series_only_what_came_with_the_forecast_is_drawn(gap):
+    whole = frame(1)
+    known, forecast = whole[:ROWS], whole[ROWS + gap : -2]
+    ax = plot_forecast(known, forecast, actual=whole)
+    x, y = lines(ax)["what came"]
+    np.testing.assert_array_equal(x, mdates.date2num(whole.index[ROWS - 1 : -2]))
+    np.testing.assert_array_equal(y, whole["a"][ROWS - 1 : -2])
+
+
+def test_where_nothing_came_yet_nothing_is_drawn_of_it():
+    known, forecast = split(frame(1))
+    ax = plot_forecast(known, forecast, actual=known)
+    assert set(lines(ax)) == {"known", "forecast"}
+    assert ax.get_xlim()[0] > mdates.date2num(known.index[-5 * HORIZON])
 
 
 def test_bands_of_other_columns_or_times_are_refused():

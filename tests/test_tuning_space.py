@@ -8,7 +8,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FixedTrial
 from scipy import stats
 
-from titans_ts import RidgeForecaster, SeasonalNaiveForecaster, TitansForecaster
+from titans_ts import (
+    LinearForecaster,
+    RidgeForecaster,
+    SeasonalNaiveForecaster,
+    TitansForecaster,
+)
 from titans_ts.errors import ParameterError
 from titans_ts.preprocessing import Difference
 from titans_ts.tuning import default_space
@@ -258,3 +263,23 @@ def test_what_is_not_varied_tells_searches_apart_option_by_option():
     whole = read_space({"backbone_options": [{"dropout": 0.1}, None]}, TitansForecaster(horizon=2))
     named = fixed_values(TitansForecaster(horizon=2), whole)
     assert not any(name.startswith("backbone_options") for name in named)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (TitansForecaster(learning_rate=-1.0), "learning_rate must be"),
+        (TitansForecaster(n_heads=0), "n_heads"),
+        (TitansForecaster(patch_length="16"), "patch_length must be a whole number"),
+        (LinearForecaster(learning_rate=0.0), "learning_rate must be"),
+        (RidgeForecaster(alpha="much"), "alpha must be"),
+    ],
+)
+def test_no_ranges_are_made_of_values_that_make_no_sense(estimator, message):
+    with pytest.raises(ParameterError, match=message):
+        default_space(estimator, 8000)
+
+
+def test_the_default_space_needs_rows():
+    with pytest.raises(ParameterError, match="n_rows must be a whole number"):
+        default_space(TITANS, 0)

@@ -47,13 +47,15 @@ def plot_forecast(
     forecast : like history
         What ``predict`` returned. Columns such as ``OT_q0.1`` become bands: the outermost two
         enclose the first, and so on inwards. Without a column ``OT``, ``OT_q0.5`` is its line.
-        Columns such as ``q0.1`` are quantiles of the only channel.
+        Columns such as ``q0.1`` are quantiles of the only channel. A quantile without a partner
+        is a line of dashes.
     bands : like history, optional
         What ``predict(quantiles=...)`` returned for the same times, where ``forecast`` has no
         quantiles; an array has the shape (time, channels, quantiles), with the channels of
         ``forecast``.
     actual : like history, optional
-        What came, where that is known.
+        What came, where that is known. Drawn up to the end of the forecast, and only what
+        ``history`` does not have or what was forecast, so it may be the whole series.
     channels : str or sequence of str, optional
         Columns to draw; channels of arrays are called "0", "1" and so on. Default: all that are
         forecast, or the first 8.
@@ -243,6 +245,11 @@ def _draw_panel(panel: Panel, ax: Axes) -> None:
         _draw_line(ax, *panel.actual, color=ink, alpha=0.9, linewidth=1.3, label="what came")
     if panel.line is not None:
         _draw_line(ax, panel.ahead, panel.line, color=accent, linewidth=1.7, label="forecast")
+    if panel.single is not None:
+        label, values = panel.single
+        _draw_line(
+            ax, panel.ahead, values, color=accent, linewidth=1.3, linestyle="--", label=label
+        )
     for number, band in enumerate(panel.bands):
         ax.fill_between(
             panel.ahead,

@@ -43,6 +43,13 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
+class SingleQuantile(NamedTuple):
+    """A quantile that has no other to make a band with."""
+
+    label: str
+    values: np.ndarray
+
+
 class Panel(NamedTuple):
     """All that is drawn of one channel of one series."""
 
@@ -53,6 +60,7 @@ class Panel(NamedTuple):
     line: np.ndarray | None  # None: only quantiles are known, and no median
     actual: tuple[np.ndarray, np.ndarray] | None
     bands: list[Band]
+    single: SingleQuantile | None
 
 
 @dataclass(frozen=True)
@@ -143,22 +151,26 @@ def _series_panels(
         own = levels.get(name, {})
         x, y = x_known[shown], known[name][shown]
         line = ahead[name] if name in ahead.columns else own.get(0.5)
-        nested = _nested(own, name, ahead.n_rows)
+        nested, single = _nested(own, name, ahead.n_rows), _single(own)
         follows = np.isfinite(y[-1]) and x_ahead[0] > x[-1]
         if follows:
             # All starts from the last known value: no hole, and a single step is a line too.
             line = None if line is None else np.insert(line, 0, y[-1])
             nested = [Band(b.label, *(np.insert(v, 0, y[-1]) for v in b[1:])) for b in nested]
+            if single is not None:
+                single = SingleQuantile(single.label, np.insert(single.values, 0, y[-1]))
             x_all = np.insert(x_ahead, 0, x[-1])
         else:
             x_all = x_ahead
         then = None
         if came is not None:
-            then = _positions(came, clock, follow), came[name]
-            if np.isfinite(y[-1]) and len(then[0]) and then[0][0] > x[-1]:
+            then = _beside(_positions(came, clock, follow), came[name], x_ahead, x[-1])
+            if not len(then[0]):
+                then = None
+            elif np.isfinite(y[-1]) and then[0][0] > x[-1]:
                 then = np.insert(then[0], 0, x[-1]), np.insert(then[1], 0, y[-1])
         title = name if not long else str(series) if len(names) == 1 else f"{series}: {name}"
-        panels.append(Panel(title, clock, (x, y), x_all, line, then, nested))
+        panels.append(Panel(title, clock, (x, y), x_all, line, then, nested, single))
     return panels
 
 
@@ -260,6 +272,27 @@ def _nested(levels: Levels, channel: str, n_rows: int) -> list[Band]:
         label = f"{100 * low:g} to {100 * high:g} %" if named else "quantiles"
         bands.append(Band(label, lower, upper))
     return bands
+
+
+def _single(levels: Levels) -> SingleQuantile | None:
+    """What the pairs leave over, unless that is a median."""
+    # Of several without names, the middle is taken for the median, which the forecast's line is.
+    if not len(levels) % 2 or (len(levels) > 1 and "#0" in levels):
+        return None
+    level = list(levels)[len(levels) // 2]
+    if level == 0.5:
+        return None
+    label = f"{100 * level:g} % quantile" if isinstance(level, float) else "quantile"
+    return SingleQuantile(label, levels[level])
+
+
+def _beside(
+    x: np.ndarray, y: np.ndarray, x_ahead: np.ndarray, last_known: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What came from the forecast's start to its end, and before it what was not known."""
+    start = x > last_known if x_ahead[0] > last_known else x >= x_ahead[0]
+    shown = start & (x <= x_ahead[-1])
+    return x[shown], y[shown]
 
 
 def _clock(lines: Lines) -> Clock:

@@ -13,8 +13,10 @@ from optuna.distributions import (
 )
 from sklearn.base import BaseEstimator
 
+from titans_ts.base import BaseForecaster
 from titans_ts.baselines import LinearForecaster, RidgeForecaster
 from titans_ts.errors import ParameterError
+from titans_ts.parameters import check_int
 from titans_ts.tuning.choices import plain
 from titans_ts.tuning.space import own_values
 
@@ -61,6 +63,12 @@ def default_space(
     dict of str to optuna distribution
         To be changed and given as ``param_distributions``.
 
+    Raises
+    ------
+    ParameterError
+        A parameter of the estimator makes no sense; there is nothing to vary for such an estimator
+        and so many rows, or not what ``also`` names.
+
     Examples
     --------
     >>> from titans_ts import TitansForecaster
@@ -72,6 +80,11 @@ def default_space(
     CategoricalDistribution(choices=(16, 24, 32, 48))
     """
     from titans_ts.forecaster import TitansForecaster  # loads torch
+
+    check_int("n_rows", n_rows)
+    if isinstance(estimator, BaseForecaster):
+        # Ranges are made of its own values, of which fit would say the same.
+        estimator._check_parameters()
 
     space: dict[str, BaseDistribution | None]
     on_request: dict[str, BaseDistribution | None] = {}
