@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from bad_tables import HOURS, ROWS, frame, put, refused, with_date
 
 from titans_ts.data.schema import read_table
-from titans_ts.errors import ParameterError
+from titans_ts.errors import DataError, ParameterError
 
 
 def times(*changes):
@@ -393,3 +394,46 @@ def test_an_index_with_several_offsets_is_told_to_become_utc():
     refused(dates, r"to_datetime\(X\.index, utc=True\)")
     plain = refused(values(pd.Index(TEXT)), r"to_datetime\(X\.index\)")
     assert "utc" not in plain
+
+
+@pytest.mark.parametrize("how", ["%d.%m.%y", "%m/%d/%y", "%b %Y"])
+@pytest.mark.parametrize("name", ["date", "Time_Stamp"])
+def test_a_time_by_its_name_that_cannot_be_read_is_never_left_out(name, how):
+    days = pd.date_range("2016-07-01", periods=ROWS, freq="MS").strftime(how)
+    for table in (unnamed(days, name), pl.from_pandas(unnamed(days, name))):
+        refused(
+            table,
+            rf"X has a column '{name}', but it holds text that is read as time in no known way, "
+            rf"the first {days[0]!r}\. Convert it with pandas.to_datetime",
+            target="kW",
+        )
+    assert read_table(unnamed(days, name), target="kW", past_covariates=name)[1].freq is None
+    assert read_table(unnamed(["noon"] * ROWS, name), target="kW")[1].freq is None
+
+
+def test_text_of_arrow_that_looks_like_time_is_never_left_out():
+    text = pd.Series(TEXT, dtype=pd.ArrowDtype(pa.string()))
+    refused(unnamed(text), "holds text that looks like time stamps", target="kW")
+    coded = pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
+    refused(unnamed(text.astype(coded)), "holds text that looks like time stamps", target="kW")
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param(lambda t: t.strftime("%Y-%m-%d"), id="text"),
+        pytest.param(lambda t: t.date, id="dates"),
+    ],
+)
+def test_days_in_which_hours_cannot_be_written_are_refused(days):
+    stamps = pd.DatetimeIndex(["2016-07-03"])
+    rows = pd.DataFrame({"date": days(stamps), "OT": [1.0]})
+    _, layout = read_table(rows, freq="h")
+    message = r"time column 'date' holds .*, in which 2016-07-03 01:00:00 cannot be written"
+    with pytest.raises(DataError, match=message):
+        layout.forecast_table(np.zeros((1, 3, 1)))
+    _, layout = read_table(pd.concat([rows.assign(unique_id=name) for name in "ab"]), freq="h")
+    with pytest.raises(DataError, match=message):
+        layout.forecast_table(np.zeros((2, 3, 1)))
+    _, layout = read_table(rows, freq="D")
+    assert len(layout.forecast_table(np.zeros((1, 3, 1)))["date"].unique()) == 3

@@ -17,7 +17,8 @@ from titans_ts import (
 from titans_ts.backtesting import fraction_split, long_horizon_protocol
 from titans_ts.cli import forecast as forecast_command
 from titans_ts.cli.columns import Columns
-from titans_ts.cli.sources import is_parquet, open_file, read_source
+from titans_ts.cli.files import csv_text
+from titans_ts.cli.sources import is_parquet, open_file, read_source, written_form
 
 LENGTHS = {"north": 89, "south": 101}
 COVARIATES = [
@@ -99,6 +100,72 @@ def test_a_long_file_comes_out_long_with_the_forecaster_s_own_numbers(folder):
     assert "Written f.csv, f.png (of north, south)" in text
     assert "Mean absolute error on the last 20 % of the rows of each series, held out" in text
     assert made(folder) == {"f.csv", "f.png"}
+
+
+def test_a_time_without_a_name_is_found_again_by_the_model_and_in_the_future(folder):
+    usual = pd.read_csv("usual.csv").set_index("ds").rename_axis(None)
+    usual.assign(plan=1.0).to_csv("bare.csv")
+    later = ahead().set_axis(["unique_id", "ds", "plan", "event"], axis=1)
+    later.assign(plan=1.0).set_index("ds").rename_axis(None)[["unique_id", "plan"]].to_csv(
+        "then.csv"
+    )
+    options = ["--future=then.csv", "--quiet"]
+    succeed(
+        "forecast",
+        "bare.csv",
+        *TINY_OPTIONS,
+        "--target=y",
+        "--future-covariates=plan",
+        *options,
+        "--model-out=model",
+        "--out=a.csv",
+    )
+    succeed("forecast", "bare.csv", "--model-in=model", *options, "--out=b.csv")
+    assert (folder / "a.csv").read_text() == (folder / "b.csv").read_text()
+    assert list(pd.read_csv("a.csv").columns) == ["unique_id", "time", "y"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["08001", "08003"], ["08001", "08003"]),
+        (["1", "01"], ["1", "01"]),
+        (["89490000000000000001", "89490000000000000002"], None),
+        (["NA", "DE"], None),
+        (["7", "3"], [7, 3]),
+        (["1.5", "2.5"], [1.5, 2.5]),
+    ],
+)
+def test_ids_are_what_the_file_has_and_numbers_only_where_that_is_the_same(folder, ids, expected):
+    usual = pd.read_csv("usual.csv")
+    names = dict(zip(LENGTHS, ids, strict=True))
+    usual.assign(unique_id=usual["unique_id"].map(names)).to_csv("ids.csv", index=False)
+    source = read_source(folder / "ids.csv", Columns())
+    assert list(source.layout.ids) == (expected or ids)
+    forecast = SeasonalNaiveForecaster(horizon=2, season_length=1, time_column="ds").fit(
+        source.table
+    )
+    table, _ = written_form(forecast.predict(), source.layout)
+    assert [line.split(",")[0] for line in csv_text(table).splitlines()[1::2]] == ids
+
+
+@pytest.mark.parametrize("levels", ["time", "id and time", "unnamed id and time"])
+def test_parquet_with_its_time_in_the_index_comes_out_as_columns(levels, folder):
+    usual = pd.read_csv("usual.csv", parse_dates=["ds"])
+    indexed = usual.set_index("ds" if levels == "time" else ["unique_id", "ds"])
+    if levels.startswith("unnamed"):
+        indexed = indexed.rename_axis([None, None])
+    indexed.to_parquet("index.parquet")
+    shown = succeed("forecast", "index.parquet", *TINY_OPTIONS, "--out=f.csv")
+    assert "5 steps of each series" in words(shown)
+    written = pd.read_csv("f.csv")
+    time = "time" if levels.startswith("unnamed") else "ds"
+    assert list(written.columns) == ["unique_id", time, "y"]
+    expected = fitted(usual).predict()
+    np.testing.assert_allclose(written["y"], expected["y"], rtol=1e-6)
+    assert written["unique_id"].tolist() == expected["unique_id"].tolist()
+    assert pd.to_datetime(written[time]).tolist() == expected["ds"].tolist()
+    assert "unique_id" in succeed("forecast", "index.parquet", *TINY_OPTIONS)
 
 
 def test_covariates_of_all_kinds_go_into_the_model_and_out_of_the_forecast(folder):

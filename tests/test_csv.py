@@ -340,3 +340,15 @@ def test_other_numbers_without_a_name_stay(tmp_path):
     head, *rows = PLAIN.splitlines()
     text = "\n".join([f",{head}", *(f"{i},{row}" for i, row in zip((0, 2, 1), rows, strict=True))])
     assert read(tmp_path, text)["Unnamed: 0"].tolist() == [0, 2, 1]
+
+
+def test_a_time_without_a_name_may_be_asked_for_by_one(tmp_path):
+    text = PLAIN.replace("date,", ",", 1)
+    expected = read(tmp_path, text)
+    assert expected.index.name is None
+    asked = read(tmp_path, text, time_column="when", nameless="when")
+    pd.testing.assert_frame_equal(asked, expected)
+    with pytest.raises(DataError, match="time_column='then' names no column"):
+        read(tmp_path, text, time_column="then", nameless="when")
+    named = read(tmp_path, PLAIN, time_column="date", nameless="date")
+    pd.testing.assert_frame_equal(named, FRAME, check_index_type=False)

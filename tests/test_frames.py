@@ -302,3 +302,12 @@ def test_reading_arrays_and_pandas_loads_neither_polars_nor_torch():
         check=True,
     )
     assert result.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("dtype", [pl.Int8, pl.UInt16, pl.Int32, pl.Int64, pl.Int128])
+def test_integers_of_polars_with_holes_become_float64_too(dtype):
+    frame = pl.DataFrame({"a": pl.Series([None, *range(6)], dtype=dtype)})
+    series, layout = read_table(frame)
+    assert layout.forecast_table(numbers(1, 2, 1)).schema == {"a": pl.Float64}
+    assert series.values[1:, 0].tolist() == list(range(6))
+    assert series.observed[:, 0].tolist() == [False] + [True] * 6

@@ -41,7 +41,7 @@ from titans_ts import (
     RollingOriginSplit,
     forecast_scorer,
 )
-from titans_ts.preprocessing import Difference, FillGaps, LogTransform, SeriesScaler
+from titans_ts.preprocessing import Difference, FillGaps, Impute, LogTransform, SeriesScaler
 
 # -- what is compared ------------------------------------------------------------------------------
 
@@ -352,6 +352,22 @@ def test_missing_rows_are_filled_in_front_and_not_judged():
     values, known = holed.to_numpy(), holed.ffill().to_numpy()
     errors = [values[o : o + HORIZON] - known[o - 1] for o in range(120, 127)]
     assert score == pytest.approx(-np.nanmean(np.abs(errors)))
+
+
+def test_what_changes_units_behind_filled_rows_is_refused_and_what_fills_values_not_judged():
+    frame = wide(channels=1)
+    kept = frame.drop(frame.index[[40, 41, 121, 125]])
+    cv = RollingOriginSplit(1, horizon=9, context_length=CONTEXT)
+    options = {"cv": cv, "scoring": forecast_scorer(), "error_score": "raise"}
+    scaled = Pipeline([("gaps", FillGaps()), ("scale", SeriesScaler()), ("forecast", naive())])
+    with pytest.raises(ValueError, match=r"FillGaps, SeriesScaler.* change the values"):
+        cross_val_score(scaled, kept, **options)
+    alone = Pipeline([("gaps", FillGaps()), ("forecast", naive())])
+    fill = Impute(method="forward")
+    filled_in = Pipeline([("gaps", FillGaps()), ("fill", fill), ("forecast", naive())])
+    scores = [cross_val_score(pipeline, kept, **options)[0] for pipeline in (alone, filled_in)]
+    # A naive forecast is the last value known, whether a step fills it in or the forecaster does.
+    assert scores[0] == pytest.approx(scores[1])
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,51 @@ def test_categories_as_ids_stay_categories(tmp_path):
     assert layout.ids == tuple(LENGTHS)
 
 
+def test_numbers_that_are_categories_stay_categories(tmp_path):
+    frame = panel()
+    shops = pd.factorize(frame["unique_id"])[0] * 100 + 205
+    frame = frame.assign(shop=pd.Categorical(shops), rate=pd.Categorical(np.arange(108) % 3 / 2))
+    names = {"past_covariates": ["shop", "rate"]}
+    table = write(frame, tmp_path / "covariates")
+    same(read_table(table, **names), read_table(frame, **names))
+    _, layout = read_table(table, **names)
+    assert [c.kind for c in layout.covariates.past] == ["categorical"] * 2
+    same(
+        read_table(table, schema=layout.covariates, **names),
+        read_table(frame, schema=layout.covariates, **names),
+    )
+    ids = frame.drop(columns=["shop", "rate"]).assign(unique_id=pd.Categorical(shops))
+    _, layout = read_table(write(ids, tmp_path / "ids"))
+    assert layout.id_column.dtype == "category"
+    assert layout.ids == (205, 305, 405, 505)
+
+
+@pytest.mark.parametrize("target", [None, "y"])
+def test_an_index_that_is_no_time_is_refused_as_in_a_frame(tmp_path, target):
+    frame = pd.DataFrame({"y": np.arange(60.0)})
+    hours = pd.date_range("2024-01-01", periods=60, freq="h")
+    indices = (hours.astype(str), pd.Index(np.arange(60) / 2), pd.Index(hours.date))
+    for number, index in enumerate(indices):
+        table = write(frame.set_axis(index, axis=0).sample(frac=1.0), tmp_path / str(number))
+        with pytest.raises(DataError, match=r"The Parquet files have an index of .* values, the f"):
+            read_table(table, target=target)
+
+
+def test_periods_are_refused_in_column_and_index(tmp_path):
+    periods = pd.period_range("2024-01-01", periods=40, freq="h", name="ds")
+    frame = pd.DataFrame({"y": np.arange(40.0)}, index=periods)
+    levels = frame.assign(unique_id="a").set_index("unique_id", append=True).swaplevel()
+    for number, table in enumerate((frame, frame.reset_index(), levels)):
+        with pytest.raises(DataError, match=r"Expected time stamps in column 'ds', got object val"):
+            read_table(write(table, tmp_path / str(number)))
+
+
+def test_ids_that_differ_in_spaces_are_refused_however_many_there_are(tmp_path):
+    lengths = {f"s{i}": 30 for i in range(18)} | {"s0 ": 11}
+    with pytest.raises(DataError, match="ids that differ only in their type or in spaces, such as"):
+        read_table(write(panel(lengths=lengths), tmp_path))
+
+
 def test_folders_named_after_ids_give_the_ids(tmp_path):
     frame = panel()
     for name, part in frame.groupby("unique_id", sort=False):

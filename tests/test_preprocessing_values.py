@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy.special import boxcox
 from scipy.stats import boxcox_normmax
 
+from titans_ts import SeasonalNaiveForecaster
 from titans_ts.errors import DataError, ParameterError
 from titans_ts.preprocessing import (
     BoxCoxTransform,
@@ -254,3 +256,38 @@ def test_a_series_without_any_value_stays_without():
 def test_a_wrong_parameter_gets_a_sentence(transformer, message):
     with pytest.raises(ParameterError, match=message):
         transformer.fit(column(1.0, 2.0, 3.0))
+
+
+def test_what_forecasters_refuse_is_refused_by_transformers_in_the_same_words():
+    table = {"unique_id": [1.0, 1.0, 2.0, 2.0], "y": [1.0, 2.0, 3.0, 4.0]}
+    records = np.zeros(3, dtype=[("a", float)])
+    flags = np.ma.masked_array([[True], [False]] * 3)
+    words = np.ma.masked_array(np.array([["a"], [2.0]], dtype=object))
+    frames = [pd.DataFrame(table), pd.DataFrame(table)]
+    for odd, message in (
+        (pa.table(table), "X is a Table of pyarrow"),
+        (records, "X is an array of records with the fields 'a'"),
+        (flags, "got True and False"),
+        (words, "got text in 1 row, the first 'a'"),
+        (frames, "X is a list of frames or Series, expected one table"),
+    ):
+        for estimator in (SeriesScaler(), SeasonalNaiveForecaster(horizon=1)):
+            with pytest.raises(DataError, match=message):
+                estimator.fit(odd)
+
+
+def test_ids_of_fit_are_gone_through_once_however_many_batches_ask():
+    class Counted(tuple):
+        passes = 0
+
+        def __iter__(self):
+            self.passes += 1
+            return super().__iter__()
+
+    scaler = SeriesScaler()
+    for names in ("ab", "bc"):
+        scaler.ids_ = ids = Counted(names)
+        assert [scaler.numbers(["b", "d"]).tolist() for _ in range(3)] == [
+            [names.index("b"), -1]
+        ] * 3
+        assert ids.passes == 1

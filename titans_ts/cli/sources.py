@@ -19,9 +19,14 @@ from titans_ts.data.parquet import ParquetFolder
 from titans_ts.data.parquet.files import SUFFIXES, ParquetFiles
 from titans_ts.data.schema import read_table
 from titans_ts.data.series import SeriesSet
+from titans_ts.data.tables import Label
 from titans_ts.data.time_column import looks_like_time
 
 __all__ = ["Source", "is_parquet", "open_file", "read_source", "span", "written_form"]
+
+
+# What the time is called in a long table whose column has no name.
+NAMELESS_TIME = "time"
 
 
 @dataclass(frozen=True)
@@ -83,18 +88,32 @@ def open_file(
         if not whole:
             return ParquetFolder(file), time_column
         # By the same reader: pandas' own takes folders named store=08 for numbers.
-        return files.head(files.n_rows).to_pandas(), time_column
+        return files.frame(files.n_rows), time_column
+    names = ID_NAMES if id_column is None else (id_column,)
     covariates = () if schema is None else (*schema.past, *schema.known, *schema.static)
     text = [str(c.label) for c in covariates if any(isinstance(n, str) for n in c.categories)]
-    frame = read_csv(file, time_column=time_column, text_columns=text)
-    names = ID_NAMES if id_column is None else (id_column,)
+    frame = read_csv(
+        file, time_column=time_column, text_columns=[*text, *names], nameless=NAMELESS_TIME
+    )
     ids = [name for name in names if name in frame.columns]
+    for name in ids:
+        frame[name] = _as_written(frame[name])
     if not ids or isinstance(frame.index, pd.RangeIndex) or _numbers_only(frame):
         return frame, None
-    label = str(frame.index.name or "time")
+    label = str(frame.index.name or NAMELESS_TIME)
+    while label in frame.columns:
+        label += "_"
     frame = frame.reset_index(names=label)
     frame.insert(0, ids[0], frame.pop(ids[0]))
     return frame, label
+
+
+def _as_written(ids: pd.Series) -> pd.Series:
+    """Ids as numbers, where these are written as the file has them: 08 and 8 are two."""
+    texts = pd.Series(ids.dropna().unique(), dtype=object)
+    numbers = pd.to_numeric(texts, errors="coerce")
+    plain = numbers.notna().all() and (numbers.astype(str) == texts).all()
+    return pd.to_numeric(ids) if plain else ids
 
 
 def _numbers_only(frame: pd.DataFrame) -> bool:
@@ -130,16 +149,27 @@ def written_form(forecast: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, 
         The columns that say which row it is.
     """
     if layout.time_position is None:
-        # One series with its time as index, or none.
-        label = str(forecast.index.name if forecast.index.name is not None else "row")
-        while label in forecast.columns:
-            label += "_"
-        return forecast.reset_index(names=label), [label]
-    labels = [layout.time_label]
-    if layout.id_label is not None:
+        # The index has the time, beside ids or none; or it counts the rows of one series.
+        forecast, labels = _with_index(forecast, layout)
+    else:
+        labels = [layout.time_label]
+    if layout.id_label is not None and layout.id_label not in labels:
         labels = [layout.id_label, *labels]
     others = [name for name in forecast.columns if name not in labels]
     return forecast[[*labels, *others]], [str(label) for label in labels]
+
+
+def _with_index(forecast: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, list[Label]]:
+    """A forecast with the levels of its index as first columns, and what these are called."""
+    n_levels = forecast.index.nlevels
+    bare = (ID_NAMES[0], NAMELESS_TIME)[-n_levels:] if layout.long else ("row",)
+    labels: list[Label] = []
+    for name, otherwise in zip(forecast.index.names, bare, strict=True):
+        label = otherwise if name is None else str(name)
+        while label in forecast.columns:
+            label += "_"
+        labels.append(label)
+    return forecast.reset_index(names=labels), labels
 
 
 def span(layout: Layout, horizon: int | None = None) -> str:

@@ -21,7 +21,7 @@ from titans_ts.data.series import SeriesSet
 from titans_ts.data.tables import open_table
 from titans_ts.errors import DataError
 
-__all__ = ["filled", "read_array"]
+__all__ = ["as_array", "filled", "read_array"]
 
 
 def read_array(X: Any, *, later: bool = False) -> tuple[SeriesSet, Layout]:
@@ -45,12 +45,7 @@ def read_array(X: Any, *, later: bool = False) -> tuple[SeriesSet, Layout]:
     DataError
         It is no such array, or holds infinities or something else than numbers.
     """
-    array = _as_array(X)
-    if array.dtype.names:
-        raise DataError(
-            f"X is an array of records with the fields {', '.join(map(repr, array.dtype.names))}, "
-            "expected plain numbers. Give pandas.DataFrame(X)."
-        )
+    array = as_array(X)
     if array.ndim not in (2, 3):
         what = f"shape {array.shape}" if array.ndim else f"a single value, {X!r:.50}"
         # In scikit-learn's words where it has its own for this.
@@ -115,7 +110,24 @@ def filled(masked: np.ma.MaskedArray, dtype: Any = np.float64) -> np.ndarray:
     return np.ma.asarray(masked, dtype=dtype).filled(np.nan)
 
 
-def _as_array(X: Any) -> np.ndarray:
+def as_array(X: Any) -> np.ndarray:
+    """Make an array of what is no table: NaN where it is masked.
+
+    Raises
+    ------
+    DataError
+        It is a table of a library that is not read, or makes no array of one kind of values.
+    """
+    array = _converted(X)
+    if array.dtype.names:
+        raise DataError(
+            f"X is an array of records with the fields {', '.join(map(repr, array.dtype.names))}, "
+            "expected plain numbers. Give pandas.DataFrame(X)."
+        )
+    return array
+
+
+def _converted(X: Any) -> np.ndarray:
     if isinstance(X, np.ma.MaskedArray) and not X.dtype.names:
         # Of objects where it is no array of numbers, so that the place of others can be named.
         number = X.dtype.kind in "fiu"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from titans_ts.data.columns import is_number_like, to_float64
 from titans_ts.data.frequency import plural
-from titans_ts.data.tables import Label
+from titans_ts.data.tables import Label, is_arrow_text
 from titans_ts.errors import DataError
 
 __all__ = ["Covariate", "CovariateSchema", "read_covariate"]
@@ -166,7 +166,7 @@ def _kind(column: pd.Series, words: str, role: Role, where: Callable[[int], str]
     dtype = column.dtype
     if not column.notna().any():
         return None
-    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)) or _is_arrow_text(dtype):
+    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)) or is_arrow_text(dtype):
         return "categorical"
     if pd.api.types.is_bool_dtype(dtype):
         return "boolean"
@@ -180,14 +180,6 @@ def _kind(column: pd.Series, words: str, role: Role, where: Callable[[int], str]
             raise _mixed(column, words, role, where, found)
     # Whether it is numbers indeed is for to_float64 to say.
     return "numeric"
-
-
-def _is_arrow_text(dtype: Any) -> bool:
-    """Whether an arrow type holds text, as it is or by a dictionary."""
-    if not isinstance(dtype, pd.ArrowDtype):
-        return False
-    held = getattr(dtype.pyarrow_dtype, "value_type", dtype.pyarrow_dtype)
-    return pd.api.types.is_string_dtype(pd.ArrowDtype(held))
 
 
 def _mixed(

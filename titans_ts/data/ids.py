@@ -15,7 +15,7 @@ from titans_ts.data.frequency import plural
 from titans_ts.data.tables import Label
 from titans_ts.errors import DataError
 
-__all__ = ["ID_NAMES", "IdColumn", "Ids", "read_ids"]
+__all__ = ["ID_NAMES", "IdColumn", "Ids", "read_ids", "refuse_alike"]
 
 #: Columns that hold ids without being named with ``id_column=``.
 ID_NAMES = ("unique_id", "item_id")
@@ -122,7 +122,7 @@ def read_ids(column: pd.Series, words: str) -> Ids:
             "the id of a series in every row. Fill it in, or drop these rows."
         )
     names = pd.Index(found).tolist()
-    _refuse_alike(names, words)
+    refuse_alike(names, words)
     for name in names:
         if isinstance(name, (str, int)) or (isinstance(name, float) and math.isfinite(name)):
             continue
@@ -133,8 +133,8 @@ def read_ids(column: pd.Series, words: str) -> Ids:
     return Ids(tuple(names), codes)
 
 
-def _refuse_alike(names: list[Any], words: str) -> None:
-    """Raise DataError for ids that a reader would take for the same."""
+def refuse_alike(names: Sequence[Any], words: str) -> None:
+    """Raise DataError for ids that a reader would take for the same; ``words`` as of read_ids."""
     if not any(isinstance(name, str) for name in names):
         return
     seen: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from titans_ts.data.ids import IdColumn
 from titans_ts.data.quantile_names import quantile_name
 from titans_ts.data.tables import Label, build_table
 from titans_ts.data.time_axis import TimeAxis
-from titans_ts.data.time_column import write_time_column
+from titans_ts.data.time_column import lost_in_writing, write_time_column
 from titans_ts.errors import DataError, SavedModelError
 
 __all__ = ["Layout"]
@@ -217,6 +217,13 @@ class Layout:
                 "or time column can hold. Give time stamps in a coarser unit, for example with "
                 "as_unit('s'), or lower horizon."
             ) from error
+        lost = None if self.time_position is None else lost_in_writing(index, self.time_form)
+        if lost is not None:
+            what = "days" if self.time_form == "dates" else "text that is too short"
+            raise DataError(
+                f"The time column {self.time_label!r} holds {what}, in which {lost} cannot be "
+                "written. Give its times in full, for example with pandas.to_datetime."
+            )
         return index
 
     def _columns(

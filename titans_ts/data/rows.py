@@ -16,7 +16,7 @@ from titans_ts.data.time_axis import Place, TimeAxis, labels_of, refuse_missing
 from titans_ts.data.time_column import mixes_offsets, read_time_column
 from titans_ts.errors import DataError
 
-__all__ = ["Rows", "open_rows"]
+__all__ = ["Rows", "check_index_kind", "open_rows"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ def _read_time(
         index = index.get_level_values(1)
     else:
         words = "the index" if index.name is None else f"the index {index.name!r}"
-    _check_index_kind(table, index, "the second level of its index" if roles.levels else "an index")
+    what = "the second level of its index" if roles.levels else "an index"
+    check_index_kind(index, f"{table.name} has {what}")
     if roles.long and not roles.levels and pd.api.types.is_integer_dtype(index.dtype):
         raise DataError(
             f"{table.name} has the ids of series in column {table.labels[roles.ids or 0]!r}, but "
@@ -200,7 +201,8 @@ def _check_range(index: pd.Index, words: str) -> None:
         )
 
 
-def _check_index_kind(table: Table, index: pd.Index, what: str) -> None:
+def check_index_kind(index: pd.Index, words: str) -> None:
+    """Raise DataError for an index that says neither time nor place; ``words`` say whose it is."""
     if isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         return
     if pd.api.types.is_integer_dtype(index.dtype):
@@ -208,7 +210,7 @@ def _check_index_kind(table: Table, index: pd.Index, what: str) -> None:
     # pandas wants to be told that stamps of several offsets shall become one zone.
     utc = ", utc=True" if mixes_offsets(index) else ""
     raise DataError(
-        f"{table.name} has {what} of {index.dtype} values, the first "
+        f"{words} of {index.dtype} values, the first "
         f"{index[:1].tolist()[0]!r}; expected time stamps, periods or integers. Convert it with "
         f"X.index = pandas.to_datetime(X.index{utc}), or X.reset_index(drop=True) to count rows "
         "instead."

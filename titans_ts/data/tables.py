@@ -16,6 +16,7 @@ __all__ = [
     "Label",
     "Table",
     "build_table",
+    "is_arrow_text",
     "may_be_text",
     "open_table",
     "plain_label",
@@ -190,7 +191,9 @@ def _to_pandas(column: nw.Series) -> pd.Series:
         if dtype.time_zone is not None:
             index = index.tz_localize("UTC").tz_convert(dtype.time_zone)
         return pd.Series(index)
-    if isinstance(dtype, (nw.Int128, nw.UInt128)):  # of which numpy knows nothing
+    no_integers = (nw.Int128, nw.UInt128)  # of which numpy knows nothing
+    if isinstance(dtype, no_integers) or (dtype.is_integer() and column.is_null().any()):
+        # As wide as integers without missing values become, and not float32.
         column = column.cast(nw.Float64())
         dtype = column.dtype
     if dtype.is_numeric() or (dtype == nw.Boolean and not column.is_null().any()):
@@ -235,4 +238,12 @@ def _to_polars(name: str, values: Any) -> nw.Series:
 def may_be_text(dtype: Any) -> bool:
     """Tell whether a column of this dtype may hold text; one of objects may hold anything."""
     kinds = (pd.StringDtype, pd.CategoricalDtype)
-    return isinstance(dtype, kinds) or pd.api.types.is_object_dtype(dtype)
+    return isinstance(dtype, kinds) or pd.api.types.is_object_dtype(dtype) or is_arrow_text(dtype)
+
+
+def is_arrow_text(dtype: Any) -> bool:
+    """Whether an arrow type holds text, as it is or by a dictionary."""
+    if not isinstance(dtype, pd.ArrowDtype):
+        return False
+    held = getattr(dtype.pyarrow_dtype, "value_type", dtype.pyarrow_dtype)
+    return pd.api.types.is_string_dtype(pd.ArrowDtype(held))

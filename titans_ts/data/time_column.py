@@ -207,7 +207,7 @@ def refuse_unread_time(labels: Sequence[Any], columns: Sequence[pd.Series], tabl
 
 
 def refuse_text_times(labels: Sequence[Any], columns: Sequence[pd.Series], table: str) -> None:
-    """Raise DataError for a column of text that is the time, by all or nearly all of its values.
+    """Raise DataError for text that is the time, by its name or by all or nearly all its values.
 
     Parameters
     ----------
@@ -222,6 +222,13 @@ def refuse_text_times(labels: Sequence[Any], columns: Sequence[pd.Series], table
                 f"{table} has no column that is known for its time, but {label!r} holds text that "
                 f"looks like time stamps, the first {_first_value(column)!r}. Say that it is the "
                 f"time with time_column={label!r}, or drop it to count the rows instead."
+            )
+        first = _first_value(column) if is_time_name(label) else None
+        if isinstance(first, str) and any(sign.isdigit() for sign in first):
+            raise DataError(
+                f"{table} has a column {label!r}, but it holds text that is read as time in no "
+                f"known way, the first {first!r}. Convert it with pandas.to_datetime(column, "
+                "format=...), or drop it to count the rows instead."
             )
 
 

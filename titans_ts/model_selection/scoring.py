@@ -224,6 +224,22 @@ def _add(
         measure.add(true.target[mask], forecast[mask], by)
 
 
+def _first_alike(
+    forecaster: BaseForecaster, X: Any, series: SeriesSet, steps: Pipeline
+) -> SeriesSet | None:
+    """The fold before the steps, or before as many of them as follow those that add its rows."""
+    for number in range(len(steps)):
+        try:
+            own, _ = forecaster._read_like_fit(steps[:number].transform(X) if number else X)
+        except DataError:
+            continue  # such as a table whose missing rows the next step fills in
+        # Not by their names: steps of scikit-learn turn a frame into an array, which has none.
+        alike = (own.n_series, len(own.channels)) == (series.n_series, len(series.channels))
+        if alike and (own.lengths == series.lengths).all():
+            return own
+    return None
+
+
 class OtherUnitsError(ParameterError):
     """Steps in front of a forecaster change what is forecast."""
 
@@ -261,14 +277,8 @@ def _own_values(
 
     Values that the steps filled in are not judged.
     """
-    try:
-        own, _ = forecaster._read_like_fit(X)
-    except DataError:
-        return series  # such as a table whose missing rows the steps fill in
-    # Not by their names: steps of scikit-learn turn a frame into an array, which has none.
-    if (own.n_series, len(own.channels)) != (series.n_series, len(series.channels)):
-        return series
-    if (own.lengths != series.lengths).any():
+    own = _first_alike(forecaster, X, series, steps)
+    if own is None:
         return series
     both = own.observed & series.observed
     if not np.allclose(own.values[both], series.values[both], rtol=1e-6, atol=0):

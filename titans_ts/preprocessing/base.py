@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,12 @@ from titans_ts.preprocessing.panel import Panel
 from titans_ts.preprocessing.source import Source, open_panel
 
 __all__ = ["SeriesTransformer", "TableTransformer"]
+
+# The ids of a fitted transformer and where each stands, which every batch of windows asks for.
+# Beside the transformers, whose attributes are saved and compared.
+_PLACES: WeakKeyDictionary[SeriesTransformer, tuple[tuple[Any, ...], dict[Any, int]]] = (
+    WeakKeyDictionary()
+)
 
 
 class TableTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -225,7 +232,10 @@ class SeriesTransformer(TableTransformer):
 
     def numbers(self, ids: Sequence[Any]) -> np.ndarray:
         """Which of the series seen in ``fit`` have these ids; -1 for others."""
-        places = {name: number for number, name in enumerate(self.ids_)}
+        known, places = _PLACES.get(self, (None, {}))
+        if known is not self.ids_:
+            places = {name: number for number, name in enumerate(self.ids_)}
+            _PLACES[self] = self.ids_, places
         return np.array([places.get(name, -1) for name in ids], dtype=np.int64)
 
     def _map(self, panel: Panel, function: Any) -> np.ndarray:

@@ -10,7 +10,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from titans_ts.data.arrays import filled
+from titans_ts.data.arrays import as_array
 from titans_ts.data.columns import cast_column, column_words, float_dtype, to_float64
 from titans_ts.data.ids import read_ids
 from titans_ts.data.roles import Roles, as_list, find_roles, listed
@@ -224,7 +224,7 @@ def _row_words(
 
 
 def _open_array(X: Any, target: Any) -> tuple[Panel, Source]:
-    array = _as_array(X)
+    array = as_array(X)
     if array.ndim not in (2, 3):
         help_ = " Reshape your data with X.reshape(-1, 1) for a single channel."
         raise DataError(
@@ -260,24 +260,3 @@ def _open_array(X: Any, target: Any) -> tuple[Panel, Source]:
     panel = Panel(values, offsets, ids, names, None, where)
     panel.refuse_infinite()
     return panel, Source(array, None, None)
-
-
-def _as_array(X: Any) -> np.ndarray:
-    if isinstance(X, np.ma.MaskedArray):
-        return filled(X)
-    if hasattr(X, "toarray"):
-        raise DataError(
-            f"Sparse data not supported: X is a {type(X).__name__}, expected a dense array, "
-            "Series or DataFrame. Give X.toarray()."
-        )
-    if isinstance(X, (list, tuple)) or hasattr(X, "__array__"):
-        try:
-            return np.asarray(X)
-        except (ValueError, TypeError) as error:
-            raise DataError(
-                f"X is a {type(X).__name__} that makes no array of shape (time, channels): {error}"
-            ) from error
-    raise DataError(
-        f"X is a {type(X).__name__}, expected an array, or a Series or DataFrame of pandas or "
-        "polars."
-    )

@@ -23,7 +23,11 @@ __all__ = ["read_csv"]
 
 
 def read_csv(
-    path: str | Path, *, time_column: str | None = None, text_columns: Collection[str] = ()
+    path: str | Path,
+    *,
+    time_column: str | None = None,
+    text_columns: Collection[str] = (),
+    nameless: str | None = None,
 ) -> pd.DataFrame:
     """Read a CSV file, as instruments, spreadsheets and databases write them.
 
@@ -38,6 +42,8 @@ def read_csv(
     text_columns : collection of str, optional
         Columns that are known to be text, such as the categories of another file: ``none`` or
         ``01`` in all rows is text there too. Names that the file does not have are left out.
+    nameless : str, optional
+        What ``time_column`` calls the first column where it has no name.
 
     Returns
     -------
@@ -94,6 +100,8 @@ def read_csv(
         )
     labels = list(frame.columns)
     columns = [frame[label] for label in labels]
+    if nameless not in labels and time_column == nameless and is_unnamed(labels[0]):
+        time_column = None
     if time_column is not None:
         if time_column not in labels:
             raise no_such_column(time_column, labels, "time_column", table=str(path))

@@ -203,7 +203,9 @@ def _restore_words(
     # True and False beside missing cells are no text, as they are none where no cell is missing.
     text = [i for i in text if infer_dtype(frame.iloc[:, i], skipna=True) != "boolean"]
     labels = [frame.columns[i] for i in text]
-    labels += [str(n) for n in frame if n in text_columns and n not in labels]
+    whole = [i for i in _text_columns(frame) if not frame.iloc[:, i].isna().any()]
+    read = {*labels, *(frame.columns[i] for i in whole)}
+    labels += [str(n) for n in frame if n in text_columns and n not in read]
     if not labels:
         return frame
     again = _parse(

@@ -13,6 +13,7 @@ from titans_ts.data.frequency import plural
 from titans_ts.errors import DataError, DataFileError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 __all__ = ["SUFFIXES", "Batch", "ParquetFiles", "import_pyarrow"]
@@ -124,6 +125,15 @@ class ParquetFiles:
             if sum(map(len, parts)) >= n:
                 break
         return pa.concat_tables(parts) if parts else self.schema.empty_table()
+
+    def frame(self, n: int) -> pd.DataFrame:
+        """The first rows as pandas wrote them: categories of numbers, too, are categories."""
+        frame = self.head(n).to_pandas()
+        for column in (self.schema.pandas_metadata or {}).get("columns", []):
+            name = column.get("name")
+            if column.get("pandas_type") == "categorical" and name in frame.columns:
+                frame[name] = frame[name].astype("category")
+        return frame
 
     def _cast(self, column: pa.Array, name: str, path: Path) -> pa.Array:
         import pyarrow as pa

@@ -201,7 +201,11 @@ def _prepare(
     """Check all rows and write row files."""
     columns = find_columns(files, names)
     clock = Clock.for_column(files.schema, columns.time, columns.first_times())
-    texts = [name for name in columns.covariates if is_text(files.schema.field(name).type)]
+    texts = [
+        name
+        for name in columns.covariates
+        if is_text(files.schema.field(name).type) or columns.is_category(name)
+    ]
     census, categories = take_census(files, columns.ids, clock, texts)
     layout = find_layout(files, columns, clock, census, freq, step)
     layout = replace(layout, covariates=learn_covariates(files, columns, categories, schema))

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from titans_ts.data.ids import ID_NAMES
+from titans_ts.data.ids import ID_NAMES, refuse_alike
 from titans_ts.data.layout import Layout
 from titans_ts.data.parquet.files import ParquetFiles
 from titans_ts.data.parquet.scan import Census, RowScan
 from titans_ts.data.parquet.time import Clock
 from titans_ts.data.roles import Roles, find_roles
+from titans_ts.data.rows import check_index_kind
 from titans_ts.data.tables import Label, open_table
 from titans_ts.data.time_axis import TimeAxis
 from titans_ts.data.time_column import find_time_column, is_time_name, write_time_column
@@ -63,8 +64,16 @@ class Columns:
         return self.past + self.known + self.static
 
     def first_times(self) -> pd.Series | None:
-        """The time of the first rows, where a column of the frame holds it."""
-        return None if self.roles.time is None else self.head.iloc[:, self.roles.time]
+        """The time of the first rows, where there is one."""
+        if self.time is None:
+            return None
+        if self.roles.time is not None:
+            return self.head.iloc[:, self.roles.time]
+        return pd.Series(self.head.index.get_level_values(-1))
+
+    def is_category(self, name: str) -> bool:
+        """Whether pandas reads a column as categories, which may be numbers."""
+        return isinstance(self.head[self.labels[name]].dtype, pd.CategoricalDtype)
 
 
 def find_columns(files: ParquetFiles, names: Mapping[str, Any]) -> Columns:
@@ -78,7 +87,7 @@ def find_columns(files: ParquetFiles, names: Mapping[str, Any]) -> Columns:
     listed = ", ".join(map(repr, files.schema.names))
     if not files.n_rows:
         raise DataError(f"The Parquet files have no rows (their columns are {listed}).")
-    head = files.head(HEAD_ROWS).to_pandas()
+    head = files.frame(HEAD_ROWS)
     noted = (files.schema.pandas_metadata or {}).get("index_columns", [])
     index = [name for name in noted if isinstance(name, str) and name in files.schema.names]
     own = [name for name in files.schema.names if name not in index]
@@ -120,6 +129,7 @@ def _meaning_of_index(head: pd.DataFrame, names: Mapping[str, Any]) -> str:
         beside it; a column that was made the index; or labels of rows that follow one another.
     """
     if head.index.name is None:
+        check_index_kind(head.index, "The Parquet files have an index")
         return "rows"
     if names.get("time_column") is not None or not _is_counted(head.index):
         return "column"
@@ -155,6 +165,8 @@ def find_layout(
     """
     from titans_ts.data.schema import read_table
 
+    ids = () if census.ids is None else tuple(census.ids.to_pylist())
+    refuse_alike(ids, f"column {columns.ids!r} of the Parquet files")
     series = np.argsort(-census.counts, kind="stable")[:LONGEST]
     stamps = _stamps(files, columns, clock, census, series)
     sample = _sample(columns, clock, census, series, stamps)
@@ -175,7 +187,6 @@ def find_layout(
         time = replace(
             time, first=_ends(census.first, clock, time), last=_ends(census.last, clock, time)
         )
-    ids = () if census.ids is None else tuple(census.ids.to_pylist())
     id_column = layout.id_column
     if id_column is not None and id_column.dtype == "category":
         id_column = replace(id_column, categories=ids)
@@ -258,7 +269,9 @@ def _sample(
 def _times(index: pd.Index, clock: Clock, dtype: Any) -> pd.Series:
     """Stamps as a column of this dtype holds them."""
     if clock.kind == "integers":
-        return pd.Series(index).astype(dtype)
+        # Those of the first rows would be all the categories that there are.
+        category = isinstance(dtype, pd.CategoricalDtype)
+        return pd.Series(index).astype("category" if category else dtype)
     return write_time_column(
         index, clock.text or ("dates" if pd.api.types.is_object_dtype(dtype) else "index")
     )

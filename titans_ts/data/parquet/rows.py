@@ -101,7 +101,10 @@ def _example(
 
     kind = files.schema.field(name).type
     if name in categories:
-        return pd.Series(categories[name].to_pandas(), dtype=object)
+        values = categories[name].to_pandas()
+        # Of numbers, too, which would be numbers if they were not told to be categories.
+        dtype = "category" if columns.is_category(name) else object
+        return pd.Series(values, dtype=dtype)
     if pa.types.is_boolean(kind):
         return pd.Series([False])
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
