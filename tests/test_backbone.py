@@ -123,6 +123,20 @@ def test_literal_segments_completed_after_a_cut_equal_the_whole(switch, cuts):
     assert n_final > 0
 
 
+@pytest.mark.parametrize("switch", [{"depth": 2}, {"depth": 4, "attention_every": 2}])
+def test_literal_blocks_on_others_go_on_at_whole_segments_only(switch):
+    backbone, tokens = make_backbone("mac literal", **switch), make_tokens()
+    with pytest.raises(ValueError, match=rf"of {SEGMENT} tokens only, and {SEGMENT + 2} have been"):
+        run_pieces(backbone, tokens, [SEGMENT + 2])
+    expected, expected_state = backbone(tokens)
+    outputs, state = run_pieces(backbone, tokens, [SEGMENT, 3 * SEGMENT])
+    close(torch.cat(outputs, 1), expected)
+    same_state(state, expected_state)
+    # Nothing stands on a literal block that is the last.
+    last = make_backbone("mac literal", depth=2, attention_every=2)
+    run_pieces(last, tokens, [SEGMENT + 2])
+
+
 def test_literal_outputs_of_an_open_segment_are_provisional():
     backbone, tokens = make_backbone("mac literal", depth=1), make_tokens()
     expected, _ = backbone(tokens)
@@ -159,17 +173,18 @@ def test_nothing_read_is_no_state_change(name):
 @ANY
 def test_a_state_is_left_as_it_was_by_whoever_continues_from_it(name):
     backbone, tokens = make_backbone(name), make_tokens()
-    _, state = backbone(tokens[:, :19])
+    cut = 2 * SEGMENT if name == "mac literal" else 19  # which goes on at whole segments only
+    _, state = backbone(tokens[:, :cut])
     copies = {place: tensor.clone() for place, tensor in tensors(state).items()}
-    first, _ = backbone(tokens[:, 19:], state)
-    second, _ = backbone(tokens[:, 19:], state)
+    first, _ = backbone(tokens[:, cut:], state)
+    second, _ = backbone(tokens[:, cut:], state)
     assert torch.equal(first, second)
     assert all(torch.equal(tensor, copies[place]) for place, tensor in tensors(state).items())
 
 
 @ANY
 def test_sparing_the_state_changes_no_output(name):
-    backbone, tokens = make_backbone(name), make_tokens(LONG)
+    backbone, tokens = make_backbone(name), make_tokens(LONG // SEGMENT * SEGMENT)
     expected, state = backbone(tokens)
     actual, none = backbone(tokens, need_state=False)
     assert none is None
@@ -177,6 +192,14 @@ def test_sparing_the_state_changes_no_output(name):
     again, none = backbone(tokens, state, need_state=False)
     assert none is None
     close(again, backbone(tokens, state)[0])
+    with torch.no_grad():  # where a single token goes another way
+        single, none = backbone(tokens[:, :1], state, need_state=False)
+        assert none is None
+        assert all(
+            block(tokens[:, :1], s, need_state=False)[1] is None
+            for block, s in zip(backbone.blocks, state.blocks, strict=True)
+        )
+        close(single, backbone(tokens[:, :1], state)[0])
 
 
 @MASKED

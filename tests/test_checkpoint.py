@@ -13,6 +13,7 @@ from tiny_fits import tiny, waves
 
 from titans_ts import CheckpointError, ParameterError, RidgeForecaster
 from titans_ts.heads.forecast.model import ForecastModel
+from titans_ts.persistence.files import signed_text
 from titans_ts.training import checkpoint
 
 
@@ -217,11 +218,30 @@ def test_rows_of_another_frequency_are_another_fit(folder):
 
 def test_another_version_is_refused(folder, monkeypatch):
     crash(folder, batch=1)
+    written = checkpoint.CHECKPOINT_VERSION
     monkeypatch.setattr(checkpoint, "CHECKPOINT_VERSION", 1)
     with pytest.raises(
-        CheckpointError, match=r"in format 3; this is .* from format 1 only.*Delete"
+        CheckpointError, match=rf"in format {written}; this is .* from format 1 only.*Delete"
     ):
         fit(folder)
+
+
+def test_numbers_of_numpy_are_the_same_fit(folder):
+    crash(folder, batch=8, dim=8, patch_length=4)
+    numbers = {"dim": np.int64(8), "patch_length": np.int32(4), "learning_rate": np.float64(2e-3)}
+    assert len(fit(folder, **numbers).history_) == 3
+
+
+@pytest.mark.parametrize("name", ["tensors_bytes", "state", "parameters", "data", "seed"])
+def test_a_record_that_says_too_little_is_damaged(folder, name):
+    fit(folder, max_epochs=1)
+    file = folder / "finished.json"
+    header = json.loads(file.read_text())
+    header.pop("sha256")
+    header.pop(name)
+    file.write_text(signed_text(header))
+    with pytest.raises(CheckpointError, match=rf"finished.json' is damaged: it has no '{name}'"):
+        fit(folder, max_epochs=1)
 
 
 @pytest.mark.parametrize("path", [7, "", [], b""])

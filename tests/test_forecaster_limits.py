@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 from tiny_fits import tiny, waves
 
 from titans_ts import TitansForecaster, load_model
@@ -42,6 +43,8 @@ class Untouchable:
         ({"channel_mixing": None}, "channel_mixing must be one of True, False"),
         ({"depth": 0, "highway": False}, "nothing would be left to learn"),
         ({"depth": 0, "channel_mixing": True}, "channel_mixing=True needs a backbone"),
+        ({"depth": 0, "past_covariates": "load"}, "past_covariates='load' would not be used"),
+        ({"depth": 0, "static_covariates": ["kind"]}, r"static_covariates=\['kind'\] would not be"),
         ({"backbone_options": 5}, "backbone_options must be a mapping"),
         ({"backbone_options": {"momentun": False}}, r"\['momentun'\] is unknown; expected some of"),
         ({"backbone_options": {"dim": 16}}, r"backbone_options\['dim'\] is a parameter of its own"),
@@ -72,6 +75,14 @@ def test_a_wrong_value_gets_a_sentence_before_any_data_is_touched(bad, message):
     [
         (5, "trainer_kwargs must be a mapping of arguments of Lightning's Trainer"),
         ({"max_stepz": 5}, "Trainer cannot take .*unexpected keyword argument 'max_stepz'"),
+        ({"overfit_batches": 2}, "overfit_batches=2, which has an order of rows .* limit_train"),
+        ({"barebones": True}, "barebones=True, which leaves out the judging of epochs"),
+        ({"logger": "x"}, "logger='x', expected a Logger of Lightning, or a list"),
+        ({"logger": [CSVLogger(".", None, 0), 3]}, "expected a Logger of Lightning"),
+        ({"callbacks": "x"}, "callbacks='x', expected a Callback of Lightning, or a list"),
+        ({"callbacks": [object]}, "expected a Callback of Lightning"),
+        ({"max_epochs": "a"}, "max_epochs in trainer_kwargs must be a whole number"),
+        ({"max_steps": 2.5}, "max_steps in trainer_kwargs must be a whole number"),
     ],
 )
 def test_wrong_arguments_for_the_trainer_get_a_sentence(kwargs, message):
@@ -90,6 +101,44 @@ def test_a_series_shorter_than_horizon_and_one_patch_gets_a_sentence():
     ):
         forecaster.fit(waves(9))
     assert np.isfinite(forecaster.fit(waves(10)).predict()).all()
+
+
+@pytest.mark.parametrize("variant", ["mac", "mag"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"segment_length": 4, "chunk_size": 8}, (4, 8)),
+        ({"segment_length": 10, "chunk_size": 4}, (10, 4)),
+        ({"segment_length": 99, "chunk_size": 6}, (12, 6)),
+        ({"segment_length": 99, "chunk_size": 99}, (16, 8)),
+    ],
+)
+def test_segments_are_as_asked_for_where_the_context_has_room(variant, options, expected):
+    # 64 tokens: at most 16 in a segment, and 8 in a chunk.
+    forecaster = tiny(
+        variant=variant,
+        context_length=128,
+        patch_length=2,
+        trainer_kwargs={"limit_train_batches": 1, "limit_val_batches": 1},
+        **options,
+    ).fit(waves())
+    config = forecaster.model_.backbone.config
+    assert (config.segment_length, config.chunk_size) == expected
+    assert np.isfinite(forecaster.predict()).all()
+
+
+@pytest.mark.parametrize("normalisation", ["running", "window"])
+@pytest.mark.parametrize("value", [np.finfo(float).max, -1e160])
+def test_a_value_whose_square_is_no_number_is_named(normalisation, value):
+    forecaster = tiny(
+        normalisation=normalisation,
+        trainer_kwargs={"limit_train_batches": 1, "limit_val_batches": 1},
+    ).fit(waves())
+    X = waves()
+    X[-9, 0] = value
+    for use in (forecaster.predict, forecaster.score):
+        with pytest.raises(DataError, match=r"Column '0' cannot be forecast from values as"):
+            use(X)
 
 
 @pytest.mark.parametrize(

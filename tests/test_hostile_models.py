@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mutations import damage, forge, fresh_copy, sign
 from safetensors.numpy import load_file, save_file
@@ -188,6 +189,22 @@ def test_a_context_that_is_longer_than_what_is_kept_is_refused(model, value):
     sign(model, header)
     with pytest.raises(SavedModelError, match="context"):
         TitansForecaster.load(model)
+
+
+@pytest.mark.parametrize("season", [10**6, 10**13])
+def test_a_season_beyond_the_context_takes_no_memory(model, season):
+    header = json.loads((model / "forecaster.json").read_text())
+    header["state"]["head"]["season"] = season
+    sign(model, header)
+    forecaster = TitansForecaster.load(model)
+    rows = np.sin(np.arange(3.0 * forecaster.context_length_))[:, None]
+    X = np.repeat(rows, len(forecaster.layout_.channels), axis=1)
+    X[-20:-12] = np.nan
+    table = pd.DataFrame(X, columns=forecaster.layout_.channels)
+    table.index = pd.date_range("2024-01-01", periods=len(X), freq=forecaster.freq_, name="date")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert np.isfinite(forecaster.predict(table).to_numpy()).all()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
 
 
 @pytest.mark.parametrize("where", ["forecaster.json", "arrays.safetensors"])

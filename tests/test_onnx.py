@@ -201,6 +201,13 @@ def test_a_target_transform_is_undone_behind_the_graph(tmp_path):
     np.testing.assert_allclose(context[0], np.log(table.to_numpy()[-8:]))
 
 
+def test_a_forecaster_that_was_changed_after_fit_is_not_written(tmp_path):
+    changed = small(depth=0).fit(station()).set_params(horizon=3)
+    with pytest.raises(ParameterError, match="horizon was 7 in fit and is 3 now"):
+        export_onnx(changed, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_graph_of_another_forecaster_is_refused(exported):
     path, _ = exported
     other = small(depth=0, horizon=5).fit(station())

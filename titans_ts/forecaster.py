@@ -14,11 +14,12 @@ import torch
 from titans_ts.base import BaseForecaster
 from titans_ts.config import BackboneConfig
 from titans_ts.data.moments import channel_scale, moments, pooled_moments, table_moments
+from titans_ts.data.roles import as_list
 from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
 from titans_ts.data.windows import CutWindows
-from titans_ts.errors import ParameterError, SavedModelError
+from titans_ts.errors import DataError, ParameterError, SavedModelError
 from titans_ts.heads.forecast.head import ForecastConfig
 from titans_ts.heads.forecast.losses import make_loss
 from titans_ts.heads.forecast.model import ForecastModel
@@ -92,15 +93,15 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
     dim : int, default 32
         Width of a token.
     depth : int, default 1
-        Number of Titans blocks; 0 leaves the linear highway alone.
+        Number of Titans blocks; 0 leaves the linear highway alone, which takes no past covariates.
     n_heads : int, default 1
         Heads of attention and memory.
     memory_depth : int, default 2
         Layers of the memory's network, 1 to 4.
     chunk_size : int, default 4
-        Tokens whose surprise is measured at the same memory.
+        Tokens whose surprise is measured at the same memory; at most an eighth of a context.
     segment_length : int, default 8
-        Tokens that attention sees at once.
+        Tokens that attention sees at once; at most a quarter of a context, in whole chunks.
     loss : {"mae", "mse", "huber", "pinball", "student_t"}, default "mae"
         With quantiles, "mae" means the pinball loss.
     normalisation : {"running", "window"}, default "running"
@@ -325,6 +326,16 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
                 "depth=0 leaves the linear highway alone, and highway=False takes it away: nothing "
                 "would be left to learn. Set depth to at least 1, or highway=True."
             )
+        unused = [] if self.depth else ["past_covariates"]
+        if not (self.depth or as_list(self.future_covariates) or self._has_calendar()):
+            unused.append("static_covariates")  # which say how much counts what is known
+        for name in unused:
+            if as_list(getattr(self, name)):
+                raise ParameterError(
+                    f"{name}={getattr(self, name)!r} would not be used: depth=0 leaves the linear "
+                    "highway alone, which reads the target and what is known in advance. Set depth "
+                    "to at least 1, or leave them out."
+                )
         if not self.depth and self.channel_mixing:
             raise ParameterError("channel_mixing=True needs a backbone; set depth to at least 1.")
         if self.holidays is not None and not self._has_calendar():
@@ -406,6 +417,14 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
                     parameters = model.forecast(batch.to(device))
                     output = model.head.to_output(parameters, quantiles)
                 forecast[now, :, channels[0] : channels[-1] + 1] = output[:, -1].cpu().numpy()
+        wrong = ~np.isfinite(forecast)
+        if wrong.any():
+            name = self.layout_.channels[int(np.argwhere(wrong)[0][2])]
+            raise DataError(
+                f"Column {name!r} cannot be forecast from values as large as "
+                f"{np.abs(windows.context).max():.3g}, whose squares are beyond the numbers that "
+                "there are. Correct them, or set them missing (NaN) if that is what they mean."
+            )
         return forecast
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -490,9 +509,9 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
         if not self.depth:
             return head, None, n_origins
         chunk = min(self.chunk_size, max(n_tokens // 8, 1))
-        segment = min(self.segment_length, max(n_tokens // 4, 1))
-        # Whole chunks, since MAC's chunks start where segments do.
-        segment = max(segment // chunk, 1) * chunk
+        segment, longest = self.segment_length, max(n_tokens // 4, 1)
+        if segment > longest:  # whole chunks then, since MAC's chunks start where segments do
+            segment = longest // chunk * chunk
         config = replace(self._backbone_config(), chunk_size=chunk, segment_length=segment)
         return head, config, n_origins
 

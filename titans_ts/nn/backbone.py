@@ -46,6 +46,7 @@ class TitansBackbone(nn.Module):
         self.config = config
         self.blocks = nn.ModuleList(make_block(config, place) for place in range(config.depth))
         self.norm = RMSNorm(config.dim)
+        self._on_provisional = any(isinstance(b, LiteralMACBlock) for b in self.blocks[:-1])
 
     def forward(
         self,
@@ -71,7 +72,21 @@ class TitansBackbone(nn.Module):
         -------
         vectors : Tensor of shape (batch, time, dim)
         state : BackboneState or None
+
+        Raises
+        ------
+        ValueError
+            ``mac_mode="literal"`` in a stack, and the call before ended within a segment: its
+            outputs are provisional, and the next block has built on them.
         """
+        length, position = self.config.segment_length, 0 if state is None else state.position
+        if self._on_provisional and position % length and tokens.shape[1]:
+            raise ValueError(
+                f"mac_mode='literal' with blocks on top of one another goes on at whole segments "
+                f"of {length} tokens only, and {position} have been read: what a segment "
+                "gave before its end was provisional. Cut sequences at multiples of "
+                "segment_length, or use mac_mode='causal'."
+            )
         before = state.blocks if state is not None else (None,) * len(self.blocks)
         after = []
         for block, block_state in zip(self.blocks, before, strict=True):
@@ -80,8 +95,7 @@ class TitansBackbone(nn.Module):
         vectors = self.norm(tokens)
         if not need_state:
             return vectors, None
-        position = (0 if state is None else state.position) + tokens.shape[1]
-        return vectors, BackboneState(tuple(after), position)
+        return vectors, BackboneState(tuple(after), position + tokens.shape[1])
 
 
 def make_block(config: BackboneConfig, place: int = 0) -> Block:

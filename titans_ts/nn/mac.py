@@ -195,8 +195,8 @@ class LiteralMACBlock(MACBlock):
     """The paper's order to the letter: a token sees the whole segment's reads, and is gated by the
     memory after the whole segment.
 
-    A segment that is cut between two calls is run again from its start, so pieces equal the whole;
-    the outputs given so far are then provisional.
+    A segment that is cut between two calls is run again from its start, so pieces equal the whole
+    where no other block has built on the outputs given so far, which are provisional.
     """
 
     causal = False

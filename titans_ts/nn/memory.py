@@ -138,7 +138,8 @@ class NeuralMemory(nn.Module):
         """
         if not torch.is_grad_enabled():
             if x.shape[1] == 1 and state is not None and not _is_autocast(x):
-                return self._step(x, state, observed)
+                y, stepped = self._step(x, state, observed)
+                return y, stepped if need_state else None
             if x.is_cpu and not is_exporting():  # a graph is of any batch size
                 chunks = max(STRETCH_TOKENS // len(x) // self.chunk_size, 1)
                 if x.shape[1] >= 2 * max(chunks * self.chunk_size, TILE_SIZE):

@@ -52,8 +52,8 @@ def export_onnx(
     Raises
     ------
     ParameterError
-        The quantiles were not trained, ``path`` cannot be a file, or a package of the extra
-        ``onnx`` is missing.
+        The quantiles were not trained, a parameter was changed after ``fit``, ``path`` cannot be a
+        file, or a package of the extra ``onnx`` is missing.
 
     Examples
     --------
@@ -72,6 +72,7 @@ def export_onnx(
             f"export_onnx writes a TitansForecaster; got {type(forecaster).__name__}."
         )
     check_is_fitted(forecaster)
+    forecaster._check_shape()
     file = Path(path)
     if file.is_dir() or not file.parent.is_dir():  # said now, since a graph takes minutes
         what = "is a folder" if file.is_dir() else f"lies in {str(file.parent)!r}, no folder"

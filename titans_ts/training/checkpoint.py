@@ -40,7 +40,9 @@ from titans_ts.training.identity import difference, identity_of
 __all__ = ["CHECKPOINT_VERSION", "CheckpointFolder", "Record", "check_checkpoint_path"]
 
 #: Raised when a fit of today could not go on from a record of yesterday.
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
+# What the header of a record must say beside that.
+_FIELDS = {"parameters", "data", "seed", "state", "tensors_bytes", "tensors_sha256"}
 
 FORMAT_NAME = "titans_ts checkpoint"
 FINISHED = "finished"
@@ -226,6 +228,9 @@ class CheckpointFolder:
             )
         if not has_own_sum(header):
             raise CheckpointError(f"{damaged}: its checksum differs.")
+        lacking = sorted(_FIELDS - header.keys())
+        if lacking:
+            raise CheckpointError(f"{damaged}: it has no {', '.join(map(repr, lacking))}.")
         size = arrays.stat().st_size if arrays.is_file() else -1
         if size != header["tensors_bytes"] or sha256_of(arrays) != header["tensors_sha256"]:
             raise CheckpointError(f"{damaged}: {arrays.name} is missing, truncated or altered.")

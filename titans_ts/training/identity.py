@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -39,9 +41,11 @@ def fingerprint_of_series(series: SeriesSet) -> str:
 def fingerprint_of_windows(windows: TrainingWindows, *shape: Any) -> str:
     """A checksum of all that training reads; one pass over the rows, some at a time.
 
-    ``shape`` is what else the data say of the model, such as its season by their frequency.
+    ``shape`` is what else the data say of the model, such as its season by their frequency: numbers
+    of numpy are those of Python.
     """
-    digest = hashlib.blake2b(repr(shape).encode(), digest_size=20)
+    words = json.dumps(_plain(shape), sort_keys=True)
+    digest = hashlib.blake2b(words.encode(), digest_size=20)
     rows = windows.train if windows.validation is None else windows.validation
     _add(digest, rows.series)
     for index in windows:
@@ -71,6 +75,8 @@ def _plain(value: Any) -> Any:
     """A parameter as JSON; of what JSON cannot keep, such as a callback, its class."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     try:

@@ -6,14 +6,16 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from titans_ts.errors import ParameterError
+from titans_ts.parameters import check_int
 from titans_ts.training.callbacks import OneProgressBar, TellLoggers
 from titans_ts.training.settings import TrainingSettings, uses_cuda
 from titans_ts.training.sharded import FullySharded
@@ -22,6 +24,12 @@ __all__ = ["check_settings", "make_trainer", "plain_interrupt", "quiet_lightning
 
 # What a memory learns in one step is lost in half the digits; "mixed" keeps it in float32.
 NO_PRECISIONS = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
+
+# What Lightning makes of a fit that we cannot follow.
+NO_OPTIONS = {
+    "barebones": "leaves out the judging of epochs, by which the best is kept",
+    "overfit_batches": "has an order of rows of its own, not of windows; use limit_train_batches",
+}
 
 
 def make_trainer(settings: TrainingSettings, callbacks: list[Callback]) -> Trainer:
@@ -72,6 +80,7 @@ def check_settings(settings: TrainingSettings) -> None:
             "trainer_kwargs must be a mapping of arguments of Lightning's Trainer, such as "
             f"{{'max_steps': 100}}; got {settings.trainer_kwargs!r}."
         )
+    _check_kwargs(settings.trainer_kwargs)
     precision = settings.trainer_kwargs.get("precision", settings.precision)
     if precision in NO_PRECISIONS:
         raise ParameterError(
@@ -86,6 +95,25 @@ def check_settings(settings: TrainingSettings) -> None:
     except Exception as error:
         given = ", ".join(f"{name}={getattr(settings, name)!r}" for name in names)
         raise ParameterError(f"Lightning's Trainer cannot take {given}: {error}") from error
+
+
+def _check_kwargs(given: Mapping[str, Any]) -> None:
+    """Refuse what Lightning would take, and fail with in the midst of a fit."""
+    for name, why in NO_OPTIONS.items():
+        if given.get(name):
+            raise ParameterError(f"trainer_kwargs has {name}={given[name]!r}, which {why}.")
+    for name in ("max_epochs", "min_epochs", "max_steps", "min_steps"):
+        check_int(f"{name} in trainer_kwargs", given.get(name), minimum=-1, optional=True)
+    for name, kind in (("callbacks", Callback), ("logger", Logger)):
+        value = given.get(name)
+        if value is None or (name == "logger" and isinstance(value, bool)):
+            continue
+        several = isinstance(value, Iterable) and not isinstance(value, str | kind)
+        if not all(isinstance(one, kind) for one in (value if several else [value])):
+            raise ParameterError(
+                f"trainer_kwargs has {name}={value!r}, expected a {kind.__name__} of Lightning, or "
+                "a list of some."
+            )
 
 
 @contextmanager

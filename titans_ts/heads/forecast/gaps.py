@@ -105,7 +105,7 @@ def fill_gaps(series: Tensor, observed: Tensor | None, season: int = 0) -> Fille
     share = (steps - last).to(series.dtype) / (following - last).clamp(min=1)
     closed = started & (following < end)
     between = torch.where(closed, low + share * (high - low), forward)
-    if season:
+    if 0 < season < series.shape[1]:  # or nothing stands a season before
         value, known = _season_before(series, observed, season)
         known = known & started
         forward = torch.where(known & (steps - last > season // SHORT), value, forward)
