@@ -48,7 +48,6 @@ naive = SeasonalNaiveForecaster(horizon=HORIZON, season_length=168, target="user
 titans = TitansForecaster(
     horizon=HORIZON,
     context_length=168,
-    patch_length=24,
     future_covariates="rhythm",
     quantiles=(0.1, 0.5, 0.9),
     max_epochs=3,

@@ -72,6 +72,7 @@ axes.legend(loc="upper right")
 plt.show()
 
 # %%
-# Text goes on in the alphabet of its prompt, at the same cost for each letter.
+# Text goes on mostly in the alphabet of its prompt, at the same cost for each letter, until the
+# model takes it for ended.
 
 print(model.generate("cafecafeaccefacfecafeaf", max_new_tokens=60, temperature=0.7, seed=0))

@@ -7,6 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 from scipy import stats
+from sklearn.base import clone
 
 from titans_ts import (
     LinearForecaster,
@@ -283,3 +284,28 @@ def test_no_ranges_are_made_of_values_that_make_no_sense(estimator, message):
 def test_the_default_space_needs_rows():
     with pytest.raises(ParameterError, match="n_rows must be a whole number"):
         default_space(TITANS, 0)
+
+
+@pytest.mark.parametrize(
+    ("context_length", "patch_length", "expected"),
+    [
+        (1024, 32, (16, 24, 32, 48)),
+        (168, 32, (2, 3, 32)),  # which is 5 there
+        (512, 8, (8, 12, 16)),
+        (40, 32, None),
+    ],
+)
+def test_patches_to_choose_from_differ_in_the_estimator_s_context(
+    context_length, patch_length, expected
+):
+    forecaster = TitansForecaster(
+        horizon=24, context_length=context_length, patch_length=patch_length
+    )
+    choices = default_space(forecaster, 8000).get("patch_length")
+    assert (choices and choices.choices) == expected
+    if expected:
+        used = {
+            clone(forecaster).set_params(patch_length=p)._patch_length(context_length)
+            for p in expected
+        }
+        assert len(used) >= min(len(expected), 3)

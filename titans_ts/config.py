@@ -51,7 +51,7 @@ class BackboneConfig:
     window : int or None
         Tokens that sliding-window attention sees in MAG and MAL; None: two segments.
     n_persistent : int
-        Learnt tokens that every attention and memory sees first.
+        Learnt tokens that every attention and memory sees first; in MAC, attention alone.
     conv_width : int
         Width of the causal convolutions on queries, keys and values; 0 for none.
     attention_every : int

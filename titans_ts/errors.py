@@ -1,4 +1,4 @@
-"""The errors that titans_ts raises on purpose.
+"""The errors that titans_ts raises for bad data and bad parameters.
 
 Each is also the builtin that a caller would expect, so ``except ValueError`` keeps working.
 A forecaster that is used before ``fit`` raises :class:`sklearn.exceptions.NotFittedError`.

@@ -89,7 +89,7 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
         Any scikit-learn transformer with ``inverse_transform``, or a Pipeline of some. It is
         fitted on the training rows, and undone in ``predict`` and ``score``.
     patch_length : int, default 32
-        Steps in a token.
+        Steps in a token; at most a 32nd of the context.
     dim : int, default 32
         Width of a token.
     depth : int, default 1
@@ -101,7 +101,8 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
     chunk_size : int, default 4
         Tokens whose surprise is measured at the same memory; at most an eighth of a context.
     segment_length : int, default 8
-        Tokens that attention sees at once; at most a quarter of a context, in whole chunks.
+        Tokens that attention sees at once in MAC; in MAG and MAL it sees two of these, or
+        ``window`` of ``backbone_options``. At most a quarter of a context, in whole chunks.
     loss : {"mae", "mse", "huber", "pinball", "student_t"}, default "mae"
         With quantiles, "mae" means the pinball loss.
     normalisation : {"running", "window"}, default "running"

@@ -54,7 +54,7 @@ def forecast_scorer(
     ----------
     metric : str or callable, default "mae"
         ``"mae"``, ``"mse"``, ``"rmse"``, ``"smape"``, ``"wape"`` (summed absolute error over the
-        summed absolute truth), ``"mase"``, ``"pinball"`` or ``"wql"``, as in
+        summed absolute truth), ``"mase"``, ``"pinball"`` or ``"wql"``, all but wape as in
         ``titans_ts.metrics``; or a function of ``y_true`` and ``y_pred``, both of shape
         (values,), such as those of :mod:`sklearn.metrics`.
     gap : int, default 0
@@ -96,7 +96,7 @@ def forecast_scorer(
     says the same. Tables without time stamps show where a fold belongs only by common rows, which
     the folds of :class:`RollingOriginSplit` begin with. Where values repeat, one row fits in
     several places, and the fold is refused: give :class:`RollingOriginSplit` a ``context_length``
-    of at least the forecaster's ``context_length_``.
+    of at least the forecaster's ``context_length_``, and ``order * lag`` more with ``Difference``.
 
     Examples
     --------

@@ -129,7 +129,7 @@ def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
     own_rate, judged = estimator.learning_rate, 2 * estimator.horizon / n_rows
     fractions = _values(estimator.validation_fraction, [x for x in (0.05, 0.1, 0.2) if x >= judged])
     space: dict[str, BaseDistribution | None] = {
-        "patch_length": _values(estimator.patch_length, (16, 24, 32, 48)),
+        "patch_length": _patches(estimator, n_rows),
         "learning_rate": _floats(own_rate, own_rate / 4, min(4 * own_rate, 10.0)),
         # The newest rows say most of what comes next, where they may be learnt from.
         "validation_fraction": fractions if len(fractions.choices) > 1 else None,
@@ -143,6 +143,17 @@ def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
         widths = [width for width in (16, 32, 64) if width % heads == 0]
         space["dim"] = _values(estimator.dim, widths)
     return space
+
+
+def _patches(estimator: Any, n_rows: int) -> BaseDistribution | None:
+    context = min(estimator.context_length, _longest(estimator, n_rows))
+    # A patch is at most a 32nd of the context, so longer ones would all be the same.
+    own, most = estimator.patch_length, max(context // 32, 1)
+    lengths = {16, 24, 32, 48} if most >= 32 else {most // 2, 3 * most // 4, most} - {0}
+    if most < 32 and own >= most:
+        lengths.discard(most)
+    found = _values(own, lengths)
+    return found if len(found.choices) > 1 else None
 
 
 def _losses(estimator: Any) -> BaseDistribution | None:
