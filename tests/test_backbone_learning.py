@@ -154,8 +154,9 @@ INPUTS = {
 def test_outputs_states_and_gradients_are_finite_and_at_least_float32(name, half, kind):
     backbone = make_backbone(name).float()
     tokens = INPUTS[kind](make_tokens().float()).requires_grad_()
+    cut = SEGMENT + 2 * (name != "mac literal")  # which goes on at whole segments only
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-        outputs, state = run_pieces(backbone, tokens, [SEGMENT + 2], make_observed())
+        outputs, state = run_pieces(backbone, tokens, [cut], make_observed())
     vectors = torch.cat(outputs, 1)
     vectors.square().sum().backward()
     assert vectors.dtype == torch.float32

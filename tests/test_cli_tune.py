@@ -96,7 +96,7 @@ def test_quiet_is_quiet(folder):
         (["--timeout=-1"], "--timeout must be a number"),
         (
             ["--vary=dim,width"],
-            "--vary names 'width', expected some of patch_length",
+            "--vary names 'width', expected some of learning_rate",
         ),
         (["--metric=mad"], "metric must be one of 'mae'"),
         (["--storage=study.txt"], "storage must be a file whose name ends in .log or .journal"),

@@ -43,8 +43,6 @@ class Untouchable:
         ({"channel_mixing": None}, "channel_mixing must be one of True, False"),
         ({"depth": 0, "highway": False}, "nothing would be left to learn"),
         ({"depth": 0, "channel_mixing": True}, "channel_mixing=True needs a backbone"),
-        ({"depth": 0, "past_covariates": "load"}, "past_covariates='load' would not be used"),
-        ({"depth": 0, "static_covariates": ["kind"]}, r"static_covariates=\['kind'\] would not be"),
         ({"backbone_options": 5}, "backbone_options must be a mapping"),
         ({"backbone_options": {"momentun": False}}, r"\['momentun'\] is unknown; expected some of"),
         ({"backbone_options": {"dim": 16}}, r"backbone_options\['dim'\] is a parameter of its own"),

@@ -14,7 +14,6 @@ import torch
 from titans_ts.base import BaseForecaster
 from titans_ts.config import BackboneConfig
 from titans_ts.data.moments import channel_scale, moments, pooled_moments, table_moments
-from titans_ts.data.roles import as_list
 from titans_ts.data.seasons import season_candidates
 from titans_ts.data.series import SeriesSet
 from titans_ts.data.training_windows import TrainingWindows
@@ -93,7 +92,8 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
     dim : int, default 32
         Width of a token.
     depth : int, default 1
-        Number of Titans blocks; 0 leaves the linear highway alone, which takes no past covariates.
+        Number of Titans blocks; 0 leaves the linear highway alone. It reads future covariates and
+        the calendar, and static ones beside these, but no past covariates.
     n_heads : int, default 1
         Heads of attention and memory.
     memory_depth : int, default 2
@@ -327,16 +327,6 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
                 "depth=0 leaves the linear highway alone, and highway=False takes it away: nothing "
                 "would be left to learn. Set depth to at least 1, or highway=True."
             )
-        unused = [] if self.depth else ["past_covariates"]
-        if not (self.depth or as_list(self.future_covariates) or self._has_calendar()):
-            unused.append("static_covariates")  # which say how much counts what is known
-        for name in unused:
-            if as_list(getattr(self, name)):
-                raise ParameterError(
-                    f"{name}={getattr(self, name)!r} would not be used: depth=0 leaves the linear "
-                    "highway alone, which reads the target and what is known in advance. Set depth "
-                    "to at least 1, or leave them out."
-                )
         if not self.depth and self.channel_mixing:
             raise ParameterError("channel_mixing=True needs a backbone; set depth to at least 1.")
         if self.holidays is not None and not self._has_calendar():

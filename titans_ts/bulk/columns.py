@@ -164,7 +164,7 @@ def _one_row(forecaster: BaseForecaster, meta: pd.DataFrame, id_column: str) -> 
         text = isinstance(dtype, pd.StringDtype) or pd.api.types.is_object_dtype(dtype)
         if text and (label == forecaster.time_column or is_time_name(label)):
             day = _on_frequency(forecaster, pd.Timestamp("2000-01-01"))
-            row[label] = pd.Series([str(day.date())], row.index, dtype=dtype)
+            row[label] = pd.Series([str(day)], row.index, dtype=dtype)
         elif dtype.kind == "M":
             row[label] = pd.Series(
                 [_on_frequency(forecaster, row[label].iloc[0])], row.index, dtype=dtype
