@@ -468,9 +468,13 @@ class TitansForecaster(DeviceMixin, BaseForecaster):
         return backbone_config(self, depth=max(self.depth, 1))
 
     def _patch_length(self, context_length: int) -> int:
+        return min(self.patch_length, self._longest_patch(context_length))
+
+    @staticmethod
+    def _longest_patch(context_length: int) -> int:
         # At least 32 patches, hence 4 segments of 8 and 8 chunks of 4, where there are that many
         # rows.
-        return min(self.patch_length, max(context_length // 32, 1))
+        return max(context_length // 32, 1)
 
     def _configs(self, rows: SeriesSet) -> tuple[ForecastConfig, BackboneConfig | None, int]:
         """Head and backbone with lengths that fit the context, and origins to train per window."""

@@ -100,9 +100,7 @@ def open_file(
         frame[name] = _as_written(frame[name])
     if not ids or isinstance(frame.index, pd.RangeIndex) or _numbers_only(frame):
         return frame, None
-    label = str(frame.index.name or NAMELESS_TIME)
-    while label in frame.columns:
-        label += "_"
+    label = _free_name(str(frame.index.name or NAMELESS_TIME), frame)
     frame = frame.reset_index(names=label)
     frame.insert(0, ids[0], frame.pop(ids[0]))
     return frame, label
@@ -165,11 +163,15 @@ def _with_index(forecast: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, l
     bare = (ID_NAMES[0], NAMELESS_TIME)[-n_levels:] if layout.long else ("row",)
     labels: list[Label] = []
     for name, otherwise in zip(forecast.index.names, bare, strict=True):
-        label = otherwise if name is None else str(name)
-        while label in forecast.columns:
-            label += "_"
-        labels.append(label)
+        labels.append(_free_name(otherwise if name is None else str(name), forecast))
     return forecast.reset_index(names=labels), labels
+
+
+def _free_name(label: str, frame: pd.DataFrame) -> str:
+    """A name for a new column: this one, with lines behind it while there is such a column."""
+    while label in frame.columns:
+        label += "_"
+    return label
 
 
 def span(layout: Layout, horizon: int | None = None) -> str:

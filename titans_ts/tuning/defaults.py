@@ -147,8 +147,8 @@ def _titans(estimator: Any, n_rows: int) -> dict[str, BaseDistribution | None]:
 
 def _patches(estimator: Any, n_rows: int) -> BaseDistribution | None:
     context = min(estimator.context_length, _longest(estimator, n_rows))
-    # A patch is at most a 32nd of the context, so longer ones would all be the same.
-    own, most = estimator.patch_length, max(context // 32, 1)
+    # Patches that are longer than a context allows would all be the same.
+    own, most = estimator.patch_length, estimator._longest_patch(context)
     lengths = {16, 24, 32, 48} if most >= 32 else {most // 2, 3 * most // 4, most} - {0}
     if most < 32 and own >= most:
         lengths.discard(most)

@@ -198,14 +198,15 @@ def _restore_words(
     frame: pd.DataFrame, body: bytes, shape: Shape, path: object, text_columns: Collection[str]
 ) -> pd.DataFrame:
     """Read text again, where None or NA may be a category as good as any."""
-    text = [i for i in _text_columns(frame) if frame.iloc[:, i].isna().any()]
-    text = [i for i in text if not looks_like_time(frame.iloc[:, i])]
+    found = _text_columns(frame)
+    holed = [i for i in found if frame.iloc[:, i].isna().any()]
+    text = [i for i in holed if not looks_like_time(frame.iloc[:, i])]
     # True and False beside missing cells are no text, as they are none where no cell is missing.
     text = [i for i in text if infer_dtype(frame.iloc[:, i], skipna=True) != "boolean"]
     labels = [frame.columns[i] for i in text]
-    whole = [i for i in _text_columns(frame) if not frame.iloc[:, i].isna().any()]
-    read = {*labels, *(frame.columns[i] for i in whole)}
-    labels += [str(n) for n in frame if n in text_columns and n not in read]
+    # Text without a missing cell was read as it is.
+    done = {*labels, *(frame.columns[i] for i in set(found) - set(holed))}
+    labels += [str(n) for n in frame if n in text_columns and n not in done]
     if not labels:
         return frame
     again = _parse(
