@@ -6,7 +6,7 @@ from genomics_problems import tiny_classifier
 
 from titans_ts.plugins.genomics import TitansSequenceClassifier, reverse_complement
 from titans_ts.plugins.genomics.coding import encode_sequences
-from titans_ts.plugins.genomics.network import PLACE_GAIN, PlacedWords
+from titans_ts.plugins.genomics.network import PLACE_GAIN, PlacedWords, WordShares
 
 LETTERS = "ACGT"
 
@@ -21,6 +21,20 @@ def placed_sum(module, sequence):
                 number = sum(4**i * LETTERS.index(x) for i, x in enumerate(reversed(word)))
                 total += PLACE_GAIN * weight[place * 4**k + number]
     return total
+
+
+def test_each_base_above_five_halves_what_a_word_says():
+    module = WordShares(8, n_classes=1)
+    sequence = encode_sequences(["ACGT" * 30])
+    codes, lengths = torch.from_numpy(sequence.padded(np.arange(1))).long(), torch.tensor([120])
+    said = []
+    for k, weight in enumerate(module.weights, 1):
+        torch.nn.init.constant_(weight, 1.0)
+        said.append(float(module(codes, lengths).detach()) / (120 - k + 1) ** 0.5)
+        torch.nn.init.constant_(weight, 0.0)
+    np.testing.assert_allclose(
+        np.divide(said, said[0]), [1, 1, 1, 1, 1, 0.5, 0.25, 0.125], rtol=1e-5
+    )
 
 
 def test_words_count_where_they_stand_and_unknown_ones_do_not():

@@ -75,9 +75,11 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
         Bases in a token of motifs.
     k : int, default 6
         Bases in a word, with ``coding="kmers"``; 1 takes single nucleotides.
-    composition : int, default 5
-        Length of the longest words that are counted; 0 for none. How much they weigh is found on
-        the validation rows; without such rows, it is as much as the network.
+    composition : int, default 8
+        Length of the longest words that are counted, at most 8; 0 for none. Of the longest there
+        are ``4**composition``, with a weight for each class: give a smaller number where there are
+        hundreds of classes. How much words weigh is found on the validation rows; without such
+        rows, it is as much as the network.
     placement : int, default 2
         Length of the longest words whose place, from a sequence's start, counts beside those; 0 for
         none. Only where the direction counts: see ``reverse_complement``.
@@ -362,7 +364,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             "learning_rate": rates_around(self.learning_rate),
             "dropout": uniform(0, max(0.3, self.dropout)),
             "label_smoothing": sorted({0.0, 0.05, 0.1, self.label_smoothing}),
-            "composition": sorted({0, 4, 5, 6, self.composition}),
+            "composition": sorted({0, 4, 6, 8, self.composition}),
         }
 
     def _fitted_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -530,7 +532,7 @@ class TitansSequenceClassifier(DeviceMixin, SaveLoadMixin, ClassifierMixin, Base
             batches = LabelledBatches(*training, batch_size, seed)
             if not len(validation[0]):
                 return Prepared(module, batches)
-            rows = read_side_by_side(validation[0])
+            rows = _read_side_by_side(validation[0])
             return Prepared(module, batches, JudgedBatches(*validation, rows))
 
         return run_training(prepare, settings, seed=seed)
@@ -584,7 +586,7 @@ def _logits(model: SequenceNetwork, sequences: CodedSequences, device: torch.dev
     return out
 
 
-def read_side_by_side(sequences: CodedSequences) -> Iterator[np.ndarray]:
+def _read_side_by_side(sequences: CodedSequences) -> Iterator[np.ndarray]:
     """Rows of batches to read without a gradient."""
     return even_batches(sequences, READ_AT_ONCE, most_bases=MOST_BASES)
 
@@ -592,7 +594,7 @@ def read_side_by_side(sequences: CodedSequences) -> Iterator[np.ndarray]:
 def _batches(
     sequences: CodedSequences, device: torch.device
 ) -> Iterator[tuple[np.ndarray, SequenceBatch]]:
-    for rows in read_side_by_side(sequences):
+    for rows in _read_side_by_side(sequences):
         codes, lengths, _ = to_batch(sequences, rows)
         yield rows, SequenceBatch(codes.to(device), lengths.to(device))
 

@@ -17,8 +17,10 @@ __all__ = ["NetworkConfig", "Readings", "SequenceNetwork"]
 
 # What the counts of words are multiplied by. A step of Adam moves every weight as far, and those of
 # words, of which there are many and each counts little, have far to go; words at a place, of which
-# a sequence has one each, less far.
+# a sequence has one each, less far. Words of more than so many bases are so rare that steps as long
+# as those of others would learn single rows by heart: each more base halves them.
 WORD_GAIN, PLACE_GAIN = 18.0, 3.0
+COMMON_WORD = 5
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class NetworkConfig:
     pool: int = 8
     k: int = 6
     n_positions: int = 64
-    composition: int = 5
+    composition: int = 8
     placement: int = 2
     dropout: float = 0.1
 
@@ -187,8 +189,9 @@ class WordShares(nn.Module):
             if codes.shape[1] < k:
                 break
             words = F.embedding_bag(word_ids(codes, k), weight, mode="sum", padding_idx=4**k)
+            gain = WORD_GAIN * 2.0 ** min(COMMON_WORD - k, 0)
             # The spread of a count grows with the root of the length.
-            total = total + WORD_GAIN * words * (lengths - k + 1).clamp(min=1)[:, None] ** -0.5
+            total = total + gain * words * (lengths - k + 1).clamp(min=1)[:, None] ** -0.5
         return total
 
 

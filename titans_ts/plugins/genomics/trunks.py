@@ -25,7 +25,7 @@ class MotifNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
+        if self.training and len(x) > 1:  # a single value has no variance
             return super().forward(x)
         assert self.momentum is not None
         assert self.running_mean is not None
@@ -96,13 +96,15 @@ class MotifTrunk(nn.Module):
         codes = F.pad(codes, (0, -codes.shape[1] % self.pool))
         time = torch.arange(codes.shape[1], device=codes.device)
         bases = SHARE_TABLE.to(codes.device, self.places.dtype)[codes].transpose(1, 2)
-        found = F.relu(self.motif_norm(self.motifs(bases))).transpose(1, 2)
-        # A motif may reach beyond the end, but its centre may not: what a sequence is must not
-        # depend on how long others of its batch are.
-        found = found * (time < lengths[:, None])[..., None]
+        # A motif may reach beyond the end, but its centre may not: what a sequence is, and what is
+        # usual for a motif, must not depend on how long others of its batch are.
+        inside = time < lengths[:, None]
+        answers = self.motifs(bases).transpose(1, 2)
+        normed = F.relu(self.motif_norm(answers[inside]))
+        found = torch.zeros_like(answers).index_put((inside,), normed.to(answers.dtype))
         strongest = found.unflatten(1, (-1, self.near)).amax(2)
         tokens = self.to_tokens(strongest.unflatten(1, (-1, self.pool // self.near)).flatten(2))
-        inside = time[:: self.pool] < lengths[:, None]
+        inside = inside[:, :: self.pool]
         there = inside[..., None]
         place = torch.arange(tokens.shape[1], device=codes.device).clamp(max=len(self.places) - 1)
         tokens = (tokens + self.places[place]) * there
