@@ -7,6 +7,7 @@ from genomics_problems import tiny_classifier
 from titans_ts.plugins.genomics import TitansSequenceClassifier, reverse_complement
 from titans_ts.plugins.genomics.coding import encode_sequences
 from titans_ts.plugins.genomics.network import PLACE_GAIN, PlacedWords, WordShares
+from titans_ts.plugins.genomics.training import WORD_DECAY
 
 LETTERS = "ACGT"
 
@@ -35,6 +36,24 @@ def test_each_base_above_five_halves_what_a_word_says():
     np.testing.assert_allclose(
         np.divide(said, said[0]), [1, 1, 1, 1, 1, 0.5, 0.25, 0.125], rtol=1e-5
     )
+
+
+def test_words_forget_and_the_network_decays_as_it_is_told_to(monkeypatch):
+    groups = []
+
+    class Recorded(torch.optim.AdamW):
+        def __init__(self, params, **options):
+            groups.extend(params)
+            super().__init__(groups, **options)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recorded)
+    model = tiny_classifier(max_epochs=1).fit(["ACGT", "GGCA"] * 8, [0, 1] * 8).model_
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert len(decays) == sum(len(group["params"]) for group in groups)
+    for name, parameter in model.named_parameters():
+        usual = 0.05 if parameter.ndim > 1 else 0.0
+        assert decays.pop(id(parameter)) == (WORD_DECAY if "words" in name else usual), name
+    assert not decays
 
 
 def test_words_count_where_they_stand_and_unknown_ones_do_not():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
+from torch.nn import Parameter
 
 from titans_ts.training.batches import first_tensor, rows_of
 from titans_ts.training.graphed import GraphedLoss
@@ -141,7 +143,12 @@ class LoopModule(LightningModule):
             self,
             learning_rate=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
+            other_decays=self.other_decays(),
         )
+
+    def other_decays(self) -> Mapping[Parameter, float]:
+        """Weight decay of parameters that have another than the settings say."""
+        return {}
 
     # -- what Lightning calls -------------------------------------------------------------------
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from torch.nn import Parameter
 
 __all__ = ["adamw_with_warm_up"]
 
 
 def adamw_with_warm_up(
-    module: LightningModule, *, learning_rate: float, weight_decay: float
+    module: LightningModule,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    other_decays: Mapping[Parameter, float] | None = None,
 ) -> dict[str, Any]:
     """What ``configure_optimizers`` of a module returns.
 
@@ -24,14 +30,18 @@ def adamw_with_warm_up(
         At its peak, after a twentieth of the steps; from there it falls to 0 as half a cosine.
     weight_decay : float
         On matrices; gains and offsets are left alone.
+    other_decays : mapping of Parameter to float, optional
+        Weight decay of those that have another.
     """
-    matrices = [p for p in module.parameters() if p.ndim > 1]
-    others = [p for p in module.parameters() if p.ndim <= 1]
+    decays = other_decays or {}
+    usual = [p for p in module.parameters() if p not in decays]
+    groups = [
+        ([p for p in usual if p.ndim > 1], weight_decay),
+        ([p for p in usual if p.ndim <= 1], 0.0),
+        *(([parameter], decay) for parameter, decay in decays.items()),
+    ]
     optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
+        [{"params": parameters, "weight_decay": decay} for parameters, decay in groups],
         lr=learning_rate,
         fused=_fused(module),
     )

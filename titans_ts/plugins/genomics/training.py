@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn import functional as F
 
 from titans_ts.plugins.genomics.batches import SequenceBatch, to_batch
@@ -17,6 +18,10 @@ from titans_ts.training import LoopModule, TrainingSettings
 __all__ = ["ClassifierModule", "JudgedBatches", "LabelledBatches"]
 
 ANY_BASE = 15
+# Of the weights of words, at a learning rate of 3e-3: what a row has taught is forgotten after some
+# hundred steps. Few rows come again before; of many, words would learn single ones by heart while
+# the network has far to go.
+WORD_DECAY = 1.0
 
 
 class LabelledBatches:
@@ -107,6 +112,10 @@ class ClassifierModule(LoopModule):
         # Else the mean of an epoch would depend on how the classes lie in its batches. Where all
         # weigh the same, rows are counted: nobody has to wait for a sum on the device.
         self.weighs_targets = bool((class_weights != class_weights[0]).any())
+
+    def other_decays(self) -> dict[Parameter, float]:
+        words = (*self.model.words.parameters(), *self.model.placed_words.parameters())
+        return dict.fromkeys(words, WORD_DECAY)
 
     def n_targets(self, batch: SequenceBatch) -> Tensor:
         assert batch.labels is not None
