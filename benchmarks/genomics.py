@@ -246,11 +246,10 @@ def run_kmers(task: Task, seed: int) -> dict[str, Any]:
     from sklearn.preprocessing import MaxAbsScaler
 
     best: tuple[float, Any] = (-2.0, None)
+    strands = [(p.sequences, list(map(reverse_complement, p.sequences))) for p in task]
     for k, both in product((4, 5, 6, 7, 8), (False, True)):
         counter = CountVectorizer(analyzer="char", ngram_range=(1, k), lowercase=False)
-        parts = [
-            [p.sequences, list(map(reverse_complement, p.sequences))][: 1 + both] for p in task
-        ]
+        parts = strands if both else [(written,) for written, _ in strands]
         counter.fit([sequence for strand in parts[0] for sequence in strand])
         counts = [sum(counter.transform(strand) for strand in part).astype(float) for part in parts]
         scaler = MaxAbsScaler().fit(counts[0])

@@ -33,12 +33,12 @@ def adamw_with_warm_up(
     other_decays : mapping of Parameter to float, optional
         Weight decay of those that have another.
     """
-    decays = other_decays or {}
-    usual = [p for p in module.parameters() if p not in decays]
+    own = other_decays or {}
+    usual = [p for p in module.parameters() if p not in own]
     groups = [
         ([p for p in usual if p.ndim > 1], weight_decay),
         ([p for p in usual if p.ndim <= 1], 0.0),
-        *(([parameter], decay) for parameter, decay in decays.items()),
+        *(([p for p in own if own[p] == decay], decay) for decay in dict.fromkeys(own.values())),
     ]
     optimizer = torch.optim.AdamW(
         [{"params": parameters, "weight_decay": decay} for parameters, decay in groups],
