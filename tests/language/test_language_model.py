@@ -486,6 +486,16 @@ def test_validation_documents_may_be_given():
     assert model.fit([RHYME] * 4).best_epoch_ is None
 
 
+def test_validation_reads_on_where_training_starts_anew():
+    options = {"batch_size": 1, "max_epochs": 8, "carried_segments": 1, "patience": 8}
+    text = RHYME * 30
+    model = TitansLanguageModel(**{**TINY, **options}).fit([RHYME] * 4, validation=[text])
+    judged = model.history_[model.best_epoch_]["validation_loss"]
+    anew = -model.score([text[i : i + 32] for i in range(0, len(text), 32)])
+    assert judged == pytest.approx(-model.score([text]), rel=0.02)
+    assert anew > 1.1 * judged
+
+
 PAPER = [name for name in PRESETS if name.startswith("paper-")]
 
 

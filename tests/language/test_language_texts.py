@@ -193,7 +193,7 @@ def test_what_is_cut_from_a_document_neither_ends_nor_starts_a_text():
     learnt, judged = set_documents_aside(corpus_of("abcdefghij"), 0.3, 0)
     assert targets_of(learnt) == ["$abcdef", "abcdefg"]
     assert targets_of(judged) == ["hi", "ij"]
-    streams = TextStreams(learnt, rows=1, length=9, longest=99, n_batches=2, end=256, seed=0)
+    streams = TextStreams(learnt, rows=1, length=9, cut_every=99, n_batches=2, end=256, seed=0)
     assert [b.targets.tolist() for b in streams] == [[[*b"abcdefg"]]] * 2
 
 
@@ -201,7 +201,9 @@ def test_a_pass_reads_all_documents_and_the_next_one_in_another_order():
     corpus = corpus_of(*[chr(97 + i) * 3 for i in range(20)])
 
     def orders(seed):
-        streams = TextStreams(corpus, rows=4, length=8, longest=16, n_batches=5, end=256, seed=seed)
+        streams = TextStreams(
+            corpus, rows=4, length=8, cut_every=16, n_batches=5, end=256, seed=seed
+        )
         return [
             [part.document for batch in streams for _, part in batch.stretches] for _ in range(2)
         ]
@@ -215,15 +217,24 @@ def test_a_pass_reads_all_documents_and_the_next_one_in_another_order():
 
 def test_long_documents_are_cut_at_other_places_in_each_pass():
     corpus = corpus_of("x" * 100)
-    streams = TextStreams(corpus, rows=1, length=8, longest=32, n_batches=60, end=256, seed=0)
+    streams = TextStreams(corpus, rows=1, length=8, cut_every=32, n_batches=120, end=256, seed=0)
     starts = [part.start for batch in streams if batch.any_starts for _, part in batch.stretches]
     assert starts.count(0) >= 2
     assert len(set(starts) - {0}) > 4
 
 
+def test_a_row_reads_on_beyond_half_of_the_places_to_cut_at():
+    corpus = corpus_of("x" * 10_000)
+    streams = TextStreams(corpus, rows=1, length=10, cut_every=100, n_batches=900, end=256, seed=0)
+    starts = [batch.any_starts for batch in streams]
+    ages = np.diff(np.flatnonzero([*starts, True])) * 10  # tokens, to the segment
+    assert 150 < ages.mean() < 270
+    assert ages.max() >= 400
+
+
 def test_batches_that_are_skipped_keep_the_reading_in_place():
     corpus = corpus_of(*[chr(97 + i) * (5 + i) for i in range(20)])
-    options = {"rows": 3, "length": 4, "longest": 8, "n_batches": 7, "end": 256, "seed": 0}
+    options = {"rows": 3, "length": 4, "cut_every": 8, "n_batches": 7, "end": 256, "seed": 0}
     whole = [*TextStreams(corpus, **options)]
     skipping = TextStreams(corpus, **options)
     skipping.n_skipped = 4

@@ -44,5 +44,5 @@ def test_the_space_of_a_language_model_holds_its_own_values():
     space = model.default_search_space()
     assert space["learning_rate"].support() == (0.005, 0.08)
     assert space["memory_depth"] == [1, 2, 3]
-    assert space["carried_segments"] == [4, 5, 8, 16]
+    assert space["carried_segments"] == [5, 8, 32]
     assert "weight_decay" not in model.set_params(weight_decay=0).default_search_space()

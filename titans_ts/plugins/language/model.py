@@ -110,9 +110,11 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
     context_length : int, default 256
         Tokens of a training segment, through which gradients go back. A multiple of
         ``chunk_size``, and for "mac" of ``segment_length``.
-    carried_segments : int, default 8
-        Segments that a row reads with its memory carried, before it starts anew elsewhere; longer
-        documents are cut in training, at other places in each pass.
+    carried_segments : int, default 32
+        Segments that a row reads with its memory carried, at least, before it may start anew
+        elsewhere: longer documents are cut in training, at half of the places that lie so far
+        apart, and at other ones in each pass. With few, memory is never old in training, and long
+        texts are read worse and worse.
     variant : {"mac", "mag", "mal", "lmm"}, default "mag"
         Memory as context, as gate, as layer, or the memory alone.
     dim : int, default 128
@@ -196,7 +198,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         tokenizer: str | PathLike[str] = "bytes",
         vocabulary_size: int = 4096,
         context_length: int = 256,
-        carried_segments: int = 8,
+        carried_segments: int = 32,
         variant: str = "mag",
         dim: int = 128,
         depth: int = 3,
@@ -329,7 +331,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         from titans_ts.training.loop import DEFAULT_BATCH_SIZE, Prepared, run_training
 
         length, end = self.context_length, tokenizer.end
-        longest = length * self.carried_segments
+        cut_every = length * self.carried_segments
         settings = self._settings()
         if self.max_tokens is not None:
             most = DEFAULT_BATCH_SIZE if self.batch_size == "auto" else int(self.batch_size)
@@ -343,13 +345,15 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
                 learnt,
                 rows=rows,
                 length=length,
-                longest=longest,
+                cut_every=cut_every,
                 n_batches=self._n_steps(learnt, rows, settings.max_epochs),
                 end=end,
                 seed=seed,
             )
             validation = None
             if judged is not None:
+                # As long as leaves something for every row: what is judged is what is used.
+                longest = max(cut_every, -(-sum(stop - at for at, stop in judged.spans) // rows))
                 stretches = whole_documents(judged, longest=longest)
                 n = min(rows, len(stretches))
                 validation = RepeatedBatches(
@@ -672,7 +676,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         space: dict[str, Any] = {
             "learning_rate": rates_around(self.learning_rate),
             "memory_depth": sorted({1, 2, self.memory_depth}),
-            "carried_segments": sorted({4, 8, 16, self.carried_segments}),
+            "carried_segments": sorted({8, 32, self.carried_segments}),
         }
         if self.weight_decay:
             space["weight_decay"] = rates_around(self.weight_decay)

@@ -31,6 +31,9 @@ __all__ = [
 # few enough that the order of a pass is still one of chance.
 POOL = 16
 
+# Of the places at which a long document may be cut, those at which it is.
+CUT_SHARE = 0.5
+
 
 class Stretch(NamedTuple):
     """A part of a document that is read without a break."""
@@ -184,7 +187,9 @@ class TextStreams:
     """Batches of an endless reading of a corpus, so many to an epoch.
 
     Reading goes on from epoch to epoch: rows keep their place, and their memory with it. In each
-    pass, documents come in a new order, and long ones are cut at new places.
+    pass, documents come in a new order, and long ones are cut at new places. What lies between two
+    cuts has no longest length: a memory that was never older in training than some age answers
+    worse and worse beyond it (Buitrago and Gu, 2025, arXiv:2507.02782).
 
     Parameters
     ----------
@@ -193,8 +198,9 @@ class TextStreams:
         Sequences in a batch.
     length : int
         Tokens of a segment.
-    longest : int
-        Tokens that a row reads before its memory starts anew.
+    cut_every : int
+        Tokens of a long document after which it may be cut, and a row starts anew with a fresh
+        memory: at half of these places, by chance.
     n_batches : int
         Of an epoch.
     end : int
@@ -215,12 +221,12 @@ class TextStreams:
         *,
         rows: int,
         length: int,
-        longest: int,
+        cut_every: int,
         n_batches: int,
         end: int,
         seed: int,
     ) -> None:
-        self.corpus, self.longest, self.rows = corpus, longest, rows
+        self.corpus, self.cut_every, self.rows = corpus, cut_every, rows
         self.n_batches, self.seed = n_batches, seed
         self._batches = segments_of(corpus, self._stretches(), rows=rows, length=length, end=end)
 
@@ -247,9 +253,10 @@ class TextStreams:
             parts: list[Stretch] = []
             for document, (first, stop) in enumerate(self.corpus.spans):
                 cuts = [first, stop]
-                if stop - first > self.longest:
-                    cut = first + int(rng.integers(1, self.longest + 1))
-                    cuts[1:1] = range(cut, stop, self.longest)
+                if stop - first > self.cut_every:
+                    begin = first + int(rng.integers(1, self.cut_every + 1))
+                    places = np.arange(begin, stop, self.cut_every)
+                    cuts[1:1] = places[rng.random(len(places)) < CUT_SHARE].tolist()
                 parts += [Stretch(document, *ends) for ends in itertools.pairwise(cuts)]
             parts = [parts[i] for i in rng.permutation(len(parts))]
             pool = POOL * self.rows
