@@ -19,9 +19,11 @@ from titans_ts.errors import DataError, DataTypeError, ParameterError
 from titans_ts.plugins.genomics import TitansSequenceModel, reverse_complement, variant_effects
 from titans_ts.plugins.genomics import sequence_model as module
 from titans_ts.plugins.genomics.coding import LETTERS, encode_sequences
-from titans_ts.plugins.genomics.pretraining import cut_pieces
+from titans_ts.plugins.genomics.pretraining import WordBatches, WordModule, cut_pieces
+from titans_ts.plugins.genomics.settings import sequence_settings
+from titans_ts.plugins.genomics.trunks import word_model
 from titans_ts.plugins.genomics.words import to_words
-from titans_ts.training.estimators import draw_seed
+from titans_ts.training.estimators import backbone_config, draw_seed
 
 REPEAT = "ACGGTTA" * 200
 
@@ -64,8 +66,9 @@ def test_words_are_made_piece_by_piece_as_they_are_made_at_once(fitted, monkeypa
     monkeypatch.setattr(module, "READ_AT_ONCE", 5)
     pieces = [words for _, words, _ in fitted._read(sequences)]
     assert len(pieces) == 3
-    for part, parts in zip(whole, zip(*pieces, strict=True), strict=True):
-        assert torch.equal(torch.cat(parts, 1), part)
+    for name in ("tokens", "targets", "inside", "known"):
+        parts = [getattr(words, name) for words in pieces]
+        assert torch.equal(torch.cat(parts, 1), getattr(whole, name))
 
 
 def test_a_long_sequence_is_not_read_beside_many_short_ones(fitted):
@@ -118,7 +121,9 @@ def test_what_was_learnt_is_saved(tmp_path, fitted):
 
 def test_long_sequences_are_cut_and_pieces_held_out():
     chance = "".join(np.random.default_rng(0).choice(list("ACGT"), 1400))
-    training, judged = cut_pieces(encode_sequences([chance, "ACG"]), 100, 0.2, seed=0)
+    pieces = cut_pieces(encode_sequences([chance, "ACG"]), 100, 0.2, seed=0)
+    assert sum(part.inner.sum() for part in pieces) == 13
+    training, judged = (part.sequences for part in pieces)
     assert len(training) + len(judged) == 14 + 1
     assert training.lengths.sum() + judged.lengths.sum() == 1403
     assert len(judged) == 3
@@ -130,7 +135,8 @@ def test_no_piece_is_judged_that_has_been_learnt(either_strand):
     rng = np.random.default_rng(0)
     reads = ["".join(rng.choice(list("ACGT"), 20)) for _ in range(10)]
     whole = encode_sequences([*reads * 3, *map(reverse_complement, reads)])
-    training, judged = cut_pieces(whole, 50, 0.3, seed=0, either_strand=either_strand)
+    pieces = cut_pieces(whole, 50, 0.3, seed=0, either_strand=either_strand)
+    training, judged = (part.sequences for part in pieces)
     assert len(training) + len(judged) == 40
     assert len(judged) == (12 if either_strand else pytest.approx(12, abs=6))
     learnt, met = ({part[i].tobytes() for i in range(len(part))} for part in (training, judged))
@@ -139,6 +145,37 @@ def test_no_piece_is_judged_that_has_been_learnt(either_strand):
     if either_strand:
         turned = training.reverse_complements()
         assert not {turned[i].tobytes() for i in range(len(turned))} & met
+
+
+def test_only_pieces_from_within_a_sequence_go_on_with_a_memory():
+    pieces, _ = cut_pieces(encode_sequences([REPEAT, *["ACGTTG"] * 40]), 16, 0.0, seed=0)
+    n_inner = [int(pieces.take(np.array([i])).inner[0]) for i in range(len(pieces.inner))]
+    assert sum(n_inner) == -(-len(REPEAT) // 16) - 1
+    drawn = [batch.goes_on for batch in WordBatches(pieces, 1, 1, seed=0)]
+    assert 0.6 * sum(n_inner) < sum(map(int, drawn)) < 0.9 * sum(n_inner)
+    short = pieces.take(np.flatnonzero(~pieces.inner))
+    assert not any(batch.goes_on.any() for batch in WordBatches(short, 1, 8, seed=0))
+    assert not any(batch.goes_on.any() for batch in WordBatches(pieces, 1, 8, seed=None))
+
+
+@pytest.mark.parametrize("variant", ["mac", "mag", "lmm"])
+def test_a_piece_that_goes_on_is_read_as_the_rest_of_what_was_read_before(variant):
+    model = tiny_model(variant=variant, backbone_options={"dropout": 0.0})
+    network = word_model(backbone_config(model), 1).eval()
+    training = WordModule(network, sequence_settings(model), carries=True)
+    codes = encode_sequences([REPEAT[:64], "GATTACA" * 9 + "G"]).padded(np.arange(2))
+    whole, first, second = (
+        to_words(part, np.full(2, part.shape[1]), 1) for part in (codes, *np.split(codes, 2, 1))
+    )
+    with torch.no_grad():
+        alone = network.log_probabilities(second.tokens, second.targets)[0]
+        read_on = network.log_probabilities(whole.tokens, whole.targets)[0][:, 32:]
+        assert not torch.allclose(read_on, alone, atol=1e-3)
+        training.training_loss(first)
+        loss = training.training_loss(second._replace(goes_on=torch.tensor([True, False])))
+        assert float(loss) == pytest.approx(-float((read_on[0] + alone[1]).mean()) / 2, abs=1e-5)
+        judged = training.validation_loss(second._replace(goes_on=torch.tensor([True, True])))
+    assert float(judged) == pytest.approx(-float(alone.mean()), abs=1e-5)
 
 
 def test_a_pipeline_names_what_the_model_makes(fitted):
@@ -151,7 +188,7 @@ def test_pieces_without_a_word_are_neither_learnt_nor_judged():
     # Of 1,003 bases, 3 are left over; of N, there is no word.
     sequences = encode_sequences([REPEAT[:1003], "N" * 200])
     training, judged = cut_pieces(sequences, 100, 0.2, seed=0, k=5)
-    assert len(training) + len(judged) == 10
+    assert len(training.inner) + len(judged.inner) == 10
     with pytest.raises(DataError, match="No sequence holds 5 letters"):
         cut_pieces(encode_sequences(["ACGTNACGTN"]), 100, 0.2, seed=0, k=5)
 
@@ -160,7 +197,8 @@ def test_losses_are_means_over_words_however_they_lie_in_batches():
     sequences = [REPEAT[:64], *["N" * 60 + REPEAT[: 4 + i] for i in range(9)]]
     model = tiny_model(k=1, context_length=64, batch_size=4, validation_fraction=0.9)
     losses = model.set_params(max_epochs=1, both_strands=False).fit(sequences).history_[0]
-    _, judged = cut_pieces(encode_sequences(sequences), 64, 0.9, draw_seed(model.random_state), k=1)
+    _, pieces = cut_pieces(encode_sequences(sequences), 64, 0.9, draw_seed(model.random_state), k=1)
+    judged = pieces.sequences
     letters = dict(zip(LETTERS.values(), LETTERS, strict=True))
     texts = ["".join(letters[code] for code in judged[i]) for i in range(len(judged))]
     n_words = sum(letter != "N" for text in texts for letter in text)

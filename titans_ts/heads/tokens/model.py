@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -196,6 +198,14 @@ class TokenModel(nn.Module):
             tokens, targets, state, observed, need_state=need_state
         )
         return -masked_mean(logs, observed if mask is None else mask), state
+
+    @property
+    def unit_length(self) -> int:
+        """Tokens after which a state is one that some rows may :meth:`restart` from."""
+        config = self.backbone.config
+        # Only MAC cuts a text into segments; windows slide.
+        segment = config.segment_length if config.variant == "mac" else 1
+        return math.lcm(config.chunk_size, segment)
 
     def restart(self, state: BackboneState, rows: Tensor) -> BackboneState:
         """Let some rows of a batch start a new document; see :func:`titans_ts.nn.restart.restart`.

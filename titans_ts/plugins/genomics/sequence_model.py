@@ -65,7 +65,9 @@ class TitansSequenceModel(
     k : int, default 1
         Bases in a word, and words do not overlap; 1 is next-nucleotide prediction.
     context_length : int, default 256
-        Words in a training sequence; longer ones are cut.
+        Words in a training sequence; longer ones are cut. Where it is a multiple of ``chunk_size``
+        (for "mac" of ``segment_length`` too), most pieces from within a sequence are read with a
+        memory that has read others before, as it has in a long sequence.
     both_strands : bool, default True
         Whether either strand is learnt, and likelihoods and vectors are means over both. How a
         fitted model reads may be changed by ``set_params``.
@@ -196,8 +198,8 @@ class TitansSequenceModel(
 
         def prepare(batch_size: int) -> Prepared:
             batches = WordBatches(training, self.k, batch_size, seed, turned=self.both_strands)
-            module = WordModule(model, settings)
-            if not len(judged):
+            module = WordModule(model, settings, carries=bool(training.inner.any()))
+            if not len(judged.inner):
                 return Prepared(module, batches)
             return Prepared(module, batches, WordBatches(judged, self.k, batch_size, None))
 

@@ -19,6 +19,8 @@ class Words(NamedTuple):
     targets: torch.Tensor  # the words
     inside: torch.Tensor  # bool: which places are in a sequence
     known: torch.Tensor  # bool: which targets are words of A, C, G and T
+    # Shape (batch,), bool: whose memory may be that of what was read before.
+    goes_on: torch.Tensor
 
 
 def to_words(codes: np.ndarray, lengths: np.ndarray, k: int) -> Words:
@@ -28,4 +30,5 @@ def to_words(codes: np.ndarray, lengths: np.ndarray, k: int) -> Words:
     start = np.full((len(ids), 1), n_kmers(k))
     tokens = np.concatenate([start, ids[:, :-1]], axis=1)[:, : ids.shape[1]]
     known = inside & (ids < 4**k)
-    return Words(*(torch.from_numpy(a) for a in (tokens, ids, inside, known)))
+    goes_on = np.zeros(len(ids), dtype=bool)
+    return Words(*(torch.from_numpy(a) for a in (tokens, ids, inside, known, goes_on)))

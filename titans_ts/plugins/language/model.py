@@ -27,7 +27,6 @@ from titans_ts.plugins.language.reading import (
     Reading,
     document_log_probabilities,
     read_on,
-    unit_length,
 )
 from titans_ts.plugins.language.streams import (
     RepeatedBatches,
@@ -648,7 +647,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         )
 
     def _read(self, corpus: Corpus) -> Iterator[tuple[int, int, torch.Tensor]]:
-        whole = unit_length(self.model_)
+        whole = self.model_.unit_length
         # A file may ask for any number.
         batch_size = min(self.batch_size_, MOST_ROWS)
         rows = min(batch_size, len(corpus.lengths))

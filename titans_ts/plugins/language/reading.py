@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +15,7 @@ from titans_ts.nn.restart import detach, map_tensors
 from titans_ts.plugins.language.streams import SegmentBatch, segments_of, whole_documents
 from titans_ts.plugins.language.texts import Corpus
 
-__all__ = ["Reading", "carried_state", "document_log_probabilities", "read_on", "unit_length"]
+__all__ = ["Reading", "carried_state", "document_log_probabilities", "read_on"]
 
 # Tokens that tell how the next one is written; see the stream of byte pairs.
 LAST = 16
@@ -34,14 +33,6 @@ class Reading:
     logits: Tensor = field(repr=False)  # (n_tokens,), of what follows
     last: tuple[int, ...] = field(repr=False)  # the last few tokens
     n_tokens: int  # that were read
-
-
-def unit_length(model: TokenModel) -> int:
-    """Tokens after which a state is one that the next segment may start from."""
-    config = model.backbone.config
-    # Only MAC cuts a text into segments; windows slide.
-    segment = config.segment_length if config.variant == "mac" else 1
-    return math.lcm(config.chunk_size, segment)
 
 
 def carried_state(

@@ -12,7 +12,7 @@ from titans_ts.errors import ParameterError
 from titans_ts.heads.tokens.model import TokenModel
 from titans_ts.nn.backbone import BackboneState
 from titans_ts.nn.restart import detach, map_tensors, tensors_of
-from titans_ts.plugins.language.reading import carried_state, unit_length
+from titans_ts.plugins.language.reading import carried_state
 from titans_ts.plugins.language.streams import SegmentBatch
 from titans_ts.training.graphed import GraphedLoss
 from titans_ts.training.loop_module import LoopModule
@@ -92,7 +92,7 @@ class StreamModule(LoopModule):
 
     def _unit_length(self) -> int:
         assert isinstance(self.model, TokenModel)
-        return unit_length(self.model)
+        return self.model.unit_length
 
     def _read(
         self,
