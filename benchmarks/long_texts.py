@@ -5,8 +5,8 @@
 
 A language model of the default size learns from the articles of WikiText-2, with its memory carried
 through so many segments; then it reads 160,000 bytes of the test split as one text. Bits per byte
-are given by place, and, beside them, of the same bytes where each 2,048 are a text of their own.
-About five minutes of one core for each.
+are given by place, and, beside them, of the same text where each 2,048 characters are one of their
+own. About five minutes of one core for each.
 """
 
 from __future__ import annotations

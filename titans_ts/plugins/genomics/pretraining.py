@@ -170,20 +170,21 @@ class WordModule(LoopModule):
     def __init__(self, model: TokenModel, settings: TrainingSettings, *, carries: bool) -> None:
         super().__init__(model, settings)
         self.carries = carries
-        self.state: BackboneState | None = None  # that the last batch led to
-        self.last: Tensor | None = None  # and its rows' last words, of shape (batch,)
+        # What the last batch led to: a state, and its rows' last words, of shape (batch,).
+        self.before: tuple[BackboneState, Tensor] | None = None
 
     def training_loss(self, batch: Words) -> Tensor:
         tokens, state = batch.tokens, None
-        if self.state is not None and self.last is not None and len(self.last) == len(tokens):
-            state = self.model.restart(self.state, ~batch.goes_on)
+        if self.before is not None and len(self.before[1]) == len(tokens):
+            before, last = self.before
+            state = self.model.restart(before, ~batch.goes_on)
             tokens = tokens.clone()
-            tokens[:, 0] = torch.where(batch.goes_on, self.last, tokens[:, 0])
+            tokens[:, 0] = torch.where(batch.goes_on, last, tokens[:, 0])
         carries = self.carries and self.alone  # Weights in shards are of no use to restart.
         loss, after = self._read(batch._replace(tokens=tokens), state, need_state=carries)
-        self.state, self.last = None, batch.targets[:, -1]
+        self.before = None
         if after is not None and after.position % self.model.unit_length == 0:
-            self.state = detach(after)
+            self.before = detach(after), batch.targets[:, -1]
         return loss
 
     def validation_loss(self, batch: Words) -> Tensor:

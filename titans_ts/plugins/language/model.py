@@ -352,7 +352,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
             validation = None
             if judged is not None:
                 # As long as leaves something for every row: what is judged is what is used.
-                longest = max(cut_every, -(-sum(stop - at for at, stop in judged.spans) // rows))
+                longest = max(cut_every, -(-_n_targets(judged) // rows))
                 stretches = whole_documents(judged, longest=longest)
                 n = min(rows, len(stretches))
                 validation = RepeatedBatches(
@@ -375,8 +375,7 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
         return max(round(self.max_tokens / self._tokens_a_step(corpus, rows) / n_epochs), 1)
 
     def _tokens_a_step(self, corpus: Corpus, rows: int) -> float:
-        n_targets = sum(stop - start for start, stop in corpus.spans)
-        return rows * n_targets / _n_segments(corpus, self.context_length)
+        return rows * _n_targets(corpus) / _n_segments(corpus, self.context_length)
 
     # -- use ------------------------------------------------------------------------------------
 
@@ -749,6 +748,10 @@ class TitansLanguageModel(DeviceMixin, SaveLoadMixin, BaseEstimator):
                     f"Take {-(-self.context_length // length) * length}."
                 )
         check_settings(self._settings())
+
+
+def _n_targets(corpus: Corpus) -> int:
+    return sum(stop - start for start, stop in corpus.spans)
 
 
 def _n_segments(corpus: Corpus, length: int) -> int:
